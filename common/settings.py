@@ -1,0 +1,138 @@
+"""Every setting of every process, read from the environment first and from `.env` second.
+
+The environment is read here and nowhere else. A value that does not fit is refused at start with
+the setting's name (`load_settings`). The README's table is generated from `Settings`.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class LogFormat(StrEnum):
+    """How log lines are written: `auto` is `console` on a terminal and `json` elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Settings(BaseSettings):
+    """What can be set, with its default, unit and meaning. Names are upper case outside."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    # Where it listens, and what it talks to.
+    host: str = Field("127.0.0.1", description="Address that every process listens on.")
+    port: Port = Field(8080, description="HTTP API (server).")
+    ws_port: Port = Field(8081, description="WebSocket and health (gateway).")
+    worker_port: Port = Field(8082, description="Health and metrics of the worker.")
+    redis_client: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="URL of Redis or Valkey. Set in the environment, `make run` starts no own one.",
+    )
+    server_processes: Count = Field(1, description="Server processes that share `PORT`.")
+    worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
+    gateway_processes: Count = Field(1, description="Gateway processes that share `WS_PORT`.")
+
+    # Logs and files.
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level.")
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
+    )
+    data_dir: Path = Field(
+        Path(".data"), description="`make run` keeps Valkey's files and its own state here."
+    )
+    valkey_port: Port = Field(6390, description="Port of the Valkey that `make run` starts.")
+
+    # Acceptance (server).
+    lane_max_jobs: Count = Field(
+        500_000, description="Waiting jobs per lane; a full lane answers 503."
+    )
+    redis_memory_max_ratio: float = Field(
+        0.8, gt=0, le=1, description="Share of Redis's maxmemory from which on the server says 503."
+    )
+    idempotency_ttl_s: Count = Field(86_400, description="How long an Idempotency-Key is remembered.")
+    accept_fsync: bool = Field(
+        False, description="202 only after Redis's append-only file is on disk (WAITAOF)."
+    )
+    accept_timeout_s: Seconds = Field(
+        5.0, description="How long a POST waits for Redis before its outcome is called unknown (503)."
+    )
+
+    # Queue and publication (worker).
+    lease_s: Seconds = Field(
+        2.0, ge=0.5, description="A worker not heard of for this long loses its turns."
+    )
+    lane_loops: Count = Field(2, description="Loops per lane in one worker process.")
+    take_max_turns: Annotated[int, Field(ge=1, le=64)] = Field(
+        16, description="Turns that one loop takes at once."
+    )
+    publish_max_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        256, description="Publications of one atomic publish."
+    )
+    publish_max_bytes: Count = Field(
+        1_048_576, description="Bytes of one atomic publish, past which the rest waits its turn."
+    )
+    log_max_entries: Count = Field(1_000, description="Publications kept per channel.")
+    log_ttl_s: Count = Field(300, description="How long a channel's log outlives its last publication.")
+    channel_ttl_s: Count = Field(
+        2_592_000, description="How long a channel's position outlives its last publication."
+    )
+    events_max_entries: Count = Field(
+        100_000, description="Event stream entries kept while no reader is enabled (about)."
+    )
+    dead_max_entries: Count = Field(100_000, description="Dead letters kept (about).")
+
+    # Sockets (gateway).
+    max_connections: Count = Field(
+        50_000, description="Connections per gateway process; one more is answered 503."
+    )
+    registration_timeout_s: Seconds = Field(
+        10.0, description="A connection that hasn't registered by then is closed."
+    )
+    ping_interval_s: Seconds = Field(25.0, description="A quiet connection is pinged this often.")
+    pong_timeout_s: Seconds = Field(
+        20.0, description="A pinged connection that sends nothing for this long is closed."
+    )
+    client_frame_max_bytes: Count = Field(16_384, description="Largest message a client may send.")
+    client_frames_per_s: Seconds = Field(
+        20.0, description="Messages per second a client may send on average."
+    )
+    client_frames_burst: Count = Field(200, description="Messages a client may send in one burst.")
+    max_rooms: Count = Field(100, description="Rooms per connection.")
+    slow_client_max_bytes: Count = Field(
+        1_048_576, description="Unsent bytes at which a client that doesn't read is cut off."
+    )
+    send_buffer_bytes: Count = Field(16_384, description="SO_SNDBUF of a client's socket.")
+    drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
+    gap_check_interval_s: Seconds = Field(
+        5.0, description="Positions are compared with Redis this often, to find a lost last message."
+    )
+    subscriber_max_bytes: Count = Field(
+        33_554_432,
+        description="Publications waiting in a gateway; past it they are dropped and repaired later.",
+    )
+
+
+def load_settings() -> Settings:
+    """Read the settings, or end the process with every wrong setting's name and reason.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr for each setting that was refused.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"]).upper()
+            sys.stderr.write(f"setting {name} is refused: {item['msg']} (got {item['input']!r})\n")
+        raise SystemExit(2) from None
