@@ -1,0 +1,1 @@
+"""The HTTP API: takes notifications, answers once Redis has them."""

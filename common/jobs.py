@@ -1,0 +1,235 @@
+"""Jobs: how a notification waits in Redis, and how a request becomes jobs.
+
+A job is JSON, as whoever debugs a queue with a Redis client expects. `message` and `data` go from
+the request's body to the client's frame as the bytes that they were, without being decoded and
+encoded on the way: big integers, duplicate names and spacing arrive as they were sent.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+import uuid_utils
+from pydantic import ValidationError
+
+from common.names import channel_of, partition_of, scoped
+from common.notification import (
+    BroadcastNotification,
+    PrivateNotification,
+    RoomNotification,
+    batch_adapter,
+    notification_adapter,
+    targets_of,
+)
+from common.problems import FieldError, Problem, field_errors
+from common.surrogates import lone_surrogates
+
+TARGETS_PER_JOB: Final = 50
+"""A list of targets is split into jobs of at most this many, so that no script runs for long."""
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class Job(msgspec.Struct, rename="camel"):
+    """One notification for targets whose channels share a partition.
+
+    `targets` is None for a broadcast. `created_at` is RFC 3339 in UTC, `created_ms` and
+    `expires_ms` are Unix times in milliseconds.
+    """
+
+    id: str
+    type: str
+    user_id: str
+    targets: list[str] | None
+    message: msgspec.Raw
+    data: msgspec.Raw
+    priority: str
+    created_at: str
+    created_ms: int
+    expires_ms: int | None = None
+    email: str = ""
+
+
+class _Body(msgspec.Struct):
+    message: msgspec.Raw = _NULL
+    data: msgspec.Raw = _NULL
+
+
+_body_decoder: Final = msgspec.json.Decoder(_Body)
+_batch_decoder: Final = msgspec.json.Decoder(list[_Body])
+_encoder: Final = msgspec.json.Encoder()
+_job_decoder: Final = msgspec.json.Decoder(Job)
+encode_job: Final = _encoder.encode
+"""Job → JSON bytes."""
+
+
+def decode_job(text: bytes) -> Job:
+    """JSON bytes → job.
+
+    Raises:
+        msgspec.MsgspecError: it is not a job as `encode_job` writes it.
+    """
+    return _job_decoder.decode(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What is asked of the acceptance script: all of these jobs, or none.
+
+    `key` is the idempotency key in its scope (empty: none), `fingerprint` tells whether a repeat is
+    the same request, `answer` is what a repeat is answered with: the ids, separated by commas.
+    """
+
+    key: str
+    fingerprint: str
+    answer: str
+    jobs: Sequence[tuple[str, int, bytes]]
+
+    def arguments(self) -> list[str | bytes | int]:
+        """Arguments of one request, as `common/lua/accept.lib.lua` reads them."""
+        out: list[str | bytes | int] = [self.key, self.fingerprint, self.answer, len(self.jobs)]
+        for job in self.jobs:
+            out += job
+        return out
+
+    @property
+    def size(self) -> int:
+        """Bytes of its jobs."""
+        return sum(len(text) for _, _, text in self.jobs)
+
+
+def format_time(unix_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
+    return (
+        datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    )
+
+
+def new_id() -> str:
+    """New UUIDv7 (RFC 9562)."""
+    return str(uuid_utils.uuid7())
+
+
+def fingerprint(body: bytes) -> str:
+    """Short digest that tells one request body from another."""
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def _refuse_invalid(body: bytes, error: ValidationError) -> Problem:
+    if any(item["type"] == "json_invalid" for item in error.errors(include_url=False)):
+        surrogates = lone_surrogates(body)
+        if surrogates:
+            return Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "text is not Unicode", surrogates
+            )
+        reason = error.errors(include_url=False)[0]["msg"]
+        return Problem(HTTPStatus.BAD_REQUEST, "malformed-json", reason)
+    errors = field_errors(error)
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid",
+        "; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors[:3]),
+        errors,
+    )
+
+
+def _jobs(
+    notification: PrivateNotification | RoomNotification | BroadcastNotification,
+    raw: _Body,
+    notification_id: str,
+    created_ms: int,
+) -> Iterable[tuple[str, int, bytes]]:
+    kind = notification.type
+    expires = notification.expiresAt
+    job = Job(
+        id=notification_id,
+        type=kind,
+        user_id=notification.userId,  # type: ignore[arg-type]  # validated to a string
+        targets=None,
+        message=raw.message,
+        data=raw.data,
+        priority=notification.priority.value,
+        created_at=format_time(created_ms),
+        created_ms=created_ms,
+        expires_ms=None if expires is None else int(expires.timestamp() * 1000),
+        email=notification.email,
+    )
+    lane = job.priority
+    by_partition: dict[int, list[str]] = {}
+    for target in targets_of(notification):
+        partition = partition_of(scoped(channel_of(kind, target)))
+        if target is None:
+            yield lane, partition, encode_job(job)
+        else:
+            by_partition.setdefault(partition, []).append(target)
+    for partition, targets in by_partition.items():
+        for first in range(0, len(targets), TARGETS_PER_JOB):
+            job.targets = targets[first : first + TARGETS_PER_JOB]
+            yield lane, partition, encode_job(job)
+
+
+def plan_one(body: bytes, *, key: str = "", notification_id: str | None = None) -> Acceptance:
+    """Validate one notification and plan its jobs.
+
+    Raises:
+        Problem: 400 malformed JSON, 422 with a pointer to every bad field.
+    """
+    try:
+        notification = notification_adapter.validate_json(body)
+        raw = _body_decoder.decode(body)
+    except ValidationError as error:
+        raise _refuse_invalid(body, error) from None
+    except msgspec.MsgspecError as error:
+        # pydantic's parser takes NaN and Infinity, which JSON does not have.
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+    an_id = notification_id or new_id()
+    jobs = list(_jobs(notification, raw, an_id, time.time_ns() // 1_000_000))
+    return Acceptance(key, fingerprint(body) if key else "", an_id, jobs)
+
+
+def plan_batch(body: bytes, *, key: str = "") -> Acceptance:
+    """Validate a JSON array of notifications and plan their jobs, all or none.
+
+    Raises:
+        Problem: 400 malformed JSON, 422 with a pointer to every bad field.
+    """
+    try:
+        notifications = batch_adapter.validate_json(body)
+        raws = _batch_decoder.decode(body)
+    except ValidationError as error:
+        raise _refuse_invalid(body, error) from None
+    except msgspec.MsgspecError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+    now_ms = time.time_ns() // 1_000_000
+    ids = [new_id() for _ in notifications]
+    jobs = [
+        job
+        for notification, raw, an_id in zip(notifications, raws, ids, strict=True)
+        for job in _jobs(notification, raw, an_id, now_ms)
+    ]
+    return Acceptance(key, fingerprint(body) if key else "", ",".join(ids), jobs)
+
+
+def is_batch(body: bytes) -> bool:
+    """Whether a body is meant as an array."""
+    return body.lstrip(b" \t\r\n")[:1] == b"["
+
+
+__all__ = [
+    "Acceptance",
+    "FieldError",
+    "Job",
+    "decode_job",
+    "encode_job",
+    "fingerprint",
+    "format_time",
+    "is_batch",
+    "new_id",
+    "plan_batch",
+    "plan_one",
+]

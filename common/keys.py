@@ -1,0 +1,121 @@
+"""Every Redis key, built here and nowhere else.
+
+All keys carry the hash tag `{shard}`, so that what one script touches lies in one slot of a Redis
+Cluster. A standalone Redis has the one shard `0`. Lua scripts get the prefixes that end in a
+colon and append a partition or a scoped channel name (`default/room:1`) to them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+STANDALONE_SHARD: Final = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one shard."""
+
+    shard: str = STANDALONE_SHARD
+
+    @property
+    def root(self) -> str:
+        """What every key of this shard begins with."""
+        return f"rc:{{{self.shard}}}:"
+
+    def door(self, lane: str) -> str:
+        """List: jobs that anyone LPUSHes by hand."""
+        return f"{self.root}jobs:{lane}"
+
+    @property
+    def jobs_prefix(self) -> str:
+        """Prefix of the job lists: followed by `<lane>:<partition>`."""
+        return f"{self.root}jobs:"
+
+    def jobs(self, lane: str, partition: int) -> str:
+        """List: waiting jobs of one partition, oldest at the tail."""
+        return f"{self.root}jobs:{lane}:{partition}"
+
+    @property
+    def ready_prefix(self) -> str:
+        """Prefix of the ready lists: followed by `<lane>`."""
+        return f"{self.root}ready:"
+
+    def ready(self, lane: str) -> str:
+        """List: turns that nobody holds, of partitions that have jobs."""
+        return f"{self.root}ready:{lane}"
+
+    @property
+    def active_prefix(self) -> str:
+        """Prefix of the active sets: followed by `<lane>`."""
+        return f"{self.root}active:"
+
+    def active(self, lane: str) -> str:
+        """Set: partitions whose turn is ready or held."""
+        return f"{self.root}active:{lane}"
+
+    @property
+    def held_prefix(self) -> str:
+        """Prefix of the held lists: followed by a holder, `<worker>:<lane>.<loop>.<life>`."""
+        return f"{self.root}held:"
+
+    def held(self, holder: str) -> str:
+        """List: turns that one loop of one worker holds."""
+        return f"{self.root}held:{holder}"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: holder → Redis time (ms) at which its lease runs out."""
+        return f"{self.root}workers"
+
+    @property
+    def waiting(self) -> str:
+        """Hash: lane → number of waiting jobs."""
+        return f"{self.root}waiting"
+
+    @property
+    def returns(self) -> str:
+        """Hash: `<lane>:<partition>` → how often in a row its turn came back from a dead worker."""
+        return f"{self.root}returns"
+
+    @property
+    def accepted_prefix(self) -> str:
+        """Prefix of the strings that tell what was accepted: followed by an id or a key."""
+        return f"{self.root}accepted:"
+
+    @property
+    def epoch(self) -> str:
+        """Hash: epoch `e` that silent channels are in, and the server's run id `r` it belongs to."""
+        return f"{self.root}epoch"
+
+    @property
+    def channel_prefix(self) -> str:
+        """Prefix of the channel hashes: followed by the scoped channel name."""
+        return f"{self.root}channel:"
+
+    @property
+    def log_prefix(self) -> str:
+        """Prefix of the channel logs: followed by the scoped channel name."""
+        return f"{self.root}log:"
+
+    @property
+    def pub_prefix(self) -> str:
+        """Prefix of the pub/sub channels: followed by the scoped channel name."""
+        return f"{self.root}pub:"
+
+    def pub(self, scoped_channel: str) -> str:
+        """Pub/sub channel of live publications."""
+        return f"{self.root}pub:{scoped_channel}"
+
+    def probe(self, gateway: str) -> str:
+        """Pub/sub channel of one gateway's readiness probes; no client can subscribe to it."""
+        return f"{self.root}pub:!probe/{gateway}"
+
+    @property
+    def events(self) -> str:
+        """Stream: every publication, for the Kafka bridge and the history writer."""
+        return f"{self.root}events"
+
+    @property
+    def dead(self) -> str:
+        """Stream: dead letters."""
+        return f"{self.root}dead"

@@ -1,0 +1,7 @@
+-- Accept requests, each as a whole. ARGV[7..]: the requests (see accept.lib.lua).
+-- Returns one verdict per request.
+local verdicts, i = {}, 7
+while i <= #ARGV do
+  verdicts[#verdicts + 1], i = accept(i)
+end
+return verdicts

@@ -1,0 +1,25 @@
+-- What was published in one channel after a position. KEYS: epoch. ARGV: prefixes of channels and
+-- logs, a new epoch if one is needed, scoped channel, epoch and offset of the position, most
+-- entries, most bytes.
+-- Returns epoch and offset of the channel now, whether the entries continue the position without
+-- a hole (0 or 1), and the entries.
+local silent = shard_epoch(KEYS[1], ARGV[3])
+local name, epoch, offset = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local seen = redis.call('HMGET', ARGV[1] .. name, 'e', 'o', 'p', 'q')
+local now, last = seen[1] or silent, tonumber(seen[2] or 0)
+local known = (epoch == now and offset <= last) or (epoch == seen[3] and offset <= tonumber(seen[4]))
+if not known then return {now, last, 0, {}} end
+if offset == last then return {now, last, 1, {}} end
+local log = ARGV[2] .. name
+local length = redis.call('LLEN', log)
+local from = length - (last - offset)
+if from < 0 then return {now, last, 0, {}} end
+local entries, bytes = {}, tonumber(ARGV[8])
+for k = from, math.min(from + ARGV[7], length) - 1, 16 do
+  for _, entry in ipairs(redis.call('LRANGE', log, k, math.min(k + 15, length - 1))) do
+    if bytes <= 0 or #entries >= tonumber(ARGV[7]) then return {now, last, 1, entries} end
+    entries[#entries + 1] = entry
+    bytes = bytes - #entry
+  end
+end
+return {now, last, 1, entries}

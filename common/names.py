@@ -1,0 +1,59 @@
+"""Lanes, channels and partitions: the names everything else is keyed by."""
+
+import zlib
+from enum import StrEnum
+from typing import Final
+
+DEFAULT_CLIENT: Final = "default"
+"""The client application that every notification belongs to until clients exist."""
+
+PARTITIONS: Final = 64
+"""Job lists per lane. Fixed: changing it while jobs wait would break their order."""
+
+
+class Lane(StrEnum):
+    """One priority; each has its own lists and its own loops in every worker."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    LOW = "low"
+
+
+class Kind(StrEnum):
+    """Who a notification is for."""
+
+    PRIVATE = "private"
+    ROOM = "room"
+    BROADCAST = "broadcast"
+
+
+BROADCAST_CHANNEL: Final = "broadcast"
+
+
+def user_channel(user: str) -> str:
+    """Channel of one user's private notifications, for instance `user:1`."""
+    return f"user:{user}"
+
+
+def room_channel(room: str) -> str:
+    """Channel of one room, for instance `room:1`."""
+    return f"room:{room}"
+
+
+def channel_of(kind: str, target: str | None) -> str:
+    """Channel on which a notification of `kind` for `target` (None for broadcast) is published."""
+    if kind == Kind.PRIVATE:
+        return f"user:{target}"
+    if kind == Kind.ROOM:
+        return f"room:{target}"
+    return BROADCAST_CHANNEL
+
+
+def scoped(channel: str, client: str = DEFAULT_CLIENT) -> str:
+    """Name of a client's channel inside keys, for instance `default/room:1`."""
+    return f"{client}/{channel}"
+
+
+def partition_of(scoped_channel: str) -> int:
+    """Partition (0 to `PARTITIONS` - 1) in which all jobs of a channel wait, in order."""
+    return zlib.crc32(scoped_channel.encode()) % PARTITIONS

@@ -1,0 +1,189 @@
+"""What a client may ask to be sent: the body of `POST /notify` and of a job pushed by hand.
+
+These models are the contract: they validate, and the OpenAPI document is generated from them.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from common.names import Kind, Lane
+
+ID_MAX_CHARACTERS: Final = 128
+MESSAGE_MAX_BYTES: Final = 64 * 1024
+TARGETS_MAX: Final = 1_000
+BATCH_MAX: Final = 1_000
+EMAIL_MAX_CHARACTERS: Final = 254
+DATE_MAX_CHARACTERS: Final = 64
+
+# Printable: no control characters, no line or paragraph separators.
+_ID_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,128}$"
+_EMAIL_PATTERN: Final = r"^[^@\s\u0000-\u001f\u007f-\u009f]+@[^@\s\u0000-\u001f\u007f-\u009f]+$"
+
+
+def _id_text(value: int | str) -> str:
+    text = str(value)
+    if len(text) > ID_MAX_CHARACTERS:
+        raise PydanticCustomError("id_too_long", "an id has at most 128 characters")
+    return text
+
+
+def _distinct(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _message_size(value: str) -> str:
+    # Most texts are far below the bound: only those that could pass it are encoded.
+    if len(value) > MESSAGE_MAX_BYTES // 4 and len(value.encode()) > MESSAGE_MAX_BYTES:
+        raise PydanticCustomError("message_too_long", "a message has at most 65536 bytes of UTF-8")
+    return value
+
+
+def _date_text(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) > DATE_MAX_CHARACTERS or value.isdigit():
+        raise PydanticCustomError("date_type", "must be an RFC 3339 date and time with an offset")
+    return value
+
+
+Id = Annotated[
+    StrictInt | Annotated[str, StringConstraints(strict=True, pattern=_ID_PATTERN)],
+    AfterValidator(_id_text),
+    WithJsonSchema(
+        {
+            "description": "1 and \"1\" are the same id.",
+            "anyOf": [
+                {"type": "string", "pattern": _ID_PATTERN},
+                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            ],
+        }
+    ),
+]
+"""A user's or room's id: an integer or 1 to 128 printable characters; a string once validated."""
+
+_ID_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"type": "string", "pattern": _ID_PATTERN},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    ]
+}
+
+Targets = Annotated[
+    Annotated[list[Id], Field(min_length=1, max_length=TARGETS_MAX)],
+    AfterValidator(_distinct),
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "description": "An id, or a list of up to 1,000 of them; doubles count once.",
+            "anyOf": [
+                *_ID_SCHEMA["anyOf"],
+                {
+                    "type": "array",
+                    "items": _ID_SCHEMA,
+                    "minItems": 1,
+                    "maxItems": TARGETS_MAX,
+                },
+            ],
+        }
+    ),
+]
+"""One id or a list of them; a list of distinct strings once validated."""
+
+
+class _Notification(BaseModel):
+    """The fields that every type of notification has."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"anyOf": [{"required": ["message"]}, {"required": ["data"]}]},
+    )
+
+    userId: Id = Field(description="Who sends.")  # noqa: N815 - the wire's name
+    message: Annotated[str, AfterValidator(_message_size)] = Field(
+        default="",
+        min_length=1,
+        strict=True,
+        description="Text, at most 64 KiB of UTF-8. May be left out if `data` is there.",
+        json_schema_extra={"maxLength": MESSAGE_MAX_BYTES},
+    )
+    data: dict[str, Any] = Field(
+        default={}, description="Any JSON object; passed through as it was written."
+    )
+    email: Annotated[
+        str, StringConstraints(strict=True, pattern=_EMAIL_PATTERN, max_length=EMAIL_MAX_CHARACTERS)
+    ] = Field(default="", description="Address, kept for other ways of delivery; not sent to sockets.")
+    priority: Lane = Field(default=Lane.HIGH, description="Lane in which it waits.")
+    expiresAt: Annotated[  # noqa: N815 - the wire's name
+        AwareDatetime | None,
+        BeforeValidator(_date_text),
+        WithJsonSchema({"type": "string", "format": "date-time"}),
+    ] = Field(default=None, description="RFC 3339. It is not published after this time.")
+
+    @model_validator(mode="after")
+    def _has_content(self) -> "_Notification":
+        fields = self.model_fields_set
+        if "message" not in fields and "data" not in fields:
+            raise PydanticCustomError("content_missing", "message or data is required")
+        return self
+
+
+class PrivateNotification(_Notification):
+    """For every connection of one user, or of each user in a list."""
+
+    type: Literal["private"]
+    target: Targets = Field(description="User id, or a list of them.")
+
+
+class RoomNotification(_Notification):
+    """For every connection in one room, or in each room of a list."""
+
+    type: Literal["room"]
+    target: Targets = Field(description="Room id, or a list of them.")
+
+
+class BroadcastNotification(_Notification):
+    """For every connection there is."""
+
+    type: Literal["broadcast"]
+
+
+Notification = Annotated[
+    PrivateNotification | RoomNotification | BroadcastNotification, Field(discriminator="type")
+]
+"""One notification, told apart by `type`."""
+
+NotificationBatch = Annotated[list[Notification], Field(min_length=1, max_length=BATCH_MAX)]
+"""Up to 1,000 notifications, accepted or refused as a whole."""
+
+notification_adapter: Final[
+    TypeAdapter[PrivateNotification | RoomNotification | BroadcastNotification]
+] = TypeAdapter(Notification)
+batch_adapter: Final[
+    TypeAdapter[list[PrivateNotification | RoomNotification | BroadcastNotification]]
+] = TypeAdapter(NotificationBatch)
+
+
+def targets_of(
+    notification: PrivateNotification | RoomNotification | BroadcastNotification,
+) -> list[str | None]:
+    """Whom it is for: ids, or the one target None of a broadcast."""
+    if notification.type == Kind.BROADCAST:
+        return [None]
+    return [*notification.target]

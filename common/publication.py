@@ -1,0 +1,55 @@
+"""What is published on `rc:{s}:pub:<name>` and kept in `rc:{s}:log:<name>`.
+
+    <epoch> <offset> <accepted> <base>\\n<text>
+
+The header lets a gateway order publications without parsing JSON: `accepted` is the Unix time in
+milliseconds, `base` is `-` or, on the first publication of an epoch, `<old epoch>:<where it
+ended>`. `text` is exactly what clients get. `common/lua/publish.lua` writes it.
+"""
+
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """Place in a channel: the epoch and the offset last published in it (0: none yet)."""
+
+    epoch: str
+    offset: int
+
+
+class Publication(NamedTuple):
+    """One publication as a gateway reads it."""
+
+    epoch: str
+    offset: int
+    accepted_ms: int
+    base: Position | None
+    text: bytes
+
+    def follows(self, position: Position) -> bool:
+        """Whether this is the very next publication after `position`, across an epoch's end too."""
+        if self.offset != position.offset + 1:
+            return False
+        return self.epoch == position.epoch or self.base == position
+
+    def is_known_at(self, position: Position) -> bool:
+        """Whether somebody at `position` has had this publication already."""
+        return self.epoch == position.epoch and self.offset <= position.offset
+
+
+def parse_publication(payload: bytes) -> Publication:
+    """Split a payload into header and text.
+
+    Raises:
+        ValueError: the header is not of the form above.
+    """
+    header, separator, text = payload.partition(b"\n")
+    if not separator:
+        raise ValueError("publication without a header")
+    epoch, offset, accepted, base = header.decode("ascii").split(" ")
+    if base == "-":
+        return Publication(epoch, int(offset), int(accepted), None, text)
+    base_epoch, _, base_offset = base.rpartition(":")
+    return Publication(
+        epoch, int(offset), int(accepted), Position(base_epoch, int(base_offset)), text
+    )

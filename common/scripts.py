@@ -1,0 +1,57 @@
+"""The Lua scripts: every atomic step that Redis takes for Roomcast."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+Argument = str | bytes | int
+_LIBRARIES: Final = {
+    "accept": ("accept.lib",),
+    "admit": ("accept.lib",),
+    "requeue": ("accept.lib",),
+    "publish": ("epoch.lib",),
+    "positions": ("epoch.lib",),
+    "replay": ("epoch.lib",),
+}
+
+
+class Script:
+    """One script of `common/lua`, with the libraries that it needs put in front.
+
+    A call is sent once. Only `NOSCRIPT` is answered by loading the script and calling again,
+    because then nothing was executed.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Read `common/lua/<name>.lua`.
+
+        Raises:
+            FileNotFoundError: there is no such script.
+        """
+        folder = resources.files("common") / "lua"
+        parts = (*_LIBRARIES.get(name, ()), name)
+        self.name = name
+        self.text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+        # Redis names a script by the SHA-1 of its text.
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(
+        self,
+        redis: Redis,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+    ) -> Any:
+        """Run the script and return its raw reply.
+
+        Raises:
+            redis.exceptions.RedisError: it was refused, or its outcome is unknown.
+        """
+        try:
+            return await redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            await redis.script_load(self.text)
+            return await redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)

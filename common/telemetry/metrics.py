@@ -1,0 +1,54 @@
+"""Metrics that are not one process's own, and how they are summed over replicas.
+
+Replicas that share a port write to memory-mapped files in a folder of their own
+(`PROMETHEUS_MULTIPROC_DIR`, set by `common.replicas` before they start), so whichever of them is
+asked answers for all.
+"""
+
+import os
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, REGISTRY, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+LATENCY_BUCKETS_S: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075,
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+"""Bounds in seconds of every latency histogram."""
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def latency_histogram(name: str, text: str) -> Histogram:
+    """Histogram of seconds with the bounds that all latencies share."""
+    return Histogram(name, text, buckets=LATENCY_BUCKETS_S)
+
+
+def summed_gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+    """Gauge whose value is the sum over the live replicas."""
+    return Gauge(name, text, labels, multiprocess_mode="livesum")
+
+
+def shared_gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+    """Gauge of something that every replica sees alike, such as a queue's length in Redis."""
+    return Gauge(name, text, labels, multiprocess_mode="livemostrecent")
+
+
+def is_summed() -> bool:
+    """Whether this process is one of several replicas whose metrics are summed."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
+
+
+def exposition() -> bytes:
+    """Metrics of this process and of the replicas that share its port, in Prometheus's format."""
+    if not is_summed():
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)
+
+
+def forget_replica(pid: int, folder: str) -> None:
+    """Leave the gauges of a replica that died out of the sums; its counters stay."""
+    mark_process_dead(pid, folder)

@@ -1,0 +1,26 @@
+"""`/healthz`, `/readyz` and `/metrics`, alike on every process."""
+
+from aiohttp import web
+
+from common.telemetry.metrics import CONTENT_TYPE, exposition
+from common.telemetry.readiness import Readiness
+
+
+def ops_routes(readiness: Readiness) -> list[web.RouteDef]:
+    """Routes of the three, for an aiohttp application."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        ready, body = readiness.status()
+        return web.json_response(body, status=200 if ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    return [
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/metrics", metrics),
+    ]

@@ -1,0 +1,85 @@
+"""Readiness: whether a process delivers, found out by trying, and shared between replicas."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from common.telemetry.metrics import is_summed
+
+log = logging.getLogger("roomcast.readiness")
+
+PROBE_INTERVAL_S: Final = 1.0
+PROBE_TIMEOUT_S: Final = 2.0
+STALE_AFTER_S: Final = 5.0
+
+_ready_at = Gauge(
+    "roomcast_ready_at_seconds",
+    "Unix time of the last probe that succeeded, of the replica that is worst off",
+    multiprocess_mode="livemin",
+)
+
+
+class Readiness:
+    """Runs one probe a second and remembers how it went.
+
+    Args:
+        probe: returns None if the process delivers, or the reason why it doesn't. It may raise.
+        notes: what an operator must see in `/readyz` besides, for instance a mode.
+    """
+
+    def __init__(
+        self, probe: Callable[[], Awaitable[str | None]], notes: dict[str, str] | None = None
+    ) -> None:
+        self._probe = probe
+        self._notes = notes or {}
+        self._reason: str | None = "not probed yet"
+        self._succeeded_at = 0.0
+        self.draining = False
+        _ready_at.set(0)
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        while True:
+            await self.check()
+            await asyncio.sleep(PROBE_INTERVAL_S)
+
+    async def check(self) -> None:
+        """Probe once."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                reason = await self._probe()
+        except TimeoutError:
+            reason = f"the probe did not come back within {PROBE_TIMEOUT_S:g} s"
+        except Exception as error:  # whatever it is, it is the answer
+            reason = f"{type(error).__name__}: {error}"
+        if reason != self._reason:
+            if reason is None:
+                log.info("ready")
+            else:
+                log.warning("not ready", extra={"reason": reason})
+        self._reason = reason
+        if reason is None:
+            self._succeeded_at = time.time()
+            _ready_at.set(self._succeeded_at)
+
+    def status(self) -> tuple[bool, dict[str, str]]:
+        """Whether this process and the replicas beside it deliver, and what to tell who asks."""
+        if self.draining:
+            return False, {"status": "draining", **self._notes}
+        if self._reason is not None:
+            return False, {"status": "not ready", "reason": self._reason, **self._notes}
+        worst = _worst_replica() if is_summed() else self._succeeded_at
+        if time.time() - worst > STALE_AFTER_S:
+            return False, {"status": "not ready", "reason": "a replica's probe fails", **self._notes}
+        return True, {"status": "ready", **self._notes}
+
+
+def _worst_replica() -> float:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return registry.get_sample_value("roomcast_ready_at_seconds") or 0.0

@@ -1,0 +1,87 @@
+"""Composition root of the server: `python -m server`."""
+
+import asyncio
+import logging
+import sys
+
+from aiohttp import web
+
+from common.keys import Keys
+from common.redis_client import UnfitRedisError, connect, wait_until_fit
+from common.replicas import replica_number, run, run_until_stopped
+from common.settings import Settings, load_settings
+from common.telemetry.logs import set_up_logs
+from common.telemetry.readiness import Readiness
+from server.acceptor import Acceptor
+from server.app import make_app
+from server.front import NotifyFront
+from server.intake import Intake
+from server.watch import RedisWatch
+
+log = logging.getLogger("roomcast.server")
+
+BACKLOG = 1024
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until stopped.
+
+    Raises:
+        UnfitRedisError: Redis can't keep accepted jobs safe.
+        OSError: the port is taken.
+    """
+    control = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
+    queue = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
+    watch = RedisWatch(control, settings)
+    acceptor = Acceptor(queue, Keys(), settings)
+    intake = Intake(acceptor, watch)
+
+    async def can_queue() -> str | None:
+        return "redis is nearly full" if watch.nearly_full else watch.trouble
+
+    readiness = Readiness(can_queue)
+    runner = web.AppRunner(make_app(intake, readiness), access_log=None, handle_signals=False)
+    await runner.setup()
+    connections: set[NotifyFront] = set()
+    assert runner.server is not None
+    listener = await asyncio.get_running_loop().create_server(
+        lambda: NotifyFront(intake, runner.server, connections),  # type: ignore[arg-type]
+        settings.host,
+        settings.port,
+        backlog=BACKLOG,
+        reuse_port=settings.server_processes > 1,
+    )
+    log.info("listening", extra={"url": f"http://{settings.host}:{settings.port}"})
+
+    async def watch_redis() -> None:
+        await wait_until_fit(control)
+        await watch.run()
+
+    try:
+        await run_until_stopped(watch_redis(), readiness.run())
+    finally:
+        readiness.draining = True
+        listener.close()
+        for connection in list(connections):
+            connection.stop()
+        await acceptor.close()
+        await runner.cleanup()
+        await control.aclose()
+        await queue.aclose()
+        log.info("stopped")
+
+
+def main() -> None:
+    """Start it."""
+    settings = load_settings()
+    number = replica_number()
+    set_up_logs(settings, f"server.{number}" if number else "server")
+    try:
+        run("server", settings.server_processes, lambda: serve(settings))
+    except (UnfitRedisError, OSError) as error:
+        log.critical("can't run", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Hand accepted requests to Redis: many requests in one script call, each as a whole.
+
+Guarantee: a verdict `ok` or `replay` is given only after Redis executed the script (with
+`accept_fsync`, after it was on disk). A lost reply is `OutcomeUnknownError`: the jobs may be queued
+or not, and repeating the request with the same Idempotency-Key is safe. Nothing is ever sent twice
+by this module itself.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, Final
+
+from prometheus_client import Counter, Histogram
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from common.jobs import Acceptance
+from common.keys import Keys
+from common.scripts import Argument, Script
+from common.settings import Settings
+from common.telemetry.metrics import latency_histogram
+
+log = logging.getLogger("roomcast.server")
+
+PENDING_MAX: Final = 10_000
+"""Requests that may wait for Redis in this process; one more is refused (`overloaded`)."""
+
+CALL_MAX_JOBS: Final = 1_000
+CALL_MAX_BYTES: Final = 2 * 1024 * 1024
+CALLS_IN_FLIGHT: Final = 2
+
+accepted_jobs = Counter("roomcast_accepted_jobs_total", "Jobs that Redis has")
+accept_seconds: Histogram = latency_histogram(
+    "roomcast_accept_seconds", "From the start of an acceptance call to its reply"
+)
+
+
+class OutcomeUnknownError(Exception):
+    """Redis did not answer: whether it has the jobs is not known."""
+
+
+class OverloadedError(Exception):
+    """Too many requests already wait for Redis in this process; nothing was queued."""
+
+
+class RefusedByRedisError(Exception):
+    """Redis refused the script (out of memory, read-only replica); nothing was queued."""
+
+
+class Acceptor:
+    """Collects the requests of a loop turn and sends them as one script call."""
+
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+        self._redis = redis
+        self._fsync_ms = int(settings.accept_timeout_s * 1000) if settings.accept_fsync else 0
+        self._script = Script("accept")
+        self._keys = [keys.waiting]
+        self._head: list[Argument] = [
+            keys.jobs_prefix,
+            keys.ready_prefix,
+            keys.active_prefix,
+            keys.accepted_prefix,
+            settings.lane_max_jobs,
+            settings.idempotency_ttl_s,
+        ]
+        self._pending: deque[tuple[Acceptance, asyncio.Future[list[bytes]]]] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+
+    def submit(self, acceptance: Acceptance) -> "asyncio.Future[list[bytes]]":
+        """Queue a request for the next call.
+
+        Returns:
+            Future of its verdict: `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]` or
+            `[b"full", lane]`; or it raises `OutcomeUnknownError` or `RefusedByRedisError`.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        if len(self._pending) >= PENDING_MAX:
+            raise OverloadedError
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[bytes]] = loop.create_future()
+        self._pending.append((acceptance, future))
+        if not self._scheduled and len(self._calls) < CALLS_IN_FLIGHT:
+            self._scheduled = True
+            loop.call_soon(self._flush)
+        return future
+
+    async def close(self) -> None:
+        """Wait for the calls that are under way."""
+        while self._pending or self._calls:
+            self._flush()
+            await asyncio.gather(*self._calls, return_exceptions=True)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._pending and len(self._calls) < CALLS_IN_FLIGHT:
+            batch: list[tuple[Acceptance, asyncio.Future[list[bytes]]]] = []
+            jobs = size = 0
+            while self._pending and jobs < CALL_MAX_JOBS and size < CALL_MAX_BYTES:
+                item = self._pending.popleft()
+                batch.append(item)
+                jobs += len(item[0].jobs)
+                size += item[0].size
+            call = asyncio.ensure_future(self._call(batch))
+            self._calls.add(call)
+            call.add_done_callback(self._done)
+
+    def _done(self, call: "asyncio.Task[None]") -> None:
+        self._calls.discard(call)
+        self._flush()
+
+    async def _call(self, batch: list[tuple[Acceptance, "asyncio.Future[list[bytes]]"]]) -> None:
+        args = list(self._head)
+        for acceptance, _ in batch:
+            args += acceptance.arguments()
+        try:
+            with accept_seconds.time():
+                verdicts = await self._run(args)
+        except ResponseError as error:
+            self._fail(batch, RefusedByRedisError(str(error)))
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning(
+                "redis did not answer an acceptance",
+                extra={"requests": len(batch), "reason": f"{type(error).__name__}: {error}"},
+            )
+            self._fail(batch, OutcomeUnknownError(str(error)))
+        else:
+            for (acceptance, future), verdict in zip(batch, verdicts, strict=True):
+                if verdict[0] == b"ok":
+                    accepted_jobs.inc(len(acceptance.jobs))
+                if not future.done():
+                    future.set_result(verdict)
+
+    @staticmethod
+    def _fail(
+        batch: list[tuple[Acceptance, "asyncio.Future[list[bytes]]"]], error: Exception
+    ) -> None:
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error)
+
+    async def _run(self, args: list[Argument]) -> Any:
+        if not self._fsync_ms:
+            return await self._script(self._redis, self._keys, args)
+        # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.execute_command("EVALSHA", self._script.sha, len(self._keys), *self._keys, *args)
+        pipe.execute_command("WAITAOF", 1, 0, self._fsync_ms)
+        verdicts, synced = await pipe.execute(raise_on_error=False)
+        if isinstance(verdicts, NoScriptError):
+            await self._redis.script_load(self._script.text)
+            return await self._run(args)
+        for reply in (verdicts, synced):
+            if isinstance(reply, Exception):
+                raise reply
+        if synced[0] < 1:
+            raise TimeoutError("the append-only file was not on disk in time")
+        return verdicts

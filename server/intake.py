@@ -1,0 +1,161 @@
+"""`POST /notify` apart from HTTP's wire: a body and two headers in, a reply out."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from prometheus_client import Counter
+
+from common.jobs import Acceptance, is_batch, plan_batch, plan_one
+from common.names import DEFAULT_CLIENT
+from common.problems import FieldError, Problem
+from server.acceptor import Acceptor, OutcomeUnknownError, OverloadedError, RefusedByRedisError
+from server.watch import RedisWatch
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+IDEMPOTENCY_KEY_MAX: Final = 255
+RETRY_AFTER_S: Final = 1
+
+requests_total = Counter("roomcast_notify_requests_total", "POST /notify, by status", ["status"])
+_accepted = requests_total.labels("202")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status, headers and JSON body to answer with."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+def _refuse_type(content_type: str) -> None:
+    media, _, parameters = content_type.partition(";")
+    if media.strip().lower() != "application/json":
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Content-Type must be application/json",
+            headers={"Accept": "application/json"},
+        )
+    charset = parameters.lower().replace(" ", "").replace('"', "")
+    if charset and charset not in ("charset=utf-8", "charset=utf8"):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "JSON is UTF-8; leave the charset out",
+        )
+
+
+def _refuse_key(key: str) -> None:
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid-idempotency-key",
+            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} printable characters",
+            [FieldError("", "the header Idempotency-Key is invalid")],
+        )
+
+
+def too_large() -> Problem:
+    """Refusal of a body over `BODY_MAX_BYTES`."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too-large",
+        f"a body may have {BODY_MAX_BYTES} bytes",
+    )
+
+
+def _unavailable(code: str, detail: str) -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S
+    )
+
+
+class Intake:
+    """Validates, queues and answers `POST /notify`, for whichever HTTP parser read it."""
+
+    def __init__(self, acceptor: Acceptor, watch: RedisWatch) -> None:
+        self._acceptor = acceptor
+        self._watch = watch
+        self._keys_in_flight: set[str] = set()
+
+    async def reply(self, body: bytes, content_type: str, idempotency_key: str | None) -> Reply:
+        """Answer one request; every refusal is a problem document."""
+        try:
+            answer = await self._take(body, content_type, idempotency_key)
+        except Problem as problem:
+            requests_total.labels(str(int(problem.status))).inc()
+            return Reply(problem.status, problem.response_headers(), problem.body())
+        _accepted.inc()
+        return Reply(202, _JSON, answer)
+
+    async def _take(self, body: bytes, content_type: str, idempotency_key: str | None) -> bytes:
+        if content_type != "application/json":
+            _refuse_type(content_type)
+        if len(body) > BODY_MAX_BYTES:
+            raise too_large()
+        key = ""
+        if idempotency_key is not None:
+            _refuse_key(idempotency_key)
+            key = f"{DEFAULT_CLIENT}/key:{idempotency_key}"
+        batch = is_batch(body)
+        acceptance = plan_batch(body, key=key) if batch else plan_one(body, key=key)
+        if self._watch.nearly_full:
+            raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+        if not key:
+            ids = await self._accept(acceptance)
+        elif key in self._keys_in_flight:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "idempotency-key-in-flight",
+                "a request with this Idempotency-Key is under way",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        else:
+            self._keys_in_flight.add(key)
+            try:
+                ids = await self._accept(acceptance)
+            finally:
+                self._keys_in_flight.discard(key)
+        if batch:
+            return json.dumps(
+                [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
+            ).encode()
+        return b'{"id":"%b","status":"queued"}' % ids.encode()
+
+    async def _accept(self, acceptance: Acceptance) -> str:
+        try:
+            verdict = await self._acceptor.submit(acceptance)
+        except OutcomeUnknownError:
+            raise _unavailable(
+                "outcome-unknown",
+                "Redis did not answer; whether it was queued is unknown. "
+                "Repeating with the same Idempotency-Key is safe",
+            ) from None
+        except OverloadedError:
+            raise _unavailable("overloaded", "too many requests wait; nothing was queued") from None
+        except RefusedByRedisError as error:
+            raise _unavailable("redis-refused", f"Redis refused: {error}") from None
+        except asyncio.CancelledError:
+            raise
+        match verdict:
+            case [b"ok"]:
+                return acceptance.answer
+            case [b"replay", answer]:
+                return answer.decode()
+            case [b"full", lane]:
+                raise _unavailable(
+                    "lane-full", f"lane {lane.decode()} is full; nothing was queued"
+                )
+            case _:
+                raise Problem(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "idempotency-key-reused",
+                    "this Idempotency-Key was used with another body",
+                )

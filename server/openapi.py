@@ -1,0 +1,216 @@
+"""The OpenAPI document: the contract of the HTTP API, generated from the models that validate."""
+
+from functools import cache
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from common.notification import (
+    BATCH_MAX,
+    BroadcastNotification,
+    PrivateNotification,
+    RoomNotification,
+)
+from server.intake import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
+
+_REF: Final = "#/components/schemas/{model}"
+
+_PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "RFC 9457 problem details.",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable name of the problem."},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "JSON pointer (RFC 6901)."},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+_QUEUED: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["id", "status"],
+    "properties": {
+        "id": {"type": "string", "format": "uuid", "description": "UUIDv7."},
+        "status": {"const": "queued"},
+    },
+}
+
+_RETRY_AFTER: Final[dict[str, Any]] = {
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
+}
+
+_EXAMPLES: Final[dict[str, Any]] = {
+    "private": {
+        "value": {
+            "userId": 2,
+            "message": "Private message for userId 1",
+            "email": "abc@gmail.com",
+            "target": 1,
+            "type": "private",
+        }
+    },
+    "room": {
+        "value": {
+            "userId": 1,
+            "message": "broadcast message for roomId 1",
+            "email": "abc@gmail.com",
+            "target": 1,
+            "type": "room",
+        }
+    },
+    "broadcast": {
+        "value": {
+            "userId": 1,
+            "message": "broadcast message for all",
+            "email": "abc@gmail.com",
+            "type": "broadcast",
+        }
+    },
+}
+
+
+def _refusal(text: str, *, retry: bool = False) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": text,
+        "content": {
+            "application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}
+        },
+    }
+    if retry:
+        response["headers"] = _RETRY_AFTER
+    return response
+
+
+def _notify() -> dict[str, Any]:
+    one: dict[str, Any] = {"$ref": _REF.format(model="Notification")}
+    queued: dict[str, Any] = {"$ref": _REF.format(model="Queued")}
+    return {
+        "operationId": "notify",
+        "summary": "Send a notification, or up to 1,000 of them",
+        "description": "Answered once Redis has the jobs. An array is accepted or refused as a "
+        f"whole. A body may have {BODY_MAX_BYTES} bytes.",
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Remembered 24 h: the same key and body answer with the first id "
+                "and queue nothing.",
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": IDEMPOTENCY_KEY_MAX,
+                    "pattern": "^[!-~]([ -~]*[!-~])?$",
+                },
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [
+                            one,
+                            {
+                                "type": "array",
+                                "items": one,
+                                "minItems": 1,
+                                "maxItems": BATCH_MAX,
+                            },
+                        ]
+                    },
+                    "examples": _EXAMPLES,
+                }
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Queued. An array is answered with an array, in order.",
+                "content": {
+                    "application/json": {
+                        "schema": {"oneOf": [queued, {"type": "array", "items": queued}]}
+                    }
+                },
+            },
+            "400": _refusal("The body is not JSON, or the request is not HTTP."),
+            "409": _refusal("A request with this Idempotency-Key is under way.", retry=True),
+            "413": _refusal("The body is too large."),
+            "415": _refusal("The Content-Type is not application/json."),
+            "422": _refusal("Invalid: `errors` points at every bad field. Or the Idempotency-Key "
+                            "was used with another body."),
+            "503": _refusal("Redis is away or nearly full, or the lane is full; the code says "
+                            "which. After `outcome-unknown`, repeat with the same "
+                            "Idempotency-Key.", retry=True),
+        },
+    }  # fmt: skip
+
+
+def _operation(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"operationId": name, "summary": summary, "responses": responses}}
+
+
+def _state(text: str) -> dict[str, Any]:
+    schema = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """The document (OpenAPI 3.1), as JSON types. Do not change what you get."""
+    models = (PrivateNotification, RoomNotification, BroadcastNotification)
+    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    schemas: dict[str, Any] = schema["$defs"]
+    schemas["Notification"] = {
+        "oneOf": [{"$ref": _REF.format(model=model.__name__)} for model in models],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {
+                "private": _REF.format(model="PrivateNotification"),
+                "room": _REF.format(model="RoomNotification"),
+                "broadcast": _REF.format(model="BroadcastNotification"),
+            },
+        },
+    }
+    schemas["Problem"] = _PROBLEM
+    schemas["Queued"] = _QUEUED
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Roomcast",
+            "version": "0.1.0",
+            "description": "Real-time notifications: to one user, to a room, to everybody.",
+        },
+        "paths": {
+            "/notify": {"post": _notify()},
+            "/healthz": _operation("healthz", "Is the process alive?", {"200": _state("Alive.")}),
+            "/readyz": _operation(
+                "readyz",
+                "Can it queue notifications?",
+                {"200": _state("Ready."), "503": _state("Not ready; the reason is there.")},
+            ),
+            "/metrics": _operation(
+                "metrics",
+                "Prometheus metrics",
+                {
+                    "200": {
+                        "description": "Text exposition.",
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    }
+                },
+            ),
+        },
+        "components": {"schemas": schemas},
+    }

@@ -1,0 +1,108 @@
+"""Composition root of the worker: `python -m worker`."""
+
+import asyncio
+import logging
+import sys
+import time
+
+from aiohttp import web
+
+from common.keys import Keys
+from common.names import Lane
+from common.redis_client import UnfitRedisError, connect, wait_until_fit
+from common.replicas import replica_number, run, run_until_stopped
+from common.settings import Settings, load_settings
+from common.telemetry.logs import set_up_logs
+from common.telemetry.ops import ops_routes
+from common.telemetry.readiness import Readiness
+from worker.door import DoorLoop
+from worker.holders import Holders
+from worker.lane import LaneLoop
+from worker.observe import QueueObserver
+
+log = logging.getLogger("roomcast.worker")
+
+CONTROL_TIMEOUT_S = 5.0
+
+
+async def work(settings: Settings) -> None:
+    """Publish until stopped.
+
+    Raises:
+        UnfitRedisError: Redis can't keep accepted jobs safe.
+        OSError: the port is taken.
+    """
+    keys = Keys()
+    control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
+    holders = Holders(control, keys, settings)
+    loops: list[LaneLoop | DoorLoop] = [
+        LaneLoop(lane, number, holders, keys, settings)
+        for lane in Lane
+        for number in range(settings.lane_loops)
+    ]
+    loops += [DoorLoop(lane, keys, settings) for lane in Lane]
+
+    async def holds_leases() -> str | None:
+        silent_s = time.monotonic() - holders.renewed_at
+        return None if silent_s < settings.lease_s else "leases could not be renewed"
+
+    readiness = Readiness(holds_leases)
+    app = web.Application()
+    app.add_routes(ops_routes(readiness))
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    site = web.TCPSite(
+        runner, settings.host, settings.worker_port, reuse_port=settings.worker_processes > 1
+    )
+    await site.start()
+    log.info(
+        "working",
+        extra={"worker": holders.worker, "health": f"http://{settings.host}:{settings.worker_port}"},
+    )
+
+    async def publish() -> None:
+        await wait_until_fit(control)
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(loop.run())
+
+    publishing = asyncio.ensure_future(publish())
+
+    async def until_published() -> None:
+        await asyncio.shield(publishing)
+
+    try:
+        await run_until_stopped(
+            until_published(),
+            holders.run(),
+            QueueObserver(control, keys).run(),
+            readiness.run(),
+        )
+    finally:
+        readiness.draining = True
+        for loop in loops:
+            loop.stop()
+        # A loop ends after the batch in hand, at the latest when its wait for a turn is over.
+        await asyncio.wait([publishing], timeout=settings.lease_s + CONTROL_TIMEOUT_S)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        await holders.close()
+        await runner.cleanup()
+        await control.aclose()
+        log.info("stopped")
+
+
+def main() -> None:
+    """Start it."""
+    settings = load_settings()
+    number = replica_number()
+    set_up_logs(settings, f"worker.{number}" if number else "worker")
+    try:
+        run("worker", settings.worker_processes, lambda: work(settings))
+    except (UnfitRedisError, OSError) as error:
+        log.critical("can't run", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The open door of a lane: jobs that somebody LPUSHed by hand.
+
+Nothing is taken out before it is accepted: the loop looks at the tail, validates, and one script
+pops exactly the texts that were validated while it queues their jobs. Several workers may look at
+the same texts; each text is popped once.
+"""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.backoff import jittered
+from common.jobs import Acceptance, plan_one
+from common.keys import Keys
+from common.names import DEFAULT_CLIENT, Lane
+from common.problems import Problem
+from common.redis_client import connect
+from common.scripts import Argument, Script
+from common.settings import Settings
+from worker import metrics
+
+log = logging.getLogger("roomcast.worker")
+
+LOOK_MAX: Final = 128
+_WAIT_S: Final = 1.0
+_REPLY_TIMEOUT_S: Final = 5.0
+_FULL_LANE_WAIT_S: Final = 0.1
+
+
+def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
+    """Plan the jobs of a text that was pushed by hand.
+
+    It is a body of `POST /notify`; `id`, if it has one, is the notification's id, and a second
+    text with the same id is dropped. Its lane is the one it was pushed to unless it says otherwise.
+
+    Raises:
+        Problem: it is invalid; `detail` says why.
+    """
+    body, an_id = text, None
+    try:
+        fields: dict[str, msgspec.Raw] = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:
+        fields = {}
+    if "id" in fields:
+        try:
+            an_id = msgspec.json.decode(fields.pop("id"), type=str)
+        except msgspec.MsgspecError:
+            an_id = ""
+        if not 1 <= len(an_id) <= 128 or not an_id.isprintable() or "," in an_id:
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "invalid",
+                "/id: must be 1 to 128 printable characters",
+            )
+        body = msgspec.json.encode(fields)
+    if fields and "priority" not in fields and lane is not Lane.HIGH:
+        fields["priority"] = msgspec.Raw(msgspec.json.encode(str(lane)))
+        body = msgspec.json.encode(fields)
+    return plan_one(body, key=f"{DEFAULT_CLIENT}/id:{an_id}" if an_id else "", notification_id=an_id)
+
+
+class DoorLoop:
+    """Serves the open door of one lane; has a connection of its own."""
+
+    def __init__(self, lane: Lane, keys: Keys, settings: Settings) -> None:
+        self._lane = lane
+        self._url = settings.redis_client
+        self._door = keys.door(lane)
+        self._admit = Script("admit")
+        self._keys = [keys.waiting, self._door, keys.dead]
+        self._head: list[Argument] = [
+            keys.jobs_prefix,
+            keys.ready_prefix,
+            keys.active_prefix,
+            keys.accepted_prefix,
+            settings.lane_max_jobs,
+            settings.idempotency_ttl_s,
+            str(lane),
+            settings.dead_max_entries,
+        ]
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End after the texts in hand."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Serve until `stop`; a Redis that is away is waited for."""
+        retry = jittered()
+        while not self._stopping:
+            redis = connect(self._url, timeout_s=_WAIT_S + _REPLY_TIMEOUT_S)
+            try:
+                while not self._stopping:
+                    await self._serve(redis)
+                    retry = jittered()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("door lost redis", extra={"lane": str(self._lane), "reason": str(error)})
+            finally:
+                await redis.aclose()
+            if not self._stopping:
+                await asyncio.sleep(next(retry))
+
+    async def _serve(self, redis: Redis) -> None:
+        # Moving the tail onto itself waits for a first text and changes nothing.
+        pipe = redis.pipeline(transaction=False)
+        pipe.execute_command("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S)
+        pipe.lrange(self._door, -LOOK_MAX, -1)
+        first, texts = await pipe.execute()
+        if first is None or not texts:
+            return
+        texts.reverse()
+        args = list(self._head)
+        for text in texts:
+            args += self._item(text)
+        verdicts = await self._admit(redis, self._keys, args)
+        self._count(verdicts, texts)
+        if verdicts and verdicts[-1][0] == b"full":
+            await asyncio.sleep(_FULL_LANE_WAIT_S)
+
+    def _item(self, text: bytes) -> list[Argument]:
+        try:
+            return [text, "", *read_by_hand(text, self._lane).arguments()]
+        except Problem as problem:
+            return [text, problem.detail]
+
+    def _count(self, verdicts: list[Any], texts: list[bytes]) -> None:
+        for verdict, text in zip(verdicts, texts, strict=False):
+            if verdict[0] == b"ok":
+                metrics.admitted.labels(self._lane).inc()
+            elif verdict[0] == b"dead":
+                metrics.dead_letters.inc()
+                log.warning(
+                    "a text pushed by hand is no notification; it is in the dead letters",
+                    extra={"lane": str(self._lane), "text": text[:200].decode(errors="replace")},
+                )
+            elif verdict[0] in (b"replay", b"conflict"):
+                metrics.duplicates.inc()

@@ -1,0 +1,117 @@
+"""From waiting jobs to publications. Pure: no Redis, no clock of its own."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from common.jobs import Job, decode_job
+from common.names import channel_of, scoped
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Frame(msgspec.Struct, rename="camel"):
+    # The order of these fields is the order in the text; the script goes on behind `epoch`.
+    type: str
+    id: str
+    user_id: str
+    target: str | None
+    message: msgspec.Raw
+    data: msgspec.Raw
+    priority: str
+    created_at: str
+    channel: str
+    epoch: str = ""
+
+
+class _Extra(msgspec.Struct, omit_defaults=True):
+    email: str = ""
+
+
+class _Expired(msgspec.Struct, rename="camel"):
+    id: str
+    created_at: str
+
+
+_OPEN_END: Final = len(b'"}')
+
+
+@dataclass(slots=True)
+class Batch:
+    """Arguments of `common/lua/publish.lua` for some turns, and what they hold.
+
+    `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes.
+    """
+
+    args: list[str | bytes | int] = field(default_factory=list)
+    entries: int = 0
+    expired: int = 0
+    dead: int = 0
+    jobs: int = 0
+    size: int = 0
+    ids: list[str] = field(default_factory=list)
+
+
+class BatchBuilder:
+    """Adds turn after turn to one batch, within bounds.
+
+    Args:
+        max_entries: publications in one script call.
+        max_bytes: their bytes, about.
+    """
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self.batch = Batch()
+
+    def add_turn(self, partition: bytes, jobs: list[bytes], now_ms: int) -> None:
+        """Add a turn with the jobs that were read, oldest first.
+
+        When the batch is full the rest stays in its list: the turn is given up either way, and
+        is made ready again by the script. At least one job is done by a batch, however large.
+        What is no job (somebody wrote into the list) becomes a dead letter.
+        """
+        batch = self.batch
+        done, entries = 0, 0
+        args: list[str | bytes | int] = []
+        for text in jobs:
+            full = batch.entries >= self._max_entries or batch.size >= self._max_bytes
+            if full and batch.jobs:
+                break
+            try:
+                job = decode_job(text)
+            except msgspec.MsgspecError as error:
+                args += ("", "dead", text, f"not a job: {error}")
+                entries += 1
+                batch.dead += 1
+            else:
+                entries += self._add_job(job, args, now_ms)
+            done += 1
+            batch.jobs += 1
+        batch.args += (partition, done, entries, *args)
+
+    def _add_job(self, job: Job, args: list[str | bytes | int], now_ms: int) -> int:
+        batch = self.batch
+        batch.ids.append(job.id)
+        targets: list[str | None] = [None] if job.targets is None else [*job.targets]
+        if job.expires_ms is not None and job.expires_ms < now_ms:
+            story = _encode(_Expired(job.id, job.created_at))
+            for target in targets:
+                args += (scoped(channel_of(job.type, target)), "", story, "")
+            batch.expired += 1
+        else:
+            extra = _encode(_Extra(job.email)) if job.email else b""
+            frame = _Frame(
+                job.type, job.id, job.user_id, None, job.message, job.data,
+                job.priority, job.created_at, "",
+            )  # fmt: skip
+            for target in targets:
+                frame.target = target
+                frame.channel = channel = channel_of(job.type, target)
+                head = _encode(frame)[:-_OPEN_END]
+                batch.size += len(head)
+                args += (scoped(channel), job.created_ms, head, extra)
+        batch.entries += len(targets)
+        return len(targets)

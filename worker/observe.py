@@ -1,0 +1,57 @@
+"""Ask Redis, now and then, how much waits; the answers are metrics and readiness."""
+
+import asyncio
+import logging
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.keys import Keys
+from common.names import Lane
+from worker import metrics
+
+log = logging.getLogger("roomcast.worker")
+
+OBSERVE_INTERVAL_S: Final = 1.0
+
+
+class QueueObserver:
+    """Sets the gauges of the queue."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.debug("the queue could not be observed", extra={"reason": str(error)})
+            await asyncio.sleep(OBSERVE_INTERVAL_S)
+
+    async def look(self) -> None:
+        """Look once.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hgetall(self._keys.waiting)
+        pipe.xlen(self._keys.dead)
+        pipe.xlen(self._keys.events)
+        for lane in Lane:
+            pipe.llen(self._keys.ready(lane))
+            pipe.scard(self._keys.active(lane))
+            pipe.llen(self._keys.door(lane))
+        waiting, dead, events, *lanes = await pipe.execute()
+        metrics.dead_letter_entries.set(dead)
+        metrics.event_entries.set(events)
+        for index, lane in enumerate(Lane):
+            ready, active, door = lanes[3 * index : 3 * index + 3]
+            metrics.waiting_jobs.labels(lane).set(int(waiting.get(lane.encode(), 0)))
+            metrics.ready_turns.labels(lane).set(ready)
+            metrics.held_turns.labels(lane).set(active - ready)
+            metrics.door_jobs.labels(lane).set(door)
