@@ -1,0 +1,66 @@
+# Everything here needs Python >= 3.11 with its venv module, and make. The rest is installed into
+# .venv, pinned by requirements/*.txt; it is installed again when those files change.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+# Named for what is in the lock, not for when it was written: git gives a file a new time.
+mark = $(VENV)/.installed-$(1)-$(shell cksum < requirements/$(1).txt | cut -d' ' -f1)
+# An environment whose Python is gone (an upgrade of the system) is made again.
+$(shell test -x $(BIN)/python || rm -f $(VENV)/.installed-*)
+LOCAL := $(call mark,local)
+DEV := $(call mark,dev)
+
+.PHONY: help run dev test check load bench compose-test lock clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+run: $(LOCAL) ## start the whole system here; Ctrl-C stops it
+	@exec $(BIN)/python -m deploy.local
+
+dev: $(LOCAL) ## the same, and a process starts again when its sources change
+	@exec $(BIN)/python -m deploy.local --reload
+
+test: $(DEV) ## all tests but those of compose, with branch coverage by module
+	$(BIN)/python -m pytest -m "not compose" --cov --cov-report=term:skip-empty $(ARGS)
+
+check: $(DEV) ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+load: $(DEV) ## load test; prints notify-to-socket latency, writes an HTML report
+	$(BIN)/python -m loadtests.run_load $(ARGS)
+
+bench: $(DEV) ## the benchmarks of bench/README.md; takes a while
+	$(BIN)/python -m loadtests.bench $(ARGS)
+
+compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
+	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
+
+lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
+	deploy/lock.sh $(ARGS)
+
+clean: ## remove .venv, caches and the data of `make run`
+	rm -rf $(VENV) .data .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache \
+	    .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@deploy/venv.sh $(VENV) $(PYTHON)
+
+$(LOCAL): | $(BIN)/python
+	@echo "Installing what is needed to run into $(VENV) ..."
+	@$(INSTALL) -r requirements/local.txt
+	@rm -f $(VENV)/.installed-local-*
+	@touch $@
+
+# After LOCAL, as two pips at once would break one environment.
+$(DEV): | $(LOCAL)
+	@echo "Installing what is needed to develop into $(VENV) ..."
+	@$(INSTALL) -r requirements/dev.txt
+	@rm -f $(VENV)/.installed-dev-*
+	@touch $@

@@ -1,0 +1,139 @@
+"""Composition root of the local stack: `python -m deploy.local [--reload]`."""
+
+import argparse
+import asyncio
+import fcntl
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from common.settings import Settings, load_settings
+from deploy.local.console import Console
+from deploy.local.parts import (
+    child_environment,
+    list_listeners,
+    list_parts,
+    uses_own_valkey,
+    valkey_folder,
+)
+from deploy.local.ports import find_conflicts
+from deploy.local.screen import first_screen, readiness_urls
+from deploy.local.stack import RUNNER, Stack
+from deploy.local.supervision import Control, Places, UnfitPathError, write_configuration
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+
+
+def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
+    """Run the stack with its files below `pipes` (short-lived) and `DATA_DIR`."""
+    own_valkey = uses_own_valkey(os.environ)
+    if conflicts := find_conflicts(list_listeners(settings, own_valkey=own_valkey)):
+        sys.stderr.write("".join(f"{conflict}\n" for conflict in conflicts))
+        return 1
+    parts = list_parts(settings, own_valkey=own_valkey)
+    places = _places(settings, pipes)
+    password = secrets.token_urlsafe()
+    write_configuration(places, parts, PROJECT, password)
+    if own_valkey:
+        valkey_folder(settings).mkdir(parents=True, exist_ok=True)
+        redis = (
+            f"Valkey on port {settings.valkey_port}, data in {_shorten(valkey_folder(settings))}"
+        )
+    else:
+        redis = f"{_without_password(settings.redis_client)} (REDIS_CLIENT)"
+    screen = first_screen(settings, redis, _shorten(places.configuration))
+    console = Console([RUNNER, *(part.name for part in parts)])
+
+    async def run_stack() -> int:
+        stack = Stack(parts, places, Control(places.socket, password), console, PROJECT)
+        environment = child_environment(settings, own_valkey=own_valkey)
+        return await stack.run(environment, readiness_urls(settings), screen, reload=reload)
+
+    return asyncio.run(run_stack())
+
+
+def main() -> None:
+    """Start it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local", description="Run Roomcast here."
+    )
+    parser.add_argument(
+        "--reload", action="store_true", help="start a process again when its sources change"
+    )
+    arguments = parser.parse_args()
+    # `.env`, relative paths and `python -m` mean the project's folder.
+    os.chdir(PROJECT)
+    settings = load_settings()
+    # A socket's path may have 104 bytes on some systems, too few for any DATA_DIR or TMPDIR.
+    with (
+        _only_one(settings),
+        tempfile.TemporaryDirectory(prefix="roomcast-", dir="/tmp") as folder,
+    ):
+        try:
+            status = run(settings, Path(folder), reload=arguments.reload)
+        except UnfitPathError as error:
+            sys.exit(f"can't run below {PROJECT} with this DATA_DIR: {error}")
+    sys.exit(status)
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Two stacks must not write into one data folder: Valkey's file would not survive it."""
+    folder = settings.data_dir / "run"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"DATA_DIR {settings.data_dir} can't be used: {error.strerror}")
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"DATA_DIR {settings.data_dir} is in use by another stack; set another one")
+        if (pid := _left_over(folder / "supervisord.pid")) is not None:
+            sys.exit(
+                f"DATA_DIR {settings.data_dir} is in use by a stack whose console is gone; "
+                f"`kill {pid}` stops it"
+            )
+        yield
+
+
+def _left_over(pid_file: Path) -> int | None:
+    try:
+        pid = int(pid_file.read_text())
+        os.kill(pid, 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    except PermissionError:
+        pass
+    return pid
+
+
+def _places(settings: Settings, pipes: Path) -> Places:
+    folder = settings.data_dir.resolve() / "run"
+    return Places(
+        configuration=folder / "supervisord.conf",
+        pid=folder / "supervisord.pid",
+        socket=pipes / "supervisord.sock",
+        pipes=pipes,
+    )
+
+
+def _shorten(path: Path) -> str:
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+if __name__ == "__main__":
+    main()

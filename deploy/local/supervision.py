@@ -1,0 +1,170 @@
+"""supervisord: its configuration, and the few things it is asked for while it runs."""
+
+import os
+import re
+import shlex
+import xmlrpc.client
+from collections.abc import Iterable
+from configparser import RawConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deploy.local.parts import Part
+
+# A part that ends sooner than this after its start has failed to start. Its next tries come after
+# 1, 2 and 3 seconds; then it is left alone, in the state FATAL.
+START_S: Final = 3
+START_TRIES: Final = 3
+
+_USER: Final = "roomcast"
+
+_COMMENT: Final = re.compile(r"\s[;#]")
+
+
+class UnfitPathError(Exception):
+    """A path can't be written in supervisord's configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files through which supervisord is run.
+
+    Attributes:
+        configuration: its configuration.
+        pid: its process id, while it runs.
+        socket: where it takes requests.
+        pipes: folder with a named pipe for the output of each part.
+    """
+
+    configuration: Path
+    pid: Path
+    socket: Path
+    pipes: Path
+
+    @property
+    def lifeline(self) -> Path:
+        """The named pipe that the console holds open while it lives."""
+        return self.pipes / "lifeline"
+
+    def pipe(self, part: str) -> Path:
+        """The named pipe of one part."""
+        return self.pipes / f"{part}.out"
+
+
+def write_configuration(
+    places: Places, parts: Iterable[Part], project: Path, password: str
+) -> None:
+    """Write what supervisord reads. The file is this user's alone, as it holds the password.
+
+    Raises:
+        UnfitPathError: a path holds what supervisord takes for a comment.
+    """
+    parser = RawConfigParser()
+    url = f"unix://{places.socket}"
+    parser["supervisord"] = {
+        "nodaemon": "true",
+        "logfile": os.devnull,
+        "logfile_maxbytes": "0",
+        "pidfile": str(places.pid),
+        "loglevel": "info",
+        "directory": str(project),
+        "childlogdir": str(places.pipes),
+    }
+    if os.geteuid() == 0:
+        # Said explicitly, or supervisord warns at every start.
+        parser["supervisord"]["user"] = "root"
+    parser["unix_http_server"] = {
+        "file": str(places.socket),
+        "chmod": "0600",
+        "username": _USER,
+        "password": password,
+    }
+    parser["supervisorctl"] = {"serverurl": url, "username": _USER, "password": password}
+    parser["rpcinterface:supervisor"] = {
+        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+    }
+    for part in parts:
+        parser[f"program:{part.name}"] = {
+            "command": shlex.join(part.command),
+            "priority": str(part.priority),
+            "startsecs": str(START_S),
+            "startretries": str(START_TRIES),
+            "autorestart": "true",
+            "stopsignal": "TERM",
+            "stopwaitsecs": str(part.stop_wait_s),
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": str(places.pipe(part.name)),
+            "stdout_logfile_maxbytes": "0",
+        }
+    # However the console ends, even by SIGKILL, nothing may go on without it: this waits for the
+    # end of its pipe, and then ends its parent, supervisord.
+    parser["program:lifeline"] = {
+        "command": shlex.join(
+            ("/bin/sh", "-c", f"read _ < {shlex.quote(str(places.lifeline))} || kill $PPID")
+        ),
+        "priority": "1",
+        "startsecs": "0",
+        "autorestart": "false",
+        "stdout_logfile": os.devnull,
+        "stderr_logfile": os.devnull,
+    }
+    for section in parser.sections():
+        for name, value in parser.items(section):
+            if _COMMENT.search(value):
+                raise UnfitPathError(f"supervisord would take a part of {value!r} for a comment")
+            # supervisord expands %(…)s.
+            parser[section][name] = value.replace("%", "%%")
+    places.configuration.parent.mkdir(parents=True, exist_ok=True)
+    places.configuration.unlink(missing_ok=True)
+    places.configuration.touch(mode=0o600)
+    with places.configuration.open("w") as file:
+        parser.write(file)
+
+
+class Control:
+    """Talks to a running supervisord. Every call blocks: run it in a thread.
+
+    Args:
+        socket: where supervisord takes requests.
+        password: the one in its configuration.
+    """
+
+    def __init__(self, socket: Path, password: str) -> None:
+        self._socket = socket
+        self._password = password
+
+    def states(self) -> dict[str, str]:
+        """State of every part, in supervisord's words; empty while supervisord can't be asked."""
+        try:
+            answer = self._ask("getAllProcessInfo")
+        except (OSError, xmlrpc.client.Error):
+            return {}
+        rows = cast("list[dict[str, object]]", answer)
+        return {str(row["name"]): str(row["statename"]) for row in rows}
+
+    def restart(self, part: str) -> None:
+        """Stop a part as Ctrl-C would, and start it again, also after it was given up."""
+        for request in ("stopProcess", "startProcess"):
+            try:
+                # The start is not waited for: what goes wrong is on the console.
+                self._ask(request, part, request == "stopProcess")
+            except xmlrpc.client.Fault:
+                # It wasn't running, or supervisord itself starts it at this moment.
+                continue
+
+    def kill_all(self) -> None:
+        """Kill every part at once."""
+        self._ask("signalAllProcesses", "KILL")
+
+    def _ask(self, request: str, *arguments: object) -> object:
+        # A transport is one connection with a state: each thread has its own.
+        transport = SupervisorTransport(_USER, self._password, f"unix://{self._socket}")
+        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+        try:
+            return getattr(proxy.supervisor, request)(*arguments)
+        finally:
+            transport.close()
