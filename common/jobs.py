@@ -105,9 +105,7 @@ class Acceptance:
 
 def format_time(unix_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
-    return (
-        datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-    )
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def new_id() -> str:

@@ -20,17 +20,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN
 from common.names import Kind, Lane
 
-ID_MAX_CHARACTERS: Final = 128
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 TARGETS_MAX: Final = 1_000
 BATCH_MAX: Final = 1_000
 EMAIL_MAX_CHARACTERS: Final = 254
 DATE_MAX_CHARACTERS: Final = 64
 
-# Printable: no control characters, no line or paragraph separators.
-_ID_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,128}$"
 _EMAIL_PATTERN: Final = r"^[^@\s\u0000-\u001f\u007f-\u009f]+@[^@\s\u0000-\u001f\u007f-\u009f]+$"
 
 
@@ -63,13 +61,13 @@ def _date_text(value: Any) -> Any:
 
 
 Id = Annotated[
-    StrictInt | Annotated[str, StringConstraints(strict=True, pattern=_ID_PATTERN)],
+    StrictInt | Annotated[str, StringConstraints(strict=True, pattern=ID_PATTERN)],
     AfterValidator(_id_text),
     WithJsonSchema(
         {
-            "description": "1 and \"1\" are the same id.",
+            "description": '1 and "1" are the same id.',
             "anyOf": [
-                {"type": "string", "pattern": _ID_PATTERN},
+                {"type": "string", "pattern": ID_PATTERN},
                 {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
             ],
         }
@@ -79,7 +77,7 @@ Id = Annotated[
 
 _ID_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
-        {"type": "string", "pattern": _ID_PATTERN},
+        {"type": "string", "pattern": ID_PATTERN},
         {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     ]
 }
@@ -128,7 +126,9 @@ class _Notification(BaseModel):
     )
     email: Annotated[
         str, StringConstraints(strict=True, pattern=_EMAIL_PATTERN, max_length=EMAIL_MAX_CHARACTERS)
-    ] = Field(default="", description="Address, kept for other ways of delivery; not sent to sockets.")
+    ] = Field(
+        default="", description="Address, kept for other ways of delivery; not sent to sockets."
+    )
     priority: Lane = Field(default=Lane.HIGH, description="Lane in which it waits.")
     expiresAt: Annotated[  # noqa: N815 - the wire's name
         AwareDatetime | None,

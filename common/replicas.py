@@ -50,8 +50,15 @@ async def stop_requested() -> None:
         loop.remove_reader(pipe)
 
 
-async def run_until_stopped(*duties: Coroutine[Any, Any, None]) -> None:
+async def run_until_stopped(
+    *duties: Coroutine[Any, Any, None], at_stop: Callable[[], Awaitable[None]]
+) -> None:
     """Run duties that should never end, until a stop is requested or one of them does end.
+
+    Args:
+        duties: run side by side.
+        at_stop: run when a stop was requested, while the duties still go on; then they are
+            cancelled.
 
     Raises:
         Exception: what a duty raised; a duty that returns is a RuntimeError. No duty dies unseen.
@@ -59,14 +66,24 @@ async def run_until_stopped(*duties: Coroutine[Any, Any, None]) -> None:
     stop = asyncio.ensure_future(stop_requested())
     tasks = [asyncio.ensure_future(duty) for duty in duties]
     try:
-        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {stop}:
-            task.result()
-            raise RuntimeError(f"{task} ended by itself")
+        await _first(stop, tasks)
+        stopping = asyncio.ensure_future(at_stop())
+        try:
+            await _first(stopping, tasks)
+        finally:
+            stopping.cancel()
     finally:
         for task in (stop, *tasks):
             task.cancel()
         await asyncio.gather(stop, *tasks, return_exceptions=True)
+
+
+async def _first(awaited: "asyncio.Future[None]", tasks: "list[asyncio.Task[None]]") -> None:
+    done, _ = await asyncio.wait([awaited, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    if awaited not in done:
+        raise RuntimeError(f"{done} ended by itself")
 
 
 def run(process: str, processes: int, main: Callable[[], Awaitable[None]]) -> None:

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     gateway_processes: Count = Field(1, description="Gateway processes that share `WS_PORT`.")
 
     # Logs and files.
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level.")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level."
+    )
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
     )
@@ -60,12 +62,15 @@ class Settings(BaseSettings):
     redis_memory_max_ratio: float = Field(
         0.8, gt=0, le=1, description="Share of Redis's maxmemory from which on the server says 503."
     )
-    idempotency_ttl_s: Count = Field(86_400, description="How long an Idempotency-Key is remembered.")
+    idempotency_ttl_s: Count = Field(
+        86_400, description="How long an Idempotency-Key is remembered."
+    )
     accept_fsync: bool = Field(
         False, description="202 only after Redis's append-only file is on disk (WAITAOF)."
     )
     accept_timeout_s: Seconds = Field(
-        5.0, description="How long a POST waits for Redis before its outcome is called unknown (503)."
+        5.0,
+        description="How long a POST waits for Redis before its outcome is called unknown (503).",
     )
 
     # Queue and publication (worker).
@@ -83,7 +88,9 @@ class Settings(BaseSettings):
         1_048_576, description="Bytes of one atomic publish, past which the rest waits its turn."
     )
     log_max_entries: Count = Field(1_000, description="Publications kept per channel.")
-    log_ttl_s: Count = Field(300, description="How long a channel's log outlives its last publication.")
+    log_ttl_s: Count = Field(
+        300, description="How long a channel's log outlives its last publication."
+    )
     channel_ttl_s: Count = Field(
         2_592_000, description="How long a channel's position outlives its last publication."
     )
@@ -115,7 +122,8 @@ class Settings(BaseSettings):
     send_buffer_bytes: Count = Field(16_384, description="SO_SNDBUF of a client's socket.")
     drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
     gap_check_interval_s: Seconds = Field(
-        5.0, description="Positions are compared with Redis this often, to find a lost last message."
+        5.0,
+        description="Positions are compared with Redis this often, to find a lost last message.",
     )
     subscriber_max_bytes: Count = Field(
         33_554_432,

@@ -57,14 +57,17 @@ async def serve(settings: Settings) -> None:
         await wait_until_fit(control)
         await watch.run()
 
-    try:
-        await run_until_stopped(watch_redis(), readiness.run())
-    finally:
+    async def finish() -> None:
         readiness.draining = True
         listener.close()
         for connection in list(connections):
             connection.stop()
         await acceptor.close()
+
+    try:
+        await run_until_stopped(watch_redis(), readiness.run(), at_stop=finish)
+    finally:
+        listener.close()
         await runner.cleanup()
         await control.aclose()
         await queue.aclose()

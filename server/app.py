@@ -15,7 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def problem_response(problem: Problem) -> web.Response:
-    """aiohttp response of a problem."""
+    """Aiohttp response of a problem."""
     return web.Response(
         status=problem.status, body=problem.body(), headers=problem.response_headers()
     )

@@ -48,7 +48,9 @@ class _Head:
         elif lower == b"idempotency-key":
             self.plain = self.plain and self.idempotency_key is None
             self.idempotency_key = value.decode("utf-8", "surrogateescape")
-        elif lower in _OTHER_FORMS and not (lower == b"connection" and value.lower() == b"keep-alive"):
+        elif lower in _OTHER_FORMS and not (
+            lower == b"connection" and value.lower() == b"keep-alive"
+        ):
             self.plain = False
 
     def on_headers_complete(self) -> None:

@@ -72,9 +72,7 @@ def too_large() -> Problem:
 
 
 def _unavailable(code: str, detail: str) -> Problem:
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S
-    )
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
 
 
 class Intake:
@@ -150,9 +148,7 @@ class Intake:
             case [b"replay", answer]:
                 return answer.decode()
             case [b"full", lane]:
-                raise _unavailable(
-                    "lane-full", f"lane {lane.decode()} is full; nothing was queued"
-                )
+                raise _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
             case _:
                 raise Problem(
                     HTTPStatus.UNPROCESSABLE_ENTITY,

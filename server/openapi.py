@@ -85,9 +85,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 def _refusal(text: str, *, retry: bool = False) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": text,
-        "content": {
-            "application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}
-        },
+        "content": {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}},
     }
     if retry:
         response["headers"] = _RETRY_AFTER
@@ -163,7 +161,11 @@ def _operation(name: str, summary: str, responses: dict[str, Any]) -> dict[str, 
 
 
 def _state(text: str) -> dict[str, Any]:
-    schema = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+    schema = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {"status": {"type": "string"}},
+    }
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 

@@ -51,7 +51,9 @@ class RedisWatch:
         nearly_full = bool(limit) and info["used_memory"] >= self._ratio * limit
         if nearly_full != self.nearly_full:
             log.warning(
-                "redis is nearly full; notifications are refused" if nearly_full else "redis has room again",
+                "redis is nearly full; notifications are refused"
+                if nearly_full
+                else "redis has room again",
                 extra={"used": info["used_memory"], "maxmemory": limit},
             )
         self.nearly_full = nearly_full

@@ -57,7 +57,10 @@ async def work(settings: Settings) -> None:
     await site.start()
     log.info(
         "working",
-        extra={"worker": holders.worker, "health": f"http://{settings.host}:{settings.worker_port}"},
+        extra={
+            "worker": holders.worker,
+            "health": f"http://{settings.host}:{settings.worker_port}",
+        },
     )
 
     async def publish() -> None:
@@ -68,22 +71,26 @@ async def work(settings: Settings) -> None:
 
     publishing = asyncio.ensure_future(publish())
 
-    async def until_published() -> None:
+    async def keep_publishing() -> None:
         await asyncio.shield(publishing)
+        await asyncio.Event().wait()
 
-    try:
-        await run_until_stopped(
-            until_published(),
-            holders.run(),
-            QueueObserver(control, keys).run(),
-            readiness.run(),
-        )
-    finally:
+    async def finish() -> None:
         readiness.draining = True
         for loop in loops:
             loop.stop()
         # A loop ends after the batch in hand, at the latest when its wait for a turn is over.
         await asyncio.wait([publishing], timeout=settings.lease_s + CONTROL_TIMEOUT_S)
+
+    try:
+        await run_until_stopped(
+            keep_publishing(),
+            holders.run(),
+            QueueObserver(control, keys).run(),
+            readiness.run(),
+            at_stop=finish,
+        )
+    finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
         await holders.close()

@@ -61,7 +61,9 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
     if fields and "priority" not in fields and lane is not Lane.HIGH:
         fields["priority"] = msgspec.Raw(msgspec.json.encode(str(lane)))
         body = msgspec.json.encode(fields)
-    return plan_one(body, key=f"{DEFAULT_CLIENT}/id:{an_id}" if an_id else "", notification_id=an_id)
+    return plan_one(
+        body, key=f"{DEFAULT_CLIENT}/id:{an_id}" if an_id else "", notification_id=an_id
+    )
 
 
 class DoorLoop:
@@ -99,7 +101,9 @@ class DoorLoop:
                     await self._serve(redis)
                     retry = jittered()
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("door lost redis", extra={"lane": str(self._lane), "reason": str(error)})
+                log.warning(
+                    "door lost redis", extra={"lane": str(self._lane), "reason": str(error)}
+                )
             finally:
                 await redis.aclose()
             if not self._stopping:

@@ -60,9 +60,7 @@ class LaneLoop:
         """
         retry = jittered()
         while not self._stopping:
-            redis = connect(
-                self._settings.redis_client, timeout_s=self._wait_s + _REPLY_TIMEOUT_S
-            )
+            redis = connect(self._settings.redis_client, timeout_s=self._wait_s + _REPLY_TIMEOUT_S)
             holder = None
             try:
                 holder = await self._holders.begin_life(self._lane, self._number)
@@ -174,5 +172,3 @@ class LaneLoop:
         if log.isEnabledFor(logging.DEBUG):
             for notification in batch.ids:
                 log.debug("published", extra={"id": notification, "lane": str(self._lane)})
-
-

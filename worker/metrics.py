@@ -7,7 +7,9 @@ from common.telemetry.metrics import latency_histogram, shared_gauge
 publications = Counter("roomcast_publications_total", "Publications, by lane", ["lane"])
 expired = Counter("roomcast_expired_total", "Jobs that expired before they were published")
 lost_turns = Counter(
-    "roomcast_lost_turns_total", "Turns that were gone when their jobs should be published", ["lane"]
+    "roomcast_lost_turns_total",
+    "Turns that were gone when their jobs should be published",
+    ["lane"],
 )
 returned_turns = Counter("roomcast_returned_turns_total", "Turns put back from expired leases")
 healed_turns = Counter("roomcast_healed_turns_total", "Turns made again by the audit", ["lane"])

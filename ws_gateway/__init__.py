@@ -1,0 +1,1 @@
+"""WebSocket gateway: registers connections and fans publications out to them."""

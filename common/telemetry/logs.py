@@ -19,7 +19,9 @@ class _ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        extra = {k: v for k, v in vars(record).items() if k not in _STANDARD | {"message", "asctime"}}
+        extra = {
+            k: v for k, v in vars(record).items() if k not in _STANDARD | {"message", "asctime"}
+        }
         return line + "".join(f"  {name}={value}" for name, value in extra.items())
 
 

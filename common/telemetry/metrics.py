@@ -8,7 +8,7 @@ asked answers for all.
 import os
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, REGISTRY, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 LATENCY_BUCKETS_S: Final = (

@@ -75,7 +75,11 @@ class Readiness:
             return False, {"status": "not ready", "reason": self._reason, **self._notes}
         worst = _worst_replica() if is_summed() else self._succeeded_at
         if time.time() - worst > STALE_AFTER_S:
-            return False, {"status": "not ready", "reason": "a replica's probe fails", **self._notes}
+            return False, {
+                "status": "not ready",
+                "reason": "a replica's probe fails",
+                **self._notes,
+            }
         return True, {"status": "ready", **self._notes}
 
 

@@ -1,0 +1,28 @@
+"""Ids of users and rooms, as every door takes them: an integer or printable text."""
+
+import re
+from typing import Final
+
+ID_MAX_CHARACTERS: Final = 128
+
+ID_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,128}$"
+"""Printable: no control characters, no line or paragraph separators. JSON Schema's form."""
+
+_printable: Final = re.compile(ID_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+def identifier(value: object) -> str:
+    """Id as a string: 1 and "1" are the same.
+
+    Raises:
+        ValueError: it is neither an integer nor 1 to 128 printable characters.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and _printable.fullmatch(value) and not _has_surrogate(value):
+        return value
+    raise ValueError("must be an integer or 1 to 128 printable characters")
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)

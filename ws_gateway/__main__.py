@@ -1,0 +1,127 @@
+"""Composition root of the gateway: `python -m ws_gateway`."""
+
+import asyncio
+import gc
+import itertools
+import logging
+import sys
+import time
+
+from aiohttp import web
+
+from common.keys import Keys
+from common.redis_client import UnfitRedisError, connect, wait_until_fit
+from common.replicas import replica_number, run, run_until_stopped
+from common.settings import Settings, load_settings
+from common.telemetry.logs import set_up_logs
+from common.telemetry.ops import ops_routes
+from common.telemetry.readiness import Readiness
+from ws_gateway.drain import drain
+from ws_gateway.front import Front
+from ws_gateway.hub import Hub
+from ws_gateway.log_reader import LogReader
+from ws_gateway.open_files import raise_open_files
+from ws_gateway.probe import PathProbe
+from ws_gateway.session import Clock, Gateway
+from ws_gateway.subscription import Subscription
+from ws_gateway.sweep import Sweep
+
+log = logging.getLogger("roomcast.gateway")
+
+CONTROL_TIMEOUT_S = 5.0
+BACKLOG = 4096
+# Thousands of long-lived connections make each collection slow; fewer of them cost little memory.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+
+async def _close_after_answer(_: web.Request, response: web.StreamResponse) -> None:
+    # An upgrade must never come on a connection that aiohttp holds.
+    response.force_close()
+    response.headers["Connection"] = "close"
+
+
+async def serve(settings: Settings) -> None:
+    """Fan out until stopped, then drain.
+
+    Raises:
+        UnfitRedisError: Redis is too old.
+        OSError: the port is taken.
+    """
+    gc.set_threshold(*GC_THRESHOLDS)
+    limits = settings.model_copy(
+        update={"max_connections": raise_open_files(settings.max_connections)}
+    )
+    loop = asyncio.get_running_loop()
+    keys = Keys()
+    control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
+    hub = Hub(keys, LogReader(control, keys), loop, settings.subscriber_max_bytes)
+    gateway = Gateway(hub, limits, Clock(time.monotonic()))
+    probe = PathProbe(control, keys, hub, gateway.id)
+    hub.subscription = subscription = Subscription(
+        settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
+    )
+    subscription.keep([probe.name])
+    readiness = Readiness(probe)
+
+    app = web.Application()
+    app.add_routes(ops_routes(readiness))
+    app.on_response_prepare.append(_close_after_answer)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    fronts: set[Front] = set()
+    numbers = itertools.count(1)
+    handler = runner.server
+    assert handler is not None
+    listener = await loop.create_server(
+        lambda: Front(gateway, fronts, handler, next(numbers)),  # type: ignore[arg-type]
+        settings.host,
+        settings.ws_port,
+        backlog=BACKLOG,
+        reuse_port=settings.gateway_processes > 1,
+    )
+    log.info(
+        "listening",
+        extra={"url": f"ws://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
+    )
+    gc.freeze()
+
+    async def subscribe() -> None:
+        await wait_until_fit(control)
+        await subscription.run()
+
+    async def finish() -> None:
+        readiness.draining = True
+        listener.close()
+        await drain(gateway, settings.drain_s)
+
+    try:
+        await run_until_stopped(
+            subscribe(),
+            hub.run_opening(),
+            hub.run_checks(settings.gap_check_interval_s),
+            Sweep(gateway, fronts).run(),
+            readiness.run(),
+            at_stop=finish,
+        )
+    finally:
+        listener.close()
+        await hub.close()
+        await runner.cleanup()
+        await control.aclose()
+        log.info("stopped")
+
+
+def main() -> None:
+    """Start it."""
+    settings = load_settings()
+    number = replica_number()
+    set_up_logs(settings, f"gateway.{number}" if number else "gateway")
+    try:
+        run("ws_gateway", settings.gateway_processes, lambda: serve(settings))
+    except (UnfitRedisError, OSError) as error:
+        log.critical("can't run", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""One channel at one gateway: who hears it, where it stands, what waits to be sent. No I/O.
+
+Guarantee: publications are queued in the order of their offsets, each once. A publication that
+does not follow on the last one (pub/sub dropped something) makes the channel `BEHIND`: what comes
+meanwhile is held back until the log has filled the gap.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from common.publication import Position, Publication
+from ws_gateway.frames import text_frame
+
+if TYPE_CHECKING:
+    from ws_gateway.connection import Connection
+
+HELD_BACK_MAX: Final = 1_000
+"""Publications kept while a gap is filled; past it they are dropped, and filled in from the log."""
+
+JOIN_MAX_BYTES: Final = 256 * 1024
+"""Most bytes of publications joined into one write."""
+
+
+class State(Enum):
+    """What a gateway knows of a channel's position."""
+
+    OPENING = auto()
+    """Subscribed or about to be; the position is being read."""
+    LIVE = auto()
+    """Every publication so far was queued."""
+    BEHIND = auto()
+    """Something is missing; the log is being read."""
+
+
+class Pending(NamedTuple):
+    """A publication that waits to be sent: its frame, its position, its acceptance (Unix ms)."""
+
+    frame: bytes
+    position: Position
+    accepted_ms: int
+
+
+class Channel:
+    """State of one channel.
+
+    `position` is that of the last publication queued, `handed` that of the last one which began
+    to be sent: it is where a connection stands that is added now.
+    """
+
+    __slots__ = (
+        "_held_back",
+        "_snapshot",
+        "empty_since",
+        "handed",
+        "label",
+        "left",
+        "members",
+        "name",
+        "pending",
+        "pending_bytes",
+        "position",
+        "queued",
+        "sending",
+        "state",
+        "waiters",
+    )
+
+    def __init__(self, name: str, label: str) -> None:
+        self.name = name
+        """Scoped name, as in keys: `default/room:1`."""
+        self.label = label
+        """Name that clients see: `room:1`."""
+        self.members: dict[Connection, None] = {}
+        self.state = State.OPENING
+        self.position = self.handed = Position("", 0)
+        self.pending: deque[Pending] = deque()
+        self.pending_bytes = 0
+        self.queued = False
+        """In the fan-out's queue of channels that are due."""
+        self.sending = False
+        """A pass over its members is under way."""
+        self.left: set[Connection] = set()
+        """Members that left during the pass."""
+        self.waiters: list[Callable[[], None]] = []
+        """Called when the channel becomes live for the first time."""
+        self.empty_since: float | None = None
+        self._held_back: deque[Publication] = deque(maxlen=HELD_BACK_MAX)
+        self._snapshot: tuple[Connection, ...] | None = None
+
+    def add(self, connection: "Connection") -> None:
+        """Let a connection hear what begins to be sent from now on."""
+        self.members[connection] = None
+        self._snapshot = None
+        self.empty_since = None
+
+    def remove(self, connection: "Connection") -> None:
+        """Let a connection hear nothing more, not even the rest of a pass."""
+        if self.members.pop(connection, self) is self:
+            return
+        self._snapshot = None
+        if self.sending:
+            self.left.add(connection)
+
+    @property
+    def snapshot(self) -> "tuple[Connection, ...]":
+        """Members now, for a pass that others may join and leave meanwhile."""
+        if self._snapshot is None:
+            self._snapshot = tuple(self.members)
+        return self._snapshot
+
+    def open_at(self, position: Position) -> bool:
+        """Begin at a position that was read after the subscription was confirmed.
+
+        Returns:
+            Whether something that came meanwhile was queued.
+        """
+        self.state = State.LIVE
+        self.position = self.handed = position
+        return self._release()
+
+    def receive(self, publication: Publication) -> bool:
+        """Take a live publication.
+
+        Returns:
+            Whether it was queued to be sent. If not, it is known already or was held back: look
+            at `state`.
+        """
+        if self.state is not State.LIVE:
+            self._held_back.append(publication)
+            return False
+        if publication.follows(self.position):
+            self._queue(publication)
+            return True
+        if not publication.is_known_at(self.position):
+            self.state = State.BEHIND
+            self._held_back.append(publication)
+        return False
+
+    def fill(self, publications: list[Publication], now: Position) -> int:
+        """Take what the log holds after `position`.
+
+        Args:
+            publications: without a hole after `position`, or the channel jumps to where they begin.
+            now: the channel's position when the log was read; taken over if there are none.
+
+        Returns:
+            How many were queued.
+        """
+        queued = 0
+        for publication in publications:
+            if not publication.is_known_at(self.position):
+                self._queue(publication)
+                queued += 1
+        if not publications:
+            self.position = now
+            if not self.pending:
+                self.handed = now
+        return queued
+
+    def caught_up(self) -> bool:
+        """Go live again with what was held back.
+
+        Returns:
+            Whether something of it was queued; the channel may be `BEHIND` again.
+        """
+        self.state = State.LIVE
+        return self._release()
+
+    def take_join(self) -> tuple[bytes, list[Pending]]:
+        """Take the frames that go out in one write, and move `handed` on."""
+        taken: list[Pending] = []
+        size = 0
+        pending = self.pending
+        while pending and (not taken or size + len(pending[0].frame) <= JOIN_MAX_BYTES):
+            item = pending.popleft()
+            size += len(item.frame)
+            taken.append(item)
+        self.pending_bytes -= size
+        self.handed = taken[-1].position
+        return (taken[0].frame if len(taken) == 1 else b"".join([t.frame for t in taken])), taken
+
+    def _queue(self, publication: Publication) -> None:
+        frame = text_frame(publication.text)
+        self.position = Position(publication.epoch, publication.offset)
+        self.pending.append(Pending(frame, self.position, publication.accepted_ms))
+        self.pending_bytes += len(frame)
+
+    def _release(self) -> bool:
+        held_back, self._held_back = self._held_back, deque(maxlen=HELD_BACK_MAX)
+        queued = False
+        for publication in held_back:
+            queued = self.receive(publication) or queued
+        return queued

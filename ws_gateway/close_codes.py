@@ -1,0 +1,41 @@
+"""Close codes of the socket, and what each tells the client to do.
+
+Codes from 4000 to 4499 mean: come back (after a jittered wait). Codes from 4500 mean: do not come
+back unchanged, the client is at fault. It is the convention of Centrifugo's protocol.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+
+class CloseCode(IntEnum):
+    """Why a connection is closed. The value is the WebSocket close code (RFC 6455, 7.4)."""
+
+    NORMAL = 1000
+    PROTOCOL_ERROR = 1002
+    NOT_TEXT = 1007
+    TOO_LARGE = 1009
+    RESTARTING = 1012
+    SLOW_CLIENT = 4001
+    NO_PONG = 4002
+    NOT_REGISTERED = 4501
+    TOO_MANY_FRAMES = 4502
+
+    @property
+    def come_back(self) -> bool:
+        """Whether the client should connect again as it is."""
+        return self in (CloseCode.RESTARTING, CloseCode.SLOW_CLIENT, CloseCode.NO_PONG)
+
+
+REASONS: Final[dict[int, str]] = {
+    CloseCode.NORMAL: "bye",
+    CloseCode.PROTOCOL_ERROR: "not a WebSocket frame",
+    CloseCode.NOT_TEXT: "text is not UTF-8",
+    CloseCode.TOO_LARGE: "message too large",
+    CloseCode.RESTARTING: "gateway restarts, come back",
+    CloseCode.SLOW_CLIENT: "too much unread, come back",
+    CloseCode.NO_PONG: "ping not answered, come back",
+    CloseCode.NOT_REGISTERED: "not registered in time",
+    CloseCode.TOO_MANY_FRAMES: "too many messages",
+}
+"""Text sent with each code."""

@@ -1,0 +1,225 @@
+"""One client's socket after its handshake.
+
+A slotted protocol without a task of its own: frames come in through `data_received`, the fan-out
+writes to it, one sweep looks after its time limits. An action that has to wait for Redis stops the
+reading of this socket, so nothing queues up behind it.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, cast
+
+from ws_gateway import metrics
+from ws_gateway.close_codes import CloseCode
+from ws_gateway.frames import (
+    PING,
+    Binary,
+    Close,
+    FrameError,
+    FrameReader,
+    Ping,
+    Text,
+    close_frame,
+    pong_frame,
+    text_frame,
+)
+from ws_gateway.protocol import ClientError, ErrorCode, error_text
+
+if TYPE_CHECKING:
+    from ws_gateway.session import Gateway
+
+CLOSE_TIMEOUT_S: Final = 5.0
+"""How long a closed client may take to answer the close frame."""
+
+
+class Connection(asyncio.Protocol):
+    """One socket.
+
+    `clear` is true while it can be written to without looking further; `seen` is the time of the
+    gateway's clock at which it was last heard of; `channels` maps what it hears.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_broken",
+        "_frames",
+        "_reader",
+        "_transport",
+        "_window",
+        "busy",
+        "clear",
+        "closing_since",
+        "gateway",
+        "number",
+        "pinged",
+        "rooms",
+        "seen",
+        "since",
+        "user",
+        "write",
+    )
+
+    def __init__(self, gateway: "Gateway", transport: asyncio.Transport, number: int) -> None:
+        self.gateway = gateway
+        self.number = number
+        self._transport: asyncio.Transport | None = transport
+        self.write = transport.write
+        self._reader: FrameReader | None = None
+        self._backlog: deque[Text] | None = None
+        self.user: str | None = None
+        self.rooms: tuple[str, ...] = ()
+        self.clear = True
+        self.busy = False
+        self.pinged = False
+        self.closing_since: float | None = None
+        self.since = self.seen = self._window = gateway.clock.now
+        self._frames = 0
+        self._broken = False
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames."""
+        if self._broken:
+            return
+        self.seen = self.gateway.clock.now
+        self.pinged = False
+        reader = self._reader or FrameReader(self.gateway.limits.client_frame_max_bytes)
+        try:
+            for item in reader.feed(data):
+                if self.closing_since is not None and not isinstance(item, Close):
+                    continue
+                if isinstance(item, Close):
+                    self._answer_close(item.code)
+                    return
+                if self._too_many():
+                    self.close(CloseCode.TOO_MANY_FRAMES)
+                    continue
+                if isinstance(item, Text):
+                    self._take(item)
+                elif isinstance(item, Ping):
+                    self.write_if_bounded(pong_frame(item.payload))
+                elif isinstance(item, Binary):
+                    self.refuse(ClientError(ErrorCode.UNSUPPORTED, "messages are text"))
+        except FrameError as error:
+            # Nothing behind a broken frame can be understood; it is read and dropped until the
+            # peer hangs up, or the close frame could be lost in a reset.
+            self._broken = True
+            self.close(error.code)
+        else:
+            self._reader = None if reader.at_rest else reader
+
+    def _take(self, item: Text) -> None:
+        if self.busy:
+            if self._backlog is None:
+                self._backlog = deque()
+            self._backlog.append(item)
+        else:
+            self.gateway.handle(self, item.text)
+
+    def wait(self) -> None:
+        """Stop reading until `resume`: an action waits for Redis."""
+        self.busy = True
+        if self._transport and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on with what was received meanwhile."""
+        self.busy = False
+        while self._backlog and not self.busy and self.closing_since is None:
+            self.gateway.handle(self, self._backlog.popleft().text)
+        if not self.busy:
+            self._backlog = None
+            if self._transport and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _too_many(self) -> bool:
+        limits, now = self.gateway.limits, self.gateway.clock.now
+        if self._window is not now:
+            allowed = int((now - self._window) * limits.client_frames_per_s)
+            self._frames = max(0, self._frames - allowed)
+            self._window = now
+        self._frames += 1
+        return self._frames > limits.client_frames_burst
+
+    def send(self, payload: bytes) -> None:
+        """Send one text message."""
+        self.write_if_bounded(text_frame(payload))
+
+    def refuse(self, error: ClientError) -> None:
+        """Answer with an error frame."""
+        metrics.client_errors.labels(error.code).inc()
+        self.send(error_text(error))
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self.pinged = True
+        self.write_if_bounded(PING)
+
+    def write_if_bounded(self, data: bytes) -> None:
+        """Write, unless it is closing; cut it off if it has not read for too long."""
+        transport = self._transport
+        if transport is None or self.closing_since is not None or transport.is_closing():
+            return
+        held = transport.get_write_buffer_size()
+        if held > self.gateway.limits.slow_client_max_bytes:
+            metrics.slow_clients.inc()
+            self.close(CloseCode.SLOW_CLIENT)
+            return
+        transport.write(data)
+
+    def close(self, code: CloseCode) -> None:
+        """Close with a code, once; the peer has `CLOSE_TIMEOUT_S` to answer."""
+        if self.closing_since is not None or self._transport is None:
+            return
+        self.clear = False
+        self.closing_since = self.gateway.clock.now
+        metrics.closes.labels(str(int(code))).inc()
+        self.gateway.forget(self)
+        if not self._transport.is_closing():
+            self._transport.write(close_frame(code))
+            # The close frame is answered even if an action was waiting.
+            self._transport.resume_reading()
+
+    def _answer_close(self, code: int) -> None:
+        if self._transport is None:
+            return
+        if self.closing_since is None:
+            self.clear = False
+            self.closing_since = self.gateway.clock.now
+            self.gateway.forget(self)
+            self._transport.write(close_frame(code))
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection without ado."""
+        if self._transport:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """Look at its unsent bytes before every write from now on."""
+        self.clear = False
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self.clear = self.closing_since is None
+
+    def eof_received(self) -> bool:
+        """Close when the peer has closed its side."""
+        self.clear = False
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it everywhere."""
+        self.clear = False
+        self.gateway.forget(self)
+        self.gateway.connections.discard(self)
+        self._transport = None
+        self.write = _drop
+        self._backlog = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport over from the front."""
+        self._transport = cast(asyncio.Transport, transport)
+
+
+def _drop(_: bytes | bytearray | memoryview) -> None:
+    return None

@@ -1,0 +1,136 @@
+"""Fan-out: what waits in channels, written to their members' sockets.
+
+A pass writes one joined run of frames to every member of a channel, without awaiting any of them.
+The loop turns every `SLICE_WRITES` writes, so a private message overtakes a broadcast in progress;
+what is published meanwhile is joined into the next pass. Each member hears each channel in order,
+because a channel has one pass at a time.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ws_gateway import metrics
+from ws_gateway.channel import Channel, Pending
+
+if TYPE_CHECKING:
+    pass
+
+SLICE_WRITES: Final = 200
+
+
+class _Pass:
+    """One joined run of frames on its way to the members of one channel."""
+
+    __slots__ = ("at", "channel", "data", "items", "members")
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.data, self.items = channel.take_join()
+        self.members = channel.snapshot
+        self.at = 0
+
+
+class FanOut:
+    """Schedules passes.
+
+    Args:
+        loop: whose turns are shared with everything else.
+        on_progress: called after each turn with the bytes that still wait.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_progress: Callable[[int], None]) -> None:
+        self._loop = loop
+        self._on_progress = on_progress
+        self._due: list[Channel] = []
+        self._passes: deque[_Pass] = deque()
+        self._scheduled = False
+        self.waiting_bytes = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._due and not self._passes
+
+    def enqueue(self, channel: Channel, added_bytes: int) -> None:
+        """Note that a channel has publications to send; `turn` sends them."""
+        self.waiting_bytes += added_bytes
+        if not channel.queued:
+            channel.queued = True
+            self._due.append(channel)
+
+    def turn(self) -> None:
+        """Send to small channels at once, and a slice of a large one."""
+        if self._due:
+            self._start_passes()
+        if self._passes:
+            current = self._passes.popleft()
+            self._advance(current, SLICE_WRITES)
+            if current.at < len(current.members):
+                self._passes.append(current)
+            else:
+                self._finish(current)
+        self._on_progress(self.waiting_bytes)
+        if (self._passes or self._due) and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_turn)
+
+    def _scheduled_turn(self) -> None:
+        self._scheduled = False
+        self.turn()
+
+    def _start_passes(self) -> None:
+        due, self._due = self._due, []
+        if len(due) > 1:
+            due.sort(key=lambda channel: len(channel.members))
+        budget = SLICE_WRITES
+        for index, channel in enumerate(due):
+            if budget <= 0:
+                self._due += due[index:]
+                return
+            if channel.sending:
+                # Its next pass starts when this one is done.
+                self._due.append(channel)
+                continue
+            channel.queued = False
+            before = channel.pending_bytes
+            a_pass = _Pass(channel)
+            self.waiting_bytes -= before - channel.pending_bytes
+            if channel.pending:
+                self.enqueue(channel, 0)
+            if len(a_pass.members) <= SLICE_WRITES:
+                budget -= len(a_pass.members)
+                self._advance(a_pass, SLICE_WRITES)
+                self._finish(a_pass)
+            else:
+                channel.sending = True
+                self._passes.append(a_pass)
+
+    @staticmethod
+    def _advance(a_pass: _Pass, writes: int) -> None:
+        data, left = a_pass.data, a_pass.channel.left
+        start = a_pass.at
+        a_pass.at = end = min(start + writes, len(a_pass.members))
+        for connection in a_pass.members[start:end]:
+            if connection.clear and not left:
+                connection.write(data)
+            elif connection not in left:
+                connection.write_if_bounded(data)
+
+    @staticmethod
+    def _finish(a_pass: _Pass) -> None:
+        a_pass.channel.sending = False
+        a_pass.channel.left.clear()
+        _count(a_pass.items, len(a_pass.members))
+
+
+def _count(items: list[Pending], members: int) -> None:
+    metrics.deliveries.inc(len(items) * members)
+    metrics.writes.inc(members)
+    if members:
+        now_ms = time.time() * 1000
+        observe = metrics.latency_seconds.observe
+        for item in items:
+            observe(max(0.0, now_ms - item.accepted_ms) / 1000)

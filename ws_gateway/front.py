@@ -1,0 +1,134 @@
+"""The first bytes of a connection decide: a WebSocket handshake, or plain HTTP for aiohttp."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from ws_gateway import metrics
+from ws_gateway.connection import Connection
+from ws_gateway.handshake import HEAD_MAX_BYTES, answer_upgrade, is_upgrade, refusal
+
+if TYPE_CHECKING:
+    from ws_gateway.session import Gateway
+
+
+class Front(asyncio.Protocol):
+    """A connection until its head has come.
+
+    Args:
+        gateway: whose connection it may become.
+        fronts: it is in this set until it is decided; the sweep ends those that take too long.
+        aiohttp_handler: makes the protocol for plain HTTP.
+        number: of this connection.
+    """
+
+    __slots__ = (
+        "_aiohttp_handler",
+        "_fronts",
+        "_gateway",
+        "_head",
+        "_number",
+        "_transport",
+        "since",
+    )
+
+    def __init__(
+        self,
+        gateway: "Gateway",
+        fronts: "set[Front]",
+        aiohttp_handler: Callable[[], asyncio.Protocol],
+        number: int,
+    ) -> None:
+        self._gateway = gateway
+        self._fronts = fronts
+        self._aiohttp_handler = aiohttp_handler
+        self._number = number
+        self._head = b""
+        self._transport: asyncio.Transport | None = None
+        self.since = gateway.clock.now
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._fronts.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._fronts.discard(self)
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the head, then decide."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._head = head = self._head + data if self._head else data
+        end = head.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
+        if end < 0:
+            if len(head) >= HEAD_MAX_BYTES:
+                self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
+            return
+        end += 4
+        if is_upgrade(head[:end]):
+            self._upgrade(transport, head[:end], head[end:])
+        else:
+            self._hand_over(transport, self._aiohttp_handler(), head)
+
+    def refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer with a problem document and close."""
+        if self._transport and not self._transport.is_closing():
+            metrics.handshakes.labels("refused").inc()
+            self._transport.write(refusal(status, "bad-request", detail))
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self._transport:
+            self._transport.abort()
+
+    def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        gateway = self._gateway
+        if len(gateway.connections) >= gateway.limits.max_connections:
+            metrics.handshakes.labels("full").inc()
+            transport.write(
+                refusal(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "full",
+                    "this gateway has no room for more connections",
+                    "Retry-After: 1",
+                )
+            )
+            transport.close()
+            return
+        answer = answer_upgrade(head)
+        metrics.handshakes.labels("accepted" if answer.accepted else "refused").inc()
+        transport.write(answer.data)
+        if not answer.accepted:
+            transport.close()
+            return
+        bound_send_buffer(transport, gateway.limits.send_buffer_bytes)
+        connection = Connection(gateway, transport, self._number)
+        gateway.connections.add(connection)
+        self._hand_over(transport, connection, rest)
+
+    def _hand_over(
+        self, transport: asyncio.Transport, protocol: asyncio.Protocol, rest: bytes
+    ) -> None:
+        self._fronts.discard(self)
+        self._transport = None
+        self._head = b""
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if rest:
+            protocol.data_received(rest)
+
+
+def bound_send_buffer(transport: asyncio.Transport, size: int) -> None:
+    """Bound what the kernel keeps for a client that doesn't read.
+
+    Without it an unread socket takes megabytes before the gateway's own bound is seen.
+    """
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)

@@ -1,0 +1,301 @@
+"""All channels of a gateway: opened for those who want to hear them, kept without gaps, closed.
+
+Opening: subscribe, wait for the confirmation, read the position, then let connections in. Gaps are
+found at the next publication, when the subscription was lost, and by a periodic comparison of
+positions, which also finds a lost last message; they are filled from the channel's log.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from common.backoff import jittered
+from common.keys import Keys
+from common.names import scoped
+from common.publication import Position, parse_publication
+from ws_gateway import metrics
+from ws_gateway.channel import Channel, State
+from ws_gateway.fan_out import FanOut
+from ws_gateway.log_reader import LogReader
+from ws_gateway.subscription import LinkLostError, Subscription
+
+log = logging.getLogger("roomcast.gateway")
+
+OPEN_CHUNK: Final = 500
+REPAIRS_AT_ONCE: Final = 16
+LINGER_S: Final = 2.0
+"""How long an empty channel stays subscribed, for clients that come right back."""
+
+
+class Hub:
+    """Channels by name."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        reader: LogReader,
+        loop: asyncio.AbstractEventLoop,
+        inbound_max_bytes: int,
+    ) -> None:
+        self._prefix = keys.pub_prefix
+        self._prefix_length = len(keys.pub_prefix)
+        self._reader = reader
+        self._inbound_max_bytes = inbound_max_bytes
+        self.subscription: Subscription | None = None
+        self.fan_out = FanOut(loop, self._bound_inbound)
+        self.channels: dict[str, Channel] = {}
+        self._by_pub: dict[bytes, Channel] = {}
+        self._opening: list[Channel] = []
+        self._open_wanted = asyncio.Event()
+        self._check_wanted = asyncio.Event()
+        self._repairs: dict[Channel, asyncio.Task[None]] = {}
+        self._repair_slots = asyncio.Semaphore(REPAIRS_AT_ONCE)
+        self._empty: dict[Channel, None] = {}
+        self._received = 0
+        self.listeners: dict[bytes, Callable[[bytes], None]] = {}
+        """Who hears pub/sub channels that are no client's, by name."""
+
+    # What connections ask for.
+
+    def open(self, labels: Iterable[str], ready: Callable[[list[Channel]], None]) -> None:
+        """Call `ready` with the channels once all of them are live: at once, if they are."""
+        channels = [self._channel(label) for label in labels]
+        waiting = [channel for channel in channels if channel.state is State.OPENING]
+        if not waiting:
+            ready(channels)
+            return
+        missing = len(waiting)
+
+        def one_is_live() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                ready(channels)
+
+        for channel in waiting:
+            channel.waiters.append(one_is_live)
+
+    def release(self, channel: Channel, now: float) -> None:
+        """Note that a channel lost a member; it is closed if it stays empty."""
+        if not channel.members and not channel.waiters:
+            channel.empty_since = now
+            self._empty[channel] = None
+
+    def close_empty(self, now: float) -> None:
+        """Unsubscribe from channels that have been empty for a while."""
+        gone: list[Channel] = []
+        for channel in list(self._empty):
+            if channel.members or channel.waiters:
+                del self._empty[channel]
+            elif channel.empty_since is not None and now - channel.empty_since >= LINGER_S:
+                if channel.state is State.LIVE and not channel.sending and not channel.pending:
+                    gone.append(channel)
+        for channel in gone:
+            del self._empty[channel]
+            del self.channels[channel.label]
+            del self._by_pub[self._pub(channel).encode()]
+        if gone and self.subscription:
+            self.subscription.forget([self._pub(channel) for channel in gone])
+        metrics.channels.set(len(self.channels))
+
+    # What the subscription brings.
+
+    def on_message(self, pub: bytes, payload: bytes) -> None:
+        """Take one publication; what isn't one is counted and dropped."""
+        channel = self._by_pub.get(pub)
+        if channel is None:
+            if listener := self.listeners.get(pub):
+                listener(payload)
+            return
+        try:
+            publication = parse_publication(payload)
+        except (ValueError, UnicodeDecodeError):
+            metrics.malformed.inc()
+            log.warning("malformed publication", extra={"channel": channel.name})
+            return
+        self._received += 1
+        before = channel.pending_bytes
+        if channel.receive(publication):
+            self.fan_out.enqueue(channel, channel.pending_bytes - before)
+        elif channel.state is State.BEHIND and channel not in self._repairs:
+            metrics.gaps.labels("publication").inc()
+            self._repair(channel)
+
+    def on_read(self) -> None:
+        """Send what one read brought."""
+        metrics.received.inc(self._received)
+        self._received = 0
+        self.fan_out.turn()
+
+    def on_up(self) -> None:
+        """Look for what was published while the subscription was not there."""
+        self._check_wanted.set()
+
+    # Long-lived loops.
+
+    async def run_opening(self) -> None:
+        """Open channels, many at a time, until cancelled."""
+        retry = jittered()
+        while True:
+            await self._open_wanted.wait()
+            self._open_wanted.clear()
+            # Whatever else this loop turn brings is opened in the same round trips.
+            await asyncio.sleep(0)
+            batch, self._opening = self._opening, []
+            try:
+                for first in range(0, len(batch), OPEN_CHUNK):
+                    await self._open(batch[first : first + OPEN_CHUNK])
+            except (LinkLostError, RedisError, OSError, TimeoutError) as error:
+                log.warning("channels could not be opened yet", extra={"reason": str(error)})
+                self._opening += [c for c in batch if c.state is State.OPENING]
+                self._open_wanted.set()
+                await asyncio.sleep(next(retry))
+            else:
+                retry = jittered()
+
+    async def run_checks(self, interval_s: float) -> None:
+        """Compare positions with Redis, periodically and when the link came back."""
+        retry = jittered()
+        while True:
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._check_wanted.wait()
+            except TimeoutError:
+                pass
+            found_by = "reconnect" if self._check_wanted.is_set() else "check"
+            self._check_wanted.clear()
+            try:
+                await self._check(found_by)
+                retry = jittered()
+            except (LinkLostError, RedisError, OSError, TimeoutError) as error:
+                log.warning("positions could not be checked", extra={"reason": str(error)})
+                self._check_wanted.set()
+                await asyncio.sleep(next(retry))
+
+    async def close(self) -> None:
+        """End the repairs that are under way."""
+        tasks = list(self._repairs.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # How it is done.
+
+    def _channel(self, label: str) -> Channel:
+        channel = self.channels.get(label)
+        if channel is None:
+            channel = Channel(scoped(label), label)
+            self.channels[label] = channel
+            self._by_pub[self._pub(channel).encode()] = channel
+            self._opening.append(channel)
+            self._open_wanted.set()
+        return channel
+
+    def _pub(self, channel: Channel) -> str:
+        return self._prefix + channel.name
+
+    async def _open(self, channels: list[Channel]) -> None:
+        assert self.subscription is not None
+        await self.subscription.subscribe([self._pub(channel) for channel in channels])
+        positions = await self._reader.positions([channel.name for channel in channels])
+        for channel, position in zip(channels, positions, strict=True):
+            before = channel.pending_bytes
+            if channel.open_at(position):
+                self.fan_out.enqueue(channel, channel.pending_bytes - before)
+            if channel.state is State.BEHIND:
+                self._repair(channel)
+            waiters, channel.waiters = channel.waiters, []
+            for waiter in waiters:
+                waiter()
+            if not channel.members:
+                channel.empty_since = 0.0
+                self._empty[channel] = None
+        self.fan_out.turn()
+        metrics.channels.set(len(self.channels))
+
+    async def _check(self, found_by: str) -> None:
+        assert self.subscription is not None
+        live = [channel for channel in self.channels.values() if channel.state is State.LIVE]
+        for first in range(0, len(live), OPEN_CHUNK):
+            chunk = live[first : first + OPEN_CHUNK]
+            positions = await self._reader.positions([channel.name for channel in chunk])
+            differing = [
+                (channel, position)
+                for channel, position in zip(chunk, positions, strict=True)
+                if self._is_behind(channel, position)
+            ]
+            if differing:
+                # What Redis had published by then may still be on its way to here.
+                await self.subscription.barrier()
+            for channel, position in differing:
+                if self._is_behind(channel, position):
+                    channel.state = State.BEHIND
+                    metrics.gaps.labels(found_by).inc()
+                    self._repair(channel)
+            await asyncio.sleep(0)
+
+    @staticmethod
+    def _is_behind(channel: Channel, position: Position) -> bool:
+        if channel.state is not State.LIVE:
+            return False
+        mine = channel.position
+        return position.epoch != mine.epoch or position.offset > mine.offset
+
+    def _repair(self, channel: Channel) -> None:
+        if channel not in self._repairs:
+            task = asyncio.ensure_future(self._fill(channel))
+            self._repairs[channel] = task
+            task.add_done_callback(lambda _: self._repair_done(channel))
+
+    def _repair_done(self, channel: Channel) -> None:
+        task = self._repairs.pop(channel)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a repair died", exc_info=error, extra={"channel": channel.name})
+            self._check_wanted.set()
+            channel.state = State.LIVE
+
+    async def _fill(self, channel: Channel) -> None:
+        retry = jittered()
+        while channel.state is State.BEHIND:
+            try:
+                async with self._repair_slots:
+                    done = await self._fill_once(channel)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("a log could not be read", extra={"reason": str(error)})
+                await asyncio.sleep(next(retry))
+                continue
+            if done:
+                before = channel.pending_bytes
+                if channel.caught_up():
+                    self.fan_out.enqueue(channel, channel.pending_bytes - before)
+            self.fan_out.turn()
+
+    async def _fill_once(self, channel: Channel) -> bool:
+        start = channel.position
+        replay = await self._reader.replay(channel.name, start)
+        if not replay.exact:
+            metrics.unrepaired.inc()
+            log.error(
+                "a gap is not covered by the log",
+                extra={"channel": channel.name, "from": str(start), "to": str(replay.now)},
+            )
+            channel.fill([], replay.now)
+            return True
+        before = channel.pending_bytes
+        filled = channel.fill(replay.publications, replay.now)
+        if filled:
+            metrics.gaps_repaired.inc(filled)
+            self.fan_out.enqueue(channel, channel.pending_bytes - before)
+        return channel.position.offset >= replay.now.offset
+
+    def _bound_inbound(self, waiting_bytes: int) -> None:
+        metrics.pending_bytes.set(waiting_bytes)
+        if self.subscription is None:
+            return
+        if waiting_bytes > self._inbound_max_bytes:
+            self.subscription.pause()
+        elif waiting_bytes < self._inbound_max_bytes // 2:
+            self.subscription.go_on()

@@ -1,0 +1,76 @@
+"""Reads channel positions and logs from Redis. A pure reader: it may repeat what it asks."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+
+from common.keys import Keys
+from common.publication import Position, Publication, parse_publication
+from common.scripts import Script
+
+REPLAY_MAX_ENTRIES: Final = 500
+REPLAY_MAX_BYTES: Final = 1024 * 1024
+
+
+class Replay(NamedTuple):
+    """What a log says: the channel's position now, what came after the one asked for, and whether
+    that is all of it (`exact`). An exact replay may stop short of `now`: ask again.
+    """
+
+    now: Position
+    exact: bool
+    publications: list[Publication]
+
+
+class LogReader:
+    """Positions and logs of one Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._positions = Script("positions")
+        self._replay = Script("replay")
+
+    async def positions(self, names: Sequence[str]) -> list[Position]:
+        """Positions of scoped channels, in order.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        keys = self._keys
+        reply = await self._positions(
+            self._redis, [keys.epoch], [keys.channel_prefix, secrets.token_hex(4), *names]
+        )
+        return [
+            Position(epoch.decode(), int(offset))
+            for epoch, offset in zip(reply[::2], reply[1::2], strict=True)
+        ]
+
+    async def replay(self, name: str, after: Position) -> Replay:
+        """What was published in a scoped channel after a position.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        keys = self._keys
+        epoch, offset, exact, entries = await self._replay(
+            self._redis,
+            [keys.epoch],
+            [
+                keys.channel_prefix,
+                keys.log_prefix,
+                secrets.token_hex(4),
+                name,
+                after.epoch,
+                after.offset,
+                REPLAY_MAX_ENTRIES,
+                REPLAY_MAX_BYTES,
+            ],
+        )
+        return Replay(
+            Position(epoch.decode(), int(offset)),
+            bool(exact),
+            [parse_publication(entry) for entry in entries],
+        )

@@ -1,0 +1,30 @@
+"""What the gateway counts."""
+
+from prometheus_client import Counter
+
+from common.telemetry.metrics import latency_histogram, summed_gauge
+
+connections = summed_gauge("roomcast_connections", "Open sockets")
+registered = summed_gauge("roomcast_registered_connections", "Sockets that are registered")
+channels = summed_gauge("roomcast_subscribed_channels", "Channels subscribed in Redis")
+pending_bytes = summed_gauge("roomcast_pending_bytes", "Bytes that wait to be fanned out")
+handshakes = Counter("roomcast_handshakes_total", "WebSocket handshakes, by result", ["result"])
+deliveries = Counter("roomcast_deliveries_total", "Notifications written to sockets")
+writes = Counter("roomcast_writes_total", "Writes to sockets that carried notifications")
+received = Counter("roomcast_received_publications_total", "Publications taken from Redis")
+gaps = Counter("roomcast_gaps_total", "Gaps found in channels", ["found_by"])
+gaps_repaired = Counter("roomcast_gaps_repaired_total", "Publications filled in from channel logs")
+unrepaired = Counter("roomcast_unrepaired_gaps_total", "Gaps that the log no longer covered")
+malformed = Counter("roomcast_malformed_publications_total", "Publications that could not be read")
+slow_clients = Counter("roomcast_slow_clients_total", "Clients cut off because they did not read")
+closes = Counter("roomcast_closes_total", "Sockets closed by the gateway, by code", ["code"])
+client_errors = Counter("roomcast_client_errors_total", "Error frames sent, by code", ["code"])
+resubscriptions = Counter(
+    "roomcast_resubscriptions_total", "Subscriptions that were lost and made again"
+)
+backpressure = Counter(
+    "roomcast_backpressure_total", "Times that reading from Redis paused because too much waited"
+)
+latency_seconds = latency_histogram(
+    "roomcast_delivery_seconds", "From acceptance to the last socket of this gateway"
+)

@@ -1,0 +1,61 @@
+"""One sweep a second looks after every connection's time limits, instead of a timer for each."""
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Final
+
+from ws_gateway.close_codes import CloseCode
+from ws_gateway.connection import CLOSE_TIMEOUT_S, Connection
+from ws_gateway.front import Front
+from ws_gateway.session import Gateway, observe
+
+SWEEP_INTERVAL_S: Final = 1.0
+HEAD_TIMEOUT_S: Final = 10.0
+_SLICE: Final = 1_000
+
+
+class Sweep:
+    """Pings quiet connections, closes silent ones, closes empty channels."""
+
+    def __init__(self, gateway: Gateway, fronts: set[Front]) -> None:
+        self._gateway = gateway
+        self._fronts = fronts
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            self._gateway.clock.now = time.monotonic()
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Look once at everything, a slice at a time."""
+        gateway = self._gateway
+        now = gateway.clock.now
+        for front in list(self._fronts):
+            if now - front.since > HEAD_TIMEOUT_S + CLOSE_TIMEOUT_S:
+                front.abort()
+            elif now - front.since > HEAD_TIMEOUT_S:
+                front.refuse(HTTPStatus.REQUEST_TIMEOUT, "the head did not come in time")
+        for index, connection in enumerate(list(gateway.connections)):
+            self._look_at(connection, now)
+            if index % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+        gateway.hub.close_empty(now)
+        observe(gateway)
+
+    def _look_at(self, connection: Connection, now: float) -> None:
+        limits = self._gateway.limits
+        if connection.closing_since is not None:
+            if now - connection.closing_since > CLOSE_TIMEOUT_S:
+                connection.abort()
+            return
+        quiet = now - connection.seen
+        if connection.user is None and not connection.busy:
+            if now - connection.since > limits.registration_timeout_s:
+                connection.close(CloseCode.NOT_REGISTERED)
+        elif quiet > limits.ping_interval_s + limits.pong_timeout_s and connection.pinged:
+            connection.close(CloseCode.NO_PONG)
+        elif quiet > limits.ping_interval_s and not connection.pinged:
+            connection.ping()
