@@ -84,7 +84,7 @@ class Keys:
 
     @property
     def epoch(self) -> str:
-        """Hash: epoch `e` that silent channels are in, and the server's run id `r` it belongs to."""
+        """Hash: epoch `e` that silent channels are in, and the server run `r` it belongs to."""
         return f"{self.root}epoch"
 
     @property

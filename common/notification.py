@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN
-from common.names import Kind, Lane
+from common.names import Lane
 
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 TARGETS_MAX: Final = 1_000
@@ -184,6 +184,6 @@ def targets_of(
     notification: PrivateNotification | RoomNotification | BroadcastNotification,
 ) -> list[str | None]:
     """Whom it is for: ids, or the one target None of a broadcast."""
-    if notification.type == Kind.BROADCAST:
+    if isinstance(notification, BroadcastNotification):
         return [None]
-    return [*notification.target]
+    return [str(target) for target in notification.target]

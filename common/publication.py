@@ -1,6 +1,6 @@
-"""What is published on `rc:{s}:pub:<name>` and kept in `rc:{s}:log:<name>`.
+r"""What is published on `rc:{s}:pub:<name>` and kept in `rc:{s}:log:<name>`.
 
-    <epoch> <offset> <accepted> <base>\\n<text>
+    <epoch> <offset> <accepted> <base>\n<text>
 
 The header lets a gateway order publications without parsing JSON: `accepted` is the Unix time in
 milliseconds, `base` is `-` or, on the first publication of an epoch, `<old epoch>:<where it

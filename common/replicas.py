@@ -79,7 +79,8 @@ async def run_until_stopped(
 
 
 async def _first(awaited: "asyncio.Future[None]", tasks: "list[asyncio.Task[None]]") -> None:
-    done, _ = await asyncio.wait([awaited, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    everything: list[asyncio.Future[None]] = [awaited, *tasks]
+    done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
     if awaited not in done:
@@ -127,7 +128,8 @@ async def _keep(
             pass_fds=(reading,),
         )
         ended = asyncio.ensure_future(child.wait())
-        await asyncio.wait([stop, ended], return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [stop, ended]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             child.send_signal(signal.SIGTERM)
             await ended

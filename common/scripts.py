@@ -1,7 +1,7 @@
 """The Lua scripts: every atomic step that Redis takes for Roomcast."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -50,8 +50,10 @@ class Script:
         Raises:
             redis.exceptions.RedisError: it was refused, or its outcome is unknown.
         """
+        # redis-py does not type this one call.
+        execute: Callable[..., Awaitable[Any]] = redis.execute_command
         try:
-            return await redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            return await execute("EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
             await redis.script_load(self.text)
-            return await redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            return await execute("EVALSHA", self.sha, len(keys), *keys, *args)

@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     )
     subscriber_max_bytes: Count = Field(
         33_554_432,
-        description="Publications waiting in a gateway; past it they are dropped and repaired later.",
+        description="Bytes waiting in a gateway, past which it stops reading from Redis.",
     )
 
 

@@ -73,7 +73,7 @@ async def serve(settings: Settings) -> None:
     handler = runner.server
     assert handler is not None
     listener = await loop.create_server(
-        lambda: Front(gateway, fronts, handler, next(numbers)),  # type: ignore[arg-type]
+        lambda: Front(gateway, fronts, handler, next(numbers)),
         settings.host,
         settings.ws_port,
         backlog=BACKLOG,

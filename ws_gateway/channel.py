@@ -104,6 +104,11 @@ class Channel:
             self.left.add(connection)
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing waits, is being sent, or is missing."""
+        return self.state is State.LIVE and not self.sending and not self.pending
+
+    @property
     def snapshot(self) -> "tuple[Connection, ...]":
         """Members now, for a pass that others may join and leave meanwhile."""
         if self._snapshot is None:

@@ -7,6 +7,7 @@ reading of this socket, so nothing queues up behind it.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from ws_gateway import metrics
@@ -63,7 +64,7 @@ class Connection(asyncio.Protocol):
         self.gateway = gateway
         self.number = number
         self._transport: asyncio.Transport | None = transport
-        self.write = transport.write
+        self.write: Callable[[bytes], None] = transport.write
         self._reader: FrameReader | None = None
         self._backlog: deque[Text] | None = None
         self.user: str | None = None
@@ -221,5 +222,5 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
 
-def _drop(_: bytes | bytearray | memoryview) -> None:
+def _drop(data: bytes) -> None:
     return None

@@ -138,9 +138,8 @@ class FrameReader:
                         self._size = 0
                         yield Text(whole) if text else Binary()
         except ParseFailed as error:
-            code = (
-                CloseCode.NOT_TEXT if error.code == CloseCode.NOT_TEXT else CloseCode.PROTOCOL_ERROR
-            )
+            not_text = int(error.code) == CloseCode.NOT_TEXT
+            code = CloseCode.NOT_TEXT if not_text else CloseCode.PROTOCOL_ERROR
             raise FrameError(code, str(error)) from None
 
 

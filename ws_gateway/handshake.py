@@ -122,7 +122,7 @@ def _is_key(fields: bytes) -> bool:
 
 
 def _join_connection_fields(line: bytes, fields: bytes) -> bytes:
-    # wsproto looks at the last Connection field only; RFC 9110 says that repeated ones are one list.
+    # wsproto looks at the last Connection field only; RFC 9110 makes repeated ones one list.
     values = _values(fields, b"connection")
     if len(values) < 2:
         return line + b"\r\n" + fields

@@ -90,9 +90,8 @@ class Hub:
         for channel in list(self._empty):
             if channel.members or channel.waiters:
                 del self._empty[channel]
-            elif channel.empty_since is not None and now - channel.empty_since >= LINGER_S:
-                if channel.state is State.LIVE and not channel.sending and not channel.pending:
-                    gone.append(channel)
+            elif channel.is_quiet and now - (channel.empty_since or 0.0) >= LINGER_S:
+                gone.append(channel)
         for channel in gone:
             del self._empty[channel]
             del self.channels[channel.label]

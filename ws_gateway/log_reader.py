@@ -15,8 +15,10 @@ REPLAY_MAX_BYTES: Final = 1024 * 1024
 
 
 class Replay(NamedTuple):
-    """What a log says: the channel's position now, what came after the one asked for, and whether
-    that is all of it (`exact`). An exact replay may stop short of `now`: ask again.
+    """What a log says about what came after a position.
+
+    `now` is the channel's position; `exact` tells whether the publications follow on the position
+    asked for without a hole. An exact replay may stop short of `now`: ask again.
     """
 
     now: Position

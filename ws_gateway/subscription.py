@@ -108,7 +108,7 @@ class Subscription(asyncio.Protocol):
         for name in names:
             self._names.pop(name, None)
         if names and self._transport:
-            self._transport.write(hiredis.pack_command(("UNSUBSCRIBE", *names)))
+            self._transport.write(_command("UNSUBSCRIBE", *names))
 
     async def barrier(self) -> None:
         """Wait until everything that Redis had sent when this was called was handed on.
@@ -122,7 +122,7 @@ class Subscription(asyncio.Protocol):
         token = b"%d" % self._barrier_count
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._barriers[token] = future
-        self._transport.write(hiredis.pack_command(("PING", token)))
+        self._transport.write(_command("PING", token))
         try:
             await future
         finally:
@@ -162,9 +162,8 @@ class Subscription(asyncio.Protocol):
             raise LinkLostError("closed at once")
         if password := address.get("password"):
             user = address.get("username")
-            words = ("AUTH", user, password) if user else ("AUTH", password)
-            transport.write(hiredis.pack_command(words))
-        transport.write(hiredis.pack_command(("CLIENT", "SETNAME", self._client_name)))
+            transport.write(_command("AUTH", *((user, password) if user else (password,))))
+        transport.write(_command("CLIENT", "SETNAME", self._client_name))
         self._subscribe(list(self._names))
         if not self._names:
             raise LinkLostError("nothing to subscribe to")
@@ -174,8 +173,8 @@ class Subscription(asyncio.Protocol):
         if self._transport is None:
             return
         for first in range(0, len(names), SUBSCRIBE_CHUNK):
-            words = ("SUBSCRIBE", *names[first : first + SUBSCRIBE_CHUNK])
-            self._transport.write(hiredis.pack_command(words))
+            chunk = names[first : first + SUBSCRIBE_CHUNK]
+            self._transport.write(_command("SUBSCRIBE", *chunk))
 
     async def _watch(self) -> None:
         # A link that is silently gone answers no barrier.
@@ -247,6 +246,11 @@ class Subscription(asyncio.Protocol):
             if not future.done():
                 future.set_exception(LinkLostError(str(error)))
                 future.exception()
+
+
+def _command(*words: str | bytes) -> bytes:
+    # hiredis types its argument as a tuple of one.
+    return cast(bytes, hiredis.pack_command(cast(Any, words)))
 
 
 def _tls(address: dict[str, Any]) -> ssl.SSLContext:

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from common.telemetry.metrics import is_summed
+from common.telemetry.metrics import collect_replicas, is_summed
 
 log = logging.getLogger("roomcast.readiness")
 
@@ -85,5 +84,5 @@ class Readiness:
 
 def _worst_replica() -> float:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    collect_replicas(registry)
     return registry.get_sample_value("roomcast_ready_at_seconds") or 0.0
