@@ -1,0 +1,168 @@
+"""Dead letters on the command line: `python -m worker.dead_letters list|requeue|drop`."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.jobs import Acceptance, decode_job
+from common.keys import Keys
+from common.names import Lane, channel_of, partition_of, scoped
+from common.problems import Problem
+from common.redis_client import connect
+from common.scripts import Script
+from common.settings import Settings, load_settings
+from worker.door import read_by_hand
+
+_PAGE: Final = 100
+_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One entry: its id in the stream, why it is there, its lane, and the text of the job."""
+
+    entry: str
+    reason: str
+    lane: str
+    job: str
+
+
+def plan_again(letter: DeadLetter) -> Acceptance:
+    """Plan to queue a letter's job again, with no check for its id: it was never published.
+
+    Raises:
+        Problem: what is in it is still no notification.
+    """
+    text = letter.job.encode()
+    try:
+        job = decode_job(text)
+    except msgspec.MsgspecError:
+        plan = read_by_hand(text, Lane(letter.lane))
+        return Acceptance("", "", plan.answer, plan.jobs)
+    target = None if job.targets is None else job.targets[0]
+    partition = partition_of(scoped(channel_of(job.type, target)))
+    return Acceptance("", "", job.id, [(letter.lane, partition, text)])
+
+
+class DeadLetters:
+    """The dead letters of one Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._settings = settings
+        self._requeue = Script("requeue")
+
+    async def all(self) -> AsyncIterator[DeadLetter]:
+        """Every letter, oldest first.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        start = "-"
+        while True:
+            page = await self._redis.xrange(self._keys.dead, start, "+", count=_PAGE)
+            for entry, fields in page or ():
+                texts = {k.decode(): v.decode(errors="replace") for k, v in fields.items()}
+                yield DeadLetter(entry.decode(), texts["reason"], texts["lane"], texts["job"])
+                start = f"({entry.decode()}"
+            if not page or len(page) < _PAGE:
+                return
+
+    async def requeue(self, letter: DeadLetter) -> str:
+        """Put one letter back into its lane; it is no dead letter any more.
+
+        Returns:
+            `ok`, `gone` (somebody else took it) or `full` (its lane has no room).
+
+        Raises:
+            Problem: what is in it is still no notification.
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        keys, settings = self._keys, self._settings
+        verdict = await self._requeue(
+            self._redis,
+            [keys.waiting, keys.dead],
+            [
+                keys.jobs_prefix,
+                keys.ready_prefix,
+                keys.active_prefix,
+                keys.accepted_prefix,
+                settings.lane_max_jobs,
+                settings.idempotency_ttl_s,
+                letter.entry,
+                *plan_again(letter).arguments(),
+            ],
+        )
+        return str(verdict[0].decode())
+
+    async def drop(self, letter: DeadLetter) -> None:
+        """Delete one letter for good.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        await self._redis.xdel(self._keys.dead, letter.entry)
+
+
+async def _run(command: str, entries: list[str], *, every: bool, settings: Settings) -> int:
+    redis = connect(settings.redis_client, timeout_s=_TIMEOUT_S)
+    failed = 0
+    try:
+        letters = DeadLetters(redis, Keys(), settings)
+        found = [letter async for letter in letters.all()]
+        if command == "list":
+            for letter in found:
+                print(json.dumps(asdict(letter)))
+            return 0
+        chosen = [letter for letter in found if every or letter.entry in entries]
+        for entry in sorted(set(entries) - {letter.entry for letter in chosen}):
+            print(f"{entry}: there is no such dead letter", file=sys.stderr)
+            failed += 1
+        for letter in chosen:
+            if command == "drop":
+                await letters.drop(letter)
+                print(f"{letter.entry}: dropped")
+                continue
+            try:
+                outcome = await letters.requeue(letter)
+            except Problem as problem:
+                outcome = f"still no notification: {problem.detail}"
+            print(f"{letter.entry}: {'queued' if outcome == 'ok' else outcome}")
+            failed += outcome != "ok"
+    finally:
+        await redis.aclose()
+    return 1 if failed else 0
+
+
+def main() -> None:
+    """List dead letters (one JSON object per line), put them back, or drop them."""
+    parser = argparse.ArgumentParser(prog="python -m worker.dead_letters", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="one JSON object per line, oldest first")
+    for name, text in (("requeue", "put back into their lanes"), ("drop", "delete for good")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("entry", nargs="*", help="entry id, as `list` shows it")
+        command.add_argument("--all", action="store_true", help="every dead letter there is")
+    options = parser.parse_args()
+    entries: list[str] = getattr(options, "entry", [])
+    every: bool = getattr(options, "all", False)
+    if options.command != "list" and not entries and not every:
+        parser.error("name entries, or say --all")
+    try:
+        status = asyncio.run(_run(options.command, entries, every=every, settings=load_settings()))
+    except (RedisError, OSError) as error:
+        parser.exit(1, f"redis does not answer: {error}\n")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
