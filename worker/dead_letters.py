@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
@@ -69,12 +69,12 @@ class DeadLetters:
         """
         start = "-"
         while True:
-            page = await self._redis.xrange(self._keys.dead, start, "+", count=_PAGE)
-            for entry, fields in page or ():
+            page: Any = await self._redis.xrange(self._keys.dead, start, "+", count=_PAGE)
+            for entry, fields in page:
                 texts = {k.decode(): v.decode(errors="replace") for k, v in fields.items()}
                 yield DeadLetter(entry.decode(), texts["reason"], texts["lane"], texts["job"])
                 start = f"({entry.decode()}"
-            if not page or len(page) < _PAGE:
+            if len(page) < _PAGE:
                 return
 
     async def requeue(self, letter: DeadLetter) -> str:
