@@ -12,7 +12,7 @@ $(shell test -x $(BIN)/python || rm -f $(VENV)/.installed-*)
 LOCAL := $(call mark,local)
 DEV := $(call mark,dev)
 
-.PHONY: help run dev test check load bench compose-test lock clean
+.PHONY: help run dev test check load bench compose-test lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
 
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	deploy/lock.sh $(ARGS)
+
+docs: $(DEV) ## write the table of settings into README.md
+	$(BIN)/python -m deploy.settings_table
 
 clean: ## remove .venv, caches and the data of `make run`
 	rm -rf $(VENV) .data .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache \

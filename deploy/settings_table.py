@@ -1,0 +1,59 @@
+"""The README's table of settings, from the settings class.
+
+`python -m deploy.settings_table` writes it between its two markers; a test holds that it is there
+and up to date.
+"""
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+
+from common.settings import Settings
+
+README: Final = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN: Final = "<!-- settings:begin (made by `make docs`) -->"
+END: Final = "<!-- settings:end -->"
+
+_MARKED: Final = re.compile(r"<!-- settings:begin[^>]*-->.*?<!-- settings:end -->", re.DOTALL)
+
+
+def render() -> str:
+    """Render the table, markers included."""
+    lines = [BEGIN, "| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        meaning = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{name.upper()}` | {_default(field)} | {meaning} |")
+    return "\n".join([*lines, END])
+
+
+def replace(text: str) -> str:
+    """Put the table into a text that has the markers.
+
+    Raises:
+        ValueError: it doesn't have them exactly once.
+    """
+    replaced, count = _MARKED.subn(lambda _: render(), text)
+    if count != 1:
+        raise ValueError(f"expected one pair of settings:begin and settings:end, found {count}")
+    return replaced
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, Enum):
+        return f"`{value.value}`"
+    return f"`{value}`" if value is not None and value != "" else ""
+
+
+def main() -> None:
+    """Write it into the README."""
+    README.write_text(replace(README.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tests of all processes, and of how they are run."""

@@ -1,0 +1,53 @@
+import pytest
+
+from common.settings import LogFormat, Settings
+from deploy.local.parts import (
+    child_environment,
+    list_listeners,
+    list_parts,
+    uses_own_valkey,
+)
+
+
+def test_valkey_starts_first_and_stops_last() -> None:
+    parts = list_parts(Settings(), own_valkey=True)
+    assert [part.name for part in parts] == ["valkey", "gateway", "worker", "server"]
+    assert parts == sorted(parts, key=lambda part: part.priority)
+
+
+def test_a_redis_from_the_environment_leaves_valkey_out() -> None:
+    assert uses_own_valkey({"PATH": "/bin"})
+    assert not uses_own_valkey({"redis_client": "redis://there"})
+    names = [part.name for part in list_parts(Settings(), own_valkey=False)]
+    assert "valkey" not in names
+    settings = [listener.setting for listener in list_listeners(Settings(), own_valkey=False)]
+    assert settings == ["PORT", "WS_PORT", "WORKER_PORT"]
+
+
+def test_processes_are_told_which_valkey_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(valkey_port=7001, redis_client="redis://elsewhere")
+    assert (
+        child_environment(settings, own_valkey=True)["REDIS_CLIENT"] == "redis://127.0.0.1:7001/0"
+    )
+    monkeypatch.setenv("REDIS_CLIENT", "redis://elsewhere")
+    assert child_environment(settings, own_valkey=False)["REDIS_CLIENT"] == "redis://elsewhere"
+
+
+def test_draining_is_short_unless_somebody_chose() -> None:
+    chosen, default = Settings(drain_s=30), Settings()
+    assert child_environment(default, own_valkey=True)["DRAIN_S"] == "1.0"
+    assert child_environment(chosen, own_valkey=True)["DRAIN_S"] == "30.0"
+    waits = [
+        part.stop_wait_s
+        for settings in (default, chosen)
+        for part in list_parts(settings, own_valkey=False)
+        if part.name == "gateway"
+    ]
+    assert waits == [6, 35]
+
+
+def test_logs_are_readable_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOG_FORMAT", raising=False)
+    assert child_environment(Settings(), own_valkey=True)["LOG_FORMAT"] == "console"
+    chosen = child_environment(Settings(log_format=LogFormat.JSON), own_valkey=True)
+    assert "LOG_FORMAT" not in chosen

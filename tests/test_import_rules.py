@@ -1,0 +1,23 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+PROJECT = Path(__file__).parents[1]
+
+
+def test_processes_import_common_and_never_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_the_rules_know_every_process() -> None:
+    rules = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (independent,) = (
+        set(contract["modules"])
+        for contract in rules["contracts"]
+        if contract["name"] == "Processes never import one another"
+    )
+    runs = {path.parent.name for path in PROJECT.glob("*/__main__.py")}
+    assert runs - {"loadtests"} == independent

@@ -1,0 +1,18 @@
+import pytest
+
+from deploy.settings_table import BEGIN, END, README, render, replace
+
+
+def test_the_readme_lists_every_setting_as_it_is() -> None:
+    text = README.read_text()
+    assert replace(text) == text, "run `make docs`"
+
+
+def test_only_what_is_between_the_markers_is_replaced() -> None:
+    assert replace(f"before\n{BEGIN}\nold\n{END}\nafter") == f"before\n{render()}\nafter"
+
+
+@pytest.mark.parametrize("text", ["", f"{BEGIN} {END} {BEGIN} {END}", BEGIN])
+def test_a_text_without_one_pair_of_markers_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected one pair"):
+        replace(text)
