@@ -1,0 +1,94 @@
+"""The server row: POST /notify at 64 connections beside Express and Fastify."""
+
+import contextlib
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from loadtests.bench.fanout_peers import PEERS, node, program
+from loadtests.bench.fanout_rows import ROOMCAST
+from loadtests.bench.load import CLIENT_CORE, LoadError
+from loadtests.bench.rows import Bar, Row, count
+from loadtests.bench.session import SERVER_CORE, Session, median, median_ratio
+from loadtests.processes import free_port, printed, wait_until
+from loadtests.stack import Cores, Stack, roomcast
+
+CONNECTIONS: Final = 64
+WARM_S: Final = 1
+CORES: Final = Cores(server=SERVER_CORE, valkey=CLIENT_CORE)
+NO_BOUND: Final = {"LANE_MAX_JOBS": "100000000"}
+"""No worker takes jobs in this row, so the lane must not fill up."""
+
+
+def server(session: Session) -> Row:
+    """Measure accepted requests/s of one server process."""
+    with roomcast(session.processes, CORES, ("server",), NO_BOUND) as stack:
+
+        def ours() -> float:
+            return _wrk(session, stack.client, stack.ports["server"])
+
+        def peer(framework: str) -> float:
+            with _node_server(session, stack, framework) as port:
+                return _wrk(session, stack.client, port)
+
+        rates = session.rounds(
+            {
+                ROOMCAST: ours,
+                "Express 5": lambda: peer("express"),
+                "Fastify 5 with autopipelining": lambda: peer("fastify"),
+            }
+        )
+    own = rates.get(ROOMCAST, [])
+    fastify = rates.get("Fastify 5 with autopipelining", [])
+    return Row(
+        "server",
+        "one server process, POST /notify at 64 connections, one job each",
+        {name: f"{count(median(values))} requests/s" for name, values in rates.items()},
+        [
+            Bar(3).of("Express 5", median_ratio(own, rates.get("Express 5", []))),
+            Bar(0.7, 1.0).of("Fastify 5 with autopipelining", median_ratio(own, fastify)),
+        ],
+        session.notes,
+        rates,
+    )
+
+
+@contextlib.contextmanager
+def _node_server(session: Session, stack: Stack, framework: str) -> Iterator[int]:
+    port = free_port()
+    argv: list[str | Path] = [
+        node(framework),
+        PEERS / "ingest.js",
+        str(port),
+        str(stack.redis_port),
+        framework,
+    ]
+    env = {"NODE_ENV": "production"}
+    with session.processes.running(framework, argv, SERVER_CORE, env) as process:
+        wait_until(printed(process, "ready"), process)
+        yield port
+
+
+def _wrk(session: Session, client: "redis.Redis", port: int) -> float:
+    """Return requests/s; every one must have been answered with 2xx."""
+    wrk = program("wrk")
+    client.flushall()
+    try:
+        for secs in (WARM_S, max(1, round(session.secs))):
+            argv = ["taskset", "-c", str(CLIENT_CORE), wrk, "-t1", f"-c{CONNECTIONS}", f"-d{secs}s"]
+            argv += ["-s", str(PEERS / "post.lua"), f"http://127.0.0.1:{port}/notify"]
+            out = subprocess.run(
+                argv, capture_output=True, text=True, timeout=secs + 30, check=False
+            ).stdout
+    finally:
+        client.flushall()
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise LoadError(f"wrk saw errors: {out[-300:]}")
+    found = re.search(r"Requests/sec:\s*([\d.]+)", out)
+    if not found:
+        raise LoadError(f"wrk printed {out[-300:]!r}")
+    return float(found[1])

@@ -1,0 +1,1 @@
+"""Peers in Python: what one would write by hand in an afternoon."""
