@@ -13,8 +13,9 @@ from common.settings import LogFormat, Settings
 
 LOOPBACK: Final = "127.0.0.1"
 
-# How long a part may take to end beyond the time it gives its clients.
-_STOP_GRACE_S: Final = 5
+# How long a part may take to end beyond the time it gives its clients: a worker waits for the reply
+# to its last publication, and for its lease.
+_STOP_GRACE_S: Final = 15
 
 # On a developer's machine nobody wants to wait ten seconds for Ctrl-C.
 _LOCAL_DRAIN_S: Final = 1.0

@@ -43,7 +43,7 @@ def test_draining_is_short_unless_somebody_chose() -> None:
         for part in list_parts(settings, own_valkey=False)
         if part.name == "gateway"
     ]
-    assert waits == [6, 35]
+    assert waits == [16, 45]
 
 
 def test_logs_are_readable_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
