@@ -31,9 +31,8 @@ async def serve(settings: Settings) -> None:
         OSError: the port is taken.
     """
     control = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
-    queue = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
     watch = RedisWatch(control, settings)
-    acceptor = Acceptor(queue, Keys(), settings)
+    acceptor = Acceptor(Keys(), settings)
     intake = Intake(acceptor, watch)
 
     async def can_queue() -> str | None:
@@ -65,12 +64,11 @@ async def serve(settings: Settings) -> None:
         await acceptor.close()
 
     try:
-        await run_until_stopped(watch_redis(), readiness.run(), at_stop=finish)
+        await run_until_stopped(watch_redis(), readiness.run(watch.looked), at_stop=finish)
     finally:
         listener.close()
         await runner.cleanup()
         await control.aclose()
-        await queue.aclose()
         log.info("stopped")
 
 

@@ -12,12 +12,12 @@ from collections import deque
 from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from common.jobs import Acceptance
 from common.keys import Keys
-from common.scripts import Argument, Script
+from common.link import Link, Word, evalsha
+from common.scripts import Script
 from common.settings import Settings
 from common.telemetry.metrics import latency_histogram
 
@@ -51,12 +51,15 @@ class RefusedByRedisError(Exception):
 class Acceptor:
     """Collects the requests of a loop turn and sends them as one script call."""
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
-        self._redis = redis
+    def __init__(self, keys: Keys, settings: Settings) -> None:
+        self._url = settings.redis_client
+        self._timeout_s = settings.accept_timeout_s
+        self._link: Link | None = None
+        self._connecting = asyncio.Lock()
         self._fsync_ms = int(settings.accept_timeout_s * 1000) if settings.accept_fsync else 0
         self._script = Script("accept")
         self._keys = [keys.waiting]
-        self._head: list[Argument] = [
+        self._head: list[Word] = [
             keys.jobs_prefix,
             keys.ready_prefix,
             keys.active_prefix,
@@ -93,6 +96,8 @@ class Acceptor:
         while self._pending or self._calls:
             self._flush()
             await asyncio.gather(*self._calls, return_exceptions=True)
+        if self._link:
+            self._link.close()
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -142,20 +147,26 @@ class Acceptor:
             if not future.done():
                 future.set_exception(error)
 
-    async def _run(self, args: list[Argument]) -> Any:
+    async def _run(self, args: list[Word]) -> Any:
+        link = await self._connected()
+        words = evalsha(self._script, self._keys, args)
         if not self._fsync_ms:
-            return await self._script(self._redis, self._keys, args)
+            return await link.run(self._script, self._keys, args, timeout_s=self._timeout_s)
         # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.execute_command("EVALSHA", self._script.sha, len(self._keys), *self._keys, *args)
-        pipe.execute_command("WAITAOF", 1, 0, self._fsync_ms)
-        verdicts, synced = await pipe.execute(raise_on_error=False)
-        if isinstance(verdicts, NoScriptError):
-            await self._redis.script_load(self._script.text)
+        accepted, synced = link.send_together(
+            [words, ("WAITAOF", 1, 0, self._fsync_ms)], 2 * self._timeout_s
+        )
+        try:
+            verdicts = await accepted
+        except NoScriptError:
+            await link.call("SCRIPT", "LOAD", self._script.text, timeout_s=self._timeout_s)
             return await self._run(args)
-        for reply in (verdicts, synced):
-            if isinstance(reply, Exception):
-                raise reply
-        if synced[0] < 1:
+        if (await synced)[0] < 1:
             raise TimeoutError("the append-only file was not on disk in time")
         return verdicts
+
+    async def _connected(self) -> Link:
+        async with self._connecting:
+            if self._link is None or self._link.lost.done():
+                self._link = await Link.connect(self._url, "server-acceptor")
+            return self._link

@@ -23,6 +23,8 @@ class RedisWatch:
         self._ratio = settings.redis_memory_max_ratio
         self.trouble: str | None = "redis was not reached yet"
         self.nearly_full = False
+        self.looked = asyncio.Event()
+        """Set once Redis has answered."""
 
     async def run(self) -> None:
         """Look once a second, until cancelled.
@@ -47,6 +49,7 @@ class RedisWatch:
         if self.trouble is not None:
             log.info("redis answers", extra={"run_id": info["run_id"]})
         self.trouble = None
+        self.looked.set()
         limit = info.get("maxmemory", 0)
         nearly_full = bool(limit) and info["used_memory"] >= self._ratio * limit
         if nearly_full != self.nearly_full:

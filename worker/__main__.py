@@ -87,7 +87,7 @@ async def work(settings: Settings) -> None:
             keep_publishing(),
             holders.run(),
             QueueObserver(control, keys).run(),
-            readiness.run(),
+            readiness.run(holders.renewed),
             at_stop=finish,
         )
     finally:

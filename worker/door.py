@@ -11,16 +11,15 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.backoff import jittered
 from common.jobs import Acceptance, plan_one
 from common.keys import Keys
+from common.link import Link, Word
 from common.names import DEFAULT_CLIENT, Lane
 from common.problems import Problem
-from common.redis_client import connect
-from common.scripts import Argument, Script
+from common.scripts import Script
 from common.settings import Settings
 from worker import metrics
 
@@ -75,7 +74,7 @@ class DoorLoop:
         self._door = keys.door(lane)
         self._admit = Script("admit")
         self._keys = [keys.waiting, self._door, keys.dead]
-        self._head: list[Argument] = [
+        self._head: list[Word] = [
             keys.jobs_prefix,
             keys.ready_prefix,
             keys.active_prefix,
@@ -95,38 +94,45 @@ class DoorLoop:
         """Serve until `stop`; a Redis that is away is waited for."""
         retry = jittered()
         while not self._stopping:
-            redis = connect(self._url, timeout_s=_WAIT_S + _REPLY_TIMEOUT_S)
+            link = None
             try:
+                link = await Link.connect(self._url, f"door-{self._lane}")
                 while not self._stopping:
-                    await self._serve(redis)
+                    await self._serve(link)
                     retry = jittered()
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning(
                     "door lost redis", extra={"lane": str(self._lane), "reason": str(error)}
                 )
             finally:
-                await redis.aclose()
+                if link:
+                    link.close()
             if not self._stopping:
                 await asyncio.sleep(next(retry))
 
-    async def _serve(self, redis: Redis) -> None:
+    async def _serve(self, link: Link) -> None:
         # Moving the tail onto itself waits for a first text and changes nothing.
-        pipe = redis.pipeline(transaction=False)
-        pipe.execute_command("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S)
-        pipe.lrange(self._door, -LOOK_MAX, -1)
-        first, texts = await pipe.execute()
-        if first is None or not texts:
+        first, looked = link.send_together(
+            [
+                ("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S),
+                ("LRANGE", self._door, -LOOK_MAX, -1),
+            ],
+            _WAIT_S + _REPLY_TIMEOUT_S,
+        )
+        await first
+        texts: list[bytes] = await looked
+        if not texts:
             return
         texts.reverse()
         args = list(self._head)
         for text in texts:
             args += self._item(text)
-        verdicts = await self._admit(redis, self._keys, args)
+        verdicts = await link.run(self._admit, self._keys, args, timeout_s=_REPLY_TIMEOUT_S)
         self._count(verdicts, texts)
         if verdicts and verdicts[-1][0] == b"full":
             await asyncio.sleep(_FULL_LANE_WAIT_S)
 
-    def _item(self, text: bytes) -> list[Argument]:
+    def _item(self, text: bytes) -> list[Word]:
         try:
             return [text, "", *read_by_hand(text, self._lane).arguments()]
         except Problem as problem:

@@ -44,6 +44,8 @@ class Holders:
         self._given_up: set[str] = set()
         self._lives = 0
         self._suspects: dict[Lane, list[bytes]] = {}
+        self.renewed = asyncio.Event()
+        """Set once Redis has answered."""
         self.renewed_at = float("-inf")
         """`time.monotonic()` of the last renewal that Redis answered."""
 
@@ -109,6 +111,7 @@ class Holders:
         keys = [self._keys.workers, self._keys.returns, self._keys.waiting, self._keys.dead]
         back, died, valid = await self._lease(self._redis, keys, args)
         self.renewed_at = time.monotonic()
+        self.renewed.set()
         # Once listed as expired they are watched by every worker's renewals.
         self._given_up.difference_update(given_up)
         if back:

@@ -11,14 +11,13 @@ import secrets
 import time
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from common.backoff import jittered
 from common.keys import Keys
+from common.link import Link, Word, evalsha
 from common.names import Lane
-from common.redis_client import connect
-from common.scripts import Argument, Script
+from common.scripts import Script
 from common.settings import Settings
 from worker import metrics
 from worker.enrich import Batch, BatchBuilder
@@ -37,6 +36,7 @@ class LaneLoop:
     ) -> None:
         self._lane = lane
         self._number = number
+        self._name = f"worker-{holders.worker}-{lane}.{number}"
         self._holders = holders
         self._keys = keys
         self._settings = settings
@@ -60,78 +60,84 @@ class LaneLoop:
         """
         retry = jittered()
         while not self._stopping:
-            redis = connect(self._settings.redis_client, timeout_s=self._wait_s + _REPLY_TIMEOUT_S)
-            holder = None
+            link = holder = None
             try:
+                link = await Link.connect(self._settings.redis_client, self._name)
                 holder = await self._holders.begin_life(self._lane, self._number)
-                await redis.script_load(self._take.text)
-                await redis.script_load(self._publish.text)
                 retry = jittered()
-                await self._live(redis, holder)
+                await self._live(link, holder)
             except (RedisError, OSError, TimeoutError) as error:
                 metrics.reconnects.labels(f"{self._lane}.{self._number}").inc()
                 log.warning(
                     "loop lost redis; it begins a new life",
-                    extra={
-                        "lane": str(self._lane),
-                        "loop": self._number,
-                        "reason": f"{type(error).__name__}: {error}",
-                    },
+                    extra={"loop": self._name, "reason": f"{type(error).__name__}: {error}"},
                 )
             finally:
+                if link:
+                    link.close()
                 if holder:
                     self._holders.end_life(holder)
-                await redis.aclose()
             if not self._stopping:
                 await asyncio.sleep(next(retry))
 
-    async def _live(self, redis: Redis, holder: str) -> None:
-        while not self._stopping:
-            turns = await self._take_turns(redis, holder)
+    async def _live(self, link: Link, holder: str) -> None:
+        await link.call("SCRIPT", "LOAD", self._publish.text, timeout_s=_REPLY_TIMEOUT_S)
+        await link.call("SCRIPT", "LOAD", self._take.text, timeout_s=_REPLY_TIMEOUT_S)
+        next_turns = self._take_turns(holder)
+        turn, taken = link.send_together(next_turns, self._wait_s + _REPLY_TIMEOUT_S)
+        while True:
+            await turn
+            turns = await taken
+            if self._stopping:
+                # What was taken goes back when the life ends.
+                return
             if not turns:
+                turn, taken = link.send_together(next_turns, self._wait_s + _REPLY_TIMEOUT_S)
                 continue
             with metrics.publish_seconds.time():
-                batch = await self._build(redis, turns)
-                published, lost = await self._publish_batch(redis, holder, batch)
+                batch = self._build(turns)
+                # The next turns are asked for behind the script: no round trip between batches.
+                result, turn, taken = link.send_together(
+                    [self._publishing(holder, batch), *next_turns],
+                    self._wait_s + _REPLY_TIMEOUT_S,
+                )
+                published, lost = await result
             self._count(batch, published, lost)
 
-    async def _take_turns(self, redis: Redis, holder: str) -> list[Any]:
-        """Wait for a turn; partitions and their jobs in alternation, or nothing after a while."""
-        settings = self._settings
-        keys = [self._keys.ready(self._lane), self._keys.held(holder), self._keys.workers]
-        args: list[Argument] = [
-            holder,
-            self._holders.lease_ms,
-            settings.take_max_turns,
-            self._jobs_prefix,
-            settings.publish_max_jobs,
-            settings.publish_max_bytes,
-        ]
-        # Sent together: the script runs as soon as the turn has come, without a round trip.
-        # What is published is read from the held list, so a lost reply loses nothing.
-        pipe = redis.pipeline(transaction=False)
-        pipe.execute_command("BLMOVE", keys[0], keys[1], "RIGHT", "LEFT", self._wait_s)
-        pipe.execute_command("EVALSHA", self._take.sha, len(keys), *keys, *args)
-        turn, taken = await pipe.execute(raise_on_error=False)
-        if isinstance(turn, Exception):
-            raise turn
-        if isinstance(taken, NoScriptError):
-            taken = await self._take(redis, keys, args)
-        if isinstance(taken, Exception):
-            raise taken
-        return list(taken)
+    def _take_turns(self, holder: str) -> list[list[Word]]:
+        """Commands: wait for a turn, then read the jobs of all turns held.
 
-    async def _build(self, redis: Redis, turns: list[Any]) -> Batch:
+        Sent together, the script runs as soon as the turn has come. What is published is read
+        from the held list, so a lost reply loses nothing.
+        """
+        settings = self._settings
+        ready, held = self._keys.ready(self._lane), self._keys.held(holder)
+        take = evalsha(
+            self._take,
+            [ready, held, self._keys.workers],
+            [
+                holder,
+                self._holders.lease_ms,
+                settings.take_max_turns,
+                self._jobs_prefix,
+                settings.publish_max_jobs,
+                settings.publish_max_bytes,
+            ],
+        )
+        return [["BLMOVE", ready, held, "RIGHT", "LEFT", self._wait_s], take]
+
+    def _build(self, turns: list[Any]) -> Batch:
         builder = BatchBuilder(self._settings.publish_max_jobs, self._settings.publish_max_bytes)
         now_ms = time.time_ns() // 1_000_000
         for partition, jobs in zip(turns[::2], turns[1::2], strict=True):
             builder.add_turn(partition, jobs, now_ms)
         return builder.batch
 
-    async def _publish_batch(self, redis: Redis, holder: str, batch: Batch) -> tuple[int, int]:
+    def _publishing(self, holder: str, batch: Batch) -> list[Word]:
+        """Command: give up the turns and publish what they hold."""
         keys, settings = self._keys, self._settings
-        published, lost = await self._publish(
-            redis,
+        return evalsha(
+            self._publish,
             [
                 keys.epoch,
                 keys.held(holder),
@@ -158,7 +164,6 @@ class LaneLoop:
                 *batch.args,
             ],
         )
-        return published, lost
 
     def _count(self, batch: Batch, published: int, lost: int) -> None:
         self._publications.inc(published)

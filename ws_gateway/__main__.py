@@ -100,7 +100,7 @@ async def serve(settings: Settings) -> None:
             hub.run_opening(),
             hub.run_checks(settings.gap_check_interval_s),
             Sweep(gateway, fronts).run(),
-            readiness.run(),
+            readiness.run(subscription.was_up),
             at_stop=finish,
         )
     finally:

@@ -20,7 +20,7 @@ from ws_gateway import metrics
 from ws_gateway.channel import Channel, State
 from ws_gateway.fan_out import FanOut
 from ws_gateway.log_reader import LogReader
-from ws_gateway.subscription import LinkLostError, Subscription
+from ws_gateway.subscription import Subscription
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -147,7 +147,7 @@ class Hub:
             try:
                 for first in range(0, len(batch), OPEN_CHUNK):
                     await self._open(batch[first : first + OPEN_CHUNK])
-            except (LinkLostError, RedisError, OSError, TimeoutError) as error:
+            except (RedisError, OSError, TimeoutError) as error:
                 log.warning("channels could not be opened yet", extra={"reason": str(error)})
                 self._opening += [c for c in batch if c.state is State.OPENING]
                 self._open_wanted.set()
@@ -169,7 +169,7 @@ class Hub:
             try:
                 await self._check(found_by)
                 retry = jittered()
-            except (LinkLostError, RedisError, OSError, TimeoutError) as error:
+            except (RedisError, OSError, TimeoutError) as error:
                 log.warning("positions could not be checked", extra={"reason": str(error)})
                 self._check_wanted.set()
                 await asyncio.sleep(next(retry))

@@ -1,6 +1,7 @@
 """Readiness: whether a process delivers, found out by trying, and shared between replicas."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -41,8 +42,15 @@ class Readiness:
         self.draining = False
         _ready_at.set(0)
 
-    async def run(self) -> None:
-        """Probe until cancelled."""
+    async def run(self, first_after: asyncio.Event) -> None:
+        """Probe until cancelled, from when there is something to probe or a probe's time is over.
+
+        Args:
+            first_after: set when the process is connected.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await first_after.wait()
         while True:
             await self.check()
             await asyncio.sleep(PROBE_INTERVAL_S)
