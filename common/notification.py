@@ -3,7 +3,8 @@
 These models are the contract: they validate, and the OpenAPI document is generated from them.
 """
 
-from typing import Annotated, Any, Final, Literal
+import re
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -15,20 +16,28 @@ from pydantic import (
     StrictInt,
     StringConstraints,
     TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN
+from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN, identifier
 from common.names import Lane
 
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 TARGETS_MAX: Final = 1_000
+TARGET_FAULTS_MAX: Final = 100
 BATCH_MAX: Final = 1_000
 EMAIL_MAX_CHARACTERS: Final = 254
 DATE_MAX_CHARACTERS: Final = 64
 
+# pydantic alone would take more, for instance "1.5" as seconds since 1970.
+_DATE: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 _EMAIL_PATTERN: Final = r"^[^@\s\u0000-\u001f\u007f-\u009f]+@[^@\s\u0000-\u001f\u007f-\u009f]+$"
 
 
@@ -43,8 +52,20 @@ def _distinct(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
+def _one_or_many(value: Any, validate_list: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, list):
+        try:
+            return validate_list(value)
+        except ValidationError as error:
+            if error.error_count() <= TARGET_FAULTS_MAX:
+                raise
+            # Bodies of nothing but bad ids would take 0.4 GB to be told of each.
+            raise PydanticCustomError("ids", "too many of its ids are not valid to list") from None
+    # Not as a list of one: an error points at `target`, for the body has no `target/0`.
+    try:
+        return [identifier(value)]
+    except ValueError as error:
+        raise PydanticCustomError("id", "{reason}", {"reason": str(error)}) from None
 
 
 def _message_size(value: str) -> str:
@@ -55,7 +76,7 @@ def _message_size(value: str) -> str:
 
 
 def _date_text(value: Any) -> Any:
-    if not isinstance(value, str) or len(value) > DATE_MAX_CHARACTERS or value.isdigit():
+    if not isinstance(value, str) or len(value) > DATE_MAX_CHARACTERS or not _DATE.fullmatch(value):
         raise PydanticCustomError("date_type", "must be an RFC 3339 date and time with an offset")
     return value
 
@@ -85,7 +106,7 @@ _ID_SCHEMA: Final[dict[str, Any]] = {
 Targets = Annotated[
     Annotated[list[Id], Field(min_length=1, max_length=TARGETS_MAX)],
     AfterValidator(_distinct),
-    BeforeValidator(_as_list),
+    WrapValidator(_one_or_many),
     WithJsonSchema(
         {
             "description": "An id, or a list of up to 1,000 of them; doubles count once.",
@@ -182,8 +203,9 @@ batch_adapter: Final[
 
 def targets_of(
     notification: PrivateNotification | RoomNotification | BroadcastNotification,
-) -> list[str | None]:
-    """Whom it is for: ids, or the one target None of a broadcast."""
+) -> list[str] | None:
+    """Whom it is for: ids, or None if it is a broadcast."""
     if isinstance(notification, BroadcastNotification):
-        return [None]
-    return [str(target) for target in notification.target]
+        return None
+    # Validation made strings of them.
+    return cast(list[str], notification.target)

@@ -43,12 +43,13 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
     body, an_id = text, None
     try:
         fields: dict[str, msgspec.Raw] = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # `plan_one` says what is wrong with it.
         fields = {}
     if "id" in fields:
         try:
             an_id = msgspec.json.decode(fields.pop("id"), type=str)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             an_id = ""
         if not 1 <= len(an_id) <= 128 or not an_id.isprintable() or "," in an_id:
             raise Problem(
