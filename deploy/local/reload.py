@@ -1,6 +1,6 @@
 """Which parts a change of sources concerns."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ def concerned(changed: Iterable[Path], parts: Iterable[Part], project: Path) -> 
     ]
 
 
-async def watch(parts: Iterable[Part], project: Path) -> AsyncIterator[list[str]]:
+async def watch(parts: Iterable[Part], project: Path) -> AsyncGenerator[list[str], None]:
     """Yield the parts to restart, after every change."""
     parts = list(parts)
     names = {_SHARED, _SETTINGS, *(name for part in parts for name in part.sources)}
