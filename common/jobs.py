@@ -7,11 +7,11 @@ encoded on the way: big integers, duplicate names and spacing arrive as they wer
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import uuid_utils
@@ -81,8 +81,7 @@ def decode_job(text: bytes) -> Job:
         raise msgspec.DecodeError(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """What is asked of the acceptance script: all of these jobs, or none.
 
     `key` is the idempotency key in its scope (empty: none), `fingerprint` tells whether a repeat is
@@ -109,7 +108,14 @@ class Acceptance:
 
 def format_time(unix_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    seconds, milliseconds = divmod(unix_ms, 1000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(unix_s: int) -> str:
+    # Most calls are for the second that is now.
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()[: -len("+00:00")]
 
 
 def new_id() -> str:
@@ -150,7 +156,7 @@ def _jobs(
     raw: _Body,
     notification_id: str,
     created_ms: int,
-) -> Iterable[tuple[str, int, bytes]]:
+) -> list[tuple[str, int, bytes]]:
     kind = notification.type
     expires = notification.expiresAt
     job = Job(
@@ -167,17 +173,20 @@ def _jobs(
         email=notification.email,
     )
     lane = job.priority
+    targets = targets_of(notification)
+    if targets is None or len(targets) == 1:
+        job.targets = targets
+        channel = channel_of(kind, targets[0] if targets else None)
+        return [(lane, partition_of(scoped(channel)), encode_job(job))]
     by_partition: dict[int, list[str]] = {}
-    for target in targets_of(notification):
-        partition = partition_of(scoped(channel_of(kind, target)))
-        if target is None:
-            yield lane, partition, encode_job(job)
-        else:
-            by_partition.setdefault(partition, []).append(target)
-    for partition, targets in by_partition.items():
-        for first in range(0, len(targets), TARGETS_PER_JOB):
-            job.targets = targets[first : first + TARGETS_PER_JOB]
-            yield lane, partition, encode_job(job)
+    for target in targets:
+        by_partition.setdefault(partition_of(scoped(channel_of(kind, target))), []).append(target)
+    jobs = []
+    for partition, those in by_partition.items():
+        for first in range(0, len(those), TARGETS_PER_JOB):
+            job.targets = those[first : first + TARGETS_PER_JOB]
+            jobs.append((lane, partition, encode_job(job)))
+    return jobs
 
 
 def plan_one(body: bytes, *, key: str = "", notification_id: str | None = None) -> Acceptance:
@@ -195,7 +204,7 @@ def plan_one(body: bytes, *, key: str = "", notification_id: str | None = None) 
         # pydantic's parser takes NaN and Infinity, which JSON does not have.
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
     an_id = notification_id or new_id()
-    jobs = list(_jobs(notification, raw, an_id, time.time_ns() // 1_000_000))
+    jobs = _jobs(notification, raw, an_id, time.time_ns() // 1_000_000)
     return Acceptance(key, fingerprint(body) if key else "", an_id, jobs)
 
 

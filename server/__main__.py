@@ -14,7 +14,7 @@ from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
 from server.acceptor import Acceptor
 from server.app import make_app
-from server.front import NotifyFront
+from server.front import NotifyFront, close_overdue
 from server.intake import Intake
 from server.watch import RedisWatch
 
@@ -64,7 +64,12 @@ async def serve(settings: Settings) -> None:
         await acceptor.close()
 
     try:
-        await run_until_stopped(watch_redis(), readiness.run(watch.looked), at_stop=finish)
+        await run_until_stopped(
+            watch_redis(),
+            readiness.run(watch.looked),
+            close_overdue(connections),
+            at_stop=finish,
+        )
     finally:
         listener.close()
         await runner.cleanup()

@@ -9,6 +9,7 @@ by this module itself.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
@@ -48,6 +49,14 @@ class RefusedByRedisError(Exception):
     """Redis refused the script (out of memory, read-only replica); nothing was queued."""
 
 
+Verdict = list[bytes] | OutcomeUnknownError | RefusedByRedisError
+"""What became of a request; see `Acceptor.submit`."""
+
+Item = tuple[Acceptance, Callable[[Verdict], None]]
+
+_OK: Final = [b"ok"]
+
+
 class Acceptor:
     """Collects the requests of a loop turn and sends them as one script call."""
 
@@ -67,29 +76,27 @@ class Acceptor:
             settings.lane_max_jobs,
             settings.idempotency_ttl_s,
         ]
-        self._pending: deque[tuple[Acceptance, asyncio.Future[list[bytes]]]] = deque()
+        self._pending: deque[Item] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
-    def submit(self, acceptance: Acceptance) -> "asyncio.Future[list[bytes]]":
+    def submit(self, acceptance: Acceptance, on_verdict: Callable[[Verdict], None]) -> None:
         """Queue a request for the next call.
 
-        Returns:
-            Future of its verdict: `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]` or
-            `[b"full", lane]`; or it raises `OutcomeUnknownError` or `RefusedByRedisError`.
+        Args:
+            acceptance: the request.
+            on_verdict: called once, with `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]`,
+                `[b"full", lane]`, an `OutcomeUnknownError` or a `RefusedByRedisError`.
 
         Raises:
             OverloadedError: too many wait.
         """
         if len(self._pending) >= PENDING_MAX:
             raise OverloadedError
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[bytes]] = loop.create_future()
-        self._pending.append((acceptance, future))
+        self._pending.append((acceptance, on_verdict))
         if not self._scheduled and len(self._calls) < CALLS_IN_FLIGHT:
             self._scheduled = True
-            loop.call_soon(self._flush)
-        return future
+            asyncio.get_running_loop().call_soon(self._flush)
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
@@ -102,7 +109,7 @@ class Acceptor:
     def _flush(self) -> None:
         self._scheduled = False
         while self._pending and len(self._calls) < CALLS_IN_FLIGHT:
-            batch: list[tuple[Acceptance, asyncio.Future[list[bytes]]]] = []
+            batch: list[Item] = []
             jobs = size = 0
             while self._pending and jobs < CALL_MAX_JOBS and size < CALL_MAX_BYTES:
                 item = self._pending.popleft()
@@ -117,35 +124,28 @@ class Acceptor:
         self._calls.discard(call)
         self._flush()
 
-    async def _call(self, batch: list[tuple[Acceptance, "asyncio.Future[list[bytes]]"]]) -> None:
+    async def _call(self, batch: list[Item]) -> None:
         args = list(self._head)
         for acceptance, _ in batch:
             args += acceptance.arguments()
+        verdicts: list[Verdict]
         try:
             with accept_seconds.time():
                 verdicts = await self._run(args)
         except ResponseError as error:
-            self._fail(batch, RefusedByRedisError(str(error)))
+            verdicts = [RefusedByRedisError(str(error))] * len(batch)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning(
                 "redis did not answer an acceptance",
                 extra={"requests": len(batch), "reason": f"{type(error).__name__}: {error}"},
             )
-            self._fail(batch, OutcomeUnknownError(str(error)))
-        else:
-            for (acceptance, future), verdict in zip(batch, verdicts, strict=True):
-                if verdict[0] == b"ok":
-                    accepted_jobs.inc(len(acceptance.jobs))
-                if not future.done():
-                    future.set_result(verdict)
-
-    @staticmethod
-    def _fail(
-        batch: list[tuple[Acceptance, "asyncio.Future[list[bytes]]"]], error: Exception
-    ) -> None:
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(error)
+            verdicts = [OutcomeUnknownError(str(error))] * len(batch)
+        jobs = 0
+        for (acceptance, on_verdict), verdict in zip(batch, verdicts, strict=True):
+            if verdict == _OK:
+                jobs += len(acceptance.jobs)
+            on_verdict(verdict)
+        accepted_jobs.inc(jobs)
 
     async def _run(self, args: list[Word]) -> Any:
         link = await self._connected()

@@ -1,5 +1,6 @@
 """The HTTP application: routes, and problem documents for what no route answers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -10,6 +11,8 @@ from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
 from server.docs_page import docs_routes
 from server.intake import BODY_MAX_BYTES, Intake, Reply, too_large
+
+BODY_TIMEOUT_S = 30.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,8 +55,15 @@ def make_app(intake: Intake, readiness: Readiness) -> web.Application:
     """Application with every route of the server."""
 
     async def notify(request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await request.read()
+        except TimeoutError:
+            raise Problem(
+                HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the body did not come in time"
+            ) from None
         reply: Reply = await intake.reply(
-            await request.read(),
+            body,
             request.headers.get("Content-Type", ""),
             request.headers.get("Idempotency-Key"),
         )

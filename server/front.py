@@ -8,16 +8,22 @@ its unanswered bytes, is handed to aiohttp for good. Only the speed differs.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, cast
 
 import httptools
 
+from common.problems import Problem
 from server.intake import BODY_MAX_BYTES, Intake, Reply
 
 _START: Final = b"POST /notify HTTP/1.1\r\n"
 _HEAD_MAX_BYTES: Final = 8 * 1024
+_UNREAD_MAX_BYTES: Final = BODY_MAX_BYTES + _HEAD_MAX_BYTES
+HEAD_TIMEOUT_S: Final = 10.0
+IDLE_TIMEOUT_S: Final = 75.0
+SWEEP_INTERVAL_S: Final = 1.0
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 _OTHER_FORMS: Final = frozenset(
     {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding"}
@@ -77,8 +83,11 @@ class NotifyFront(asyncio.Protocol):
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._unread = b""
-        self._answering: asyncio.Task[None] | None = None
+        self._answering = False
+        self._reading = False
+        self._choked = False
         self._eof = False
+        self._since = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -93,79 +102,118 @@ class NotifyFront(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless a request is being answered: then it waits, and so does the sender."""
+        if not self._unread:
+            self._since = time.monotonic()
         self._unread = self._unread + data if self._unread else data
-        if self._answering is None:
-            self._read()
-        elif len(self._unread) > BODY_MAX_BYTES + _HEAD_MAX_BYTES and self._transport:
+        self._go_on()
+        if len(self._unread) > _UNREAD_MAX_BYTES and self._transport:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Keep the transport while a request is being answered."""
         self._eof = True
-        return self._answering is not None
+        return self._answering
+
+    def pause_writing(self) -> None:
+        """Answer nothing more to a peer that doesn't read its answers."""
+        self._choked = True
+        if self._transport:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on when it reads again."""
+        self._choked = False
+        self._go_on()
 
     def stop(self) -> None:
         """Close, after the answer that is under way."""
         self._eof = True
-        if self._answering is None and self._transport:
+        if not self._answering and self._transport:
             self._transport.close()
 
-    def _read(self) -> None:
-        unread = self._unread
-        if not unread:
+    def close_if_overdue(self, now: float) -> None:
+        """Close a connection whose request's head has not come, or that was idle, for too long."""
+        if self._transport is None or self._answering:
             return
-        head = _plain_head(unread)
+        waited = now - self._since
+        if self._unread and waited > HEAD_TIMEOUT_S:
+            problem = Problem(
+                HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the head did not come in time"
+            )
+            headers = {**problem.response_headers(), "Connection": "close"}
+            self._transport.write(_encode(Reply(problem.status, headers, problem.body())))
+            self._transport.close()
+        elif waited > IDLE_TIMEOUT_S:
+            self._transport.close()
+
+    def _go_on(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        while self._unread and self._transport and not (self._answering or self._choked):
+            if not self._read_one():
+                break
+        self._reading = False
+        if self._transport and not self._choked and len(self._unread) <= _UNREAD_MAX_BYTES:
+            self._transport.resume_reading()
+
+    def _read_one(self) -> bool:
+        unread = self._unread
+        end = unread.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
+        if end < 0 and len(unread) < _HEAD_MAX_BYTES:
+            return False
+        head = _plain_head(unread, end + 4)
         if head is None:
             self._hand_over()
-            return
+            return False
         after = head.size + head.length
         body, self._unread = unread[head.size : after], unread[after:]
-        self._answering = asyncio.ensure_future(
-            self._answer(body, head.content_type or "", head.idempotency_key)
-        )
+        self._answering = True
+        self._intake.answer(body, head.content_type or "", head.idempotency_key, self._reply)
+        return True
 
-    async def _answer(self, body: bytes, content_type: str, idempotency_key: str | None) -> None:
-        try:
-            reply = await self._intake.reply(body, content_type, idempotency_key)
-        except Exception:
-            if self._transport:
-                self._transport.abort()
-            raise
-        finally:
-            self._answering = None
+    def _reply(self, reply: Reply) -> None:
+        self._answering = False
         if self._transport is None:
             return
+        self._since = time.monotonic()
         self._transport.write(_encode(reply))
-        if self._eof:
+        if self._unread:
+            self._go_on()
+        elif self._eof:
             self._transport.close()
-            return
-        self._transport.resume_reading()
-        self._read()
 
     def _hand_over(self) -> None:
-        transport = self._transport
+        transport, self._transport = self._transport, None
         if transport is None:
             return
         handler = self._aiohttp_handler()
         self._connections.discard(self)
+        unread, self._unread = self._unread, b""
         transport.set_protocol(handler)
         handler.connection_made(transport)
-        handler.data_received(self._unread)
-        self._unread = b""
-        self._transport = None
+        handler.data_received(unread)
 
 
-def _plain_head(unread: bytes) -> _Head | None:
-    # A request that has not come whole is aiohttp's, whose time limits apply to a slow one.
-    end = unread.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
-    if end < 0 or not unread.startswith(_START):
+async def close_overdue(connections: set[NotifyFront]) -> None:
+    """Look after the time limits of all connections, until cancelled."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+        now = time.monotonic()
+        for connection in list(connections):
+            connection.close_if_overdue(now)
+
+
+def _plain_head(unread: bytes, size: int) -> _Head | None:
+    # A body that has not come whole is aiohttp's to wait for.
+    if size < len(_START) or not unread.startswith(_START):
         return None
-    head = _Head(size=end + 4)
+    head = _Head(size)
     try:
-        httptools.HttpRequestParser(head).feed_data(unread[: head.size])
+        httptools.HttpRequestParser(head).feed_data(unread[:size])
     except httptools.HttpParserError:
         return None
-    whole = head.complete and 0 <= head.length <= min(BODY_MAX_BYTES, len(unread) - head.size)
+    whole = head.complete and 0 <= head.length <= min(BODY_MAX_BYTES, len(unread) - size)
     return head if whole and head.plain else None
 
 

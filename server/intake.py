@@ -2,16 +2,22 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter
 
 from common.jobs import Acceptance, is_batch, plan_batch, plan_one
 from common.names import DEFAULT_CLIENT
 from common.problems import FieldError, Problem
-from server.acceptor import Acceptor, OutcomeUnknownError, OverloadedError, RefusedByRedisError
+from server.acceptor import (
+    Acceptor,
+    OutcomeUnknownError,
+    OverloadedError,
+    RefusedByRedisError,
+    Verdict,
+)
 from server.watch import RedisWatch
 
 BODY_MAX_BYTES: Final = 1024 * 1024
@@ -22,8 +28,7 @@ requests_total = Counter("roomcast_notify_requests_total", "POST /notify, by sta
 _accepted = requests_total.labels("202")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Status, headers and JSON body to answer with."""
 
     status: int
@@ -85,73 +90,101 @@ class Intake:
 
     async def reply(self, body: bytes, content_type: str, idempotency_key: str | None) -> Reply:
         """Answer one request; every refusal is a problem document."""
-        try:
-            answer = await self._take(body, content_type, idempotency_key)
-        except Problem as problem:
-            requests_total.labels(str(int(problem.status))).inc()
-            return Reply(problem.status, problem.response_headers(), problem.body())
-        _accepted.inc()
-        return Reply(202, _JSON, answer)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-    async def _take(self, body: bytes, content_type: str, idempotency_key: str | None) -> bytes:
-        if content_type != "application/json":
-            _refuse_type(content_type)
-        if len(body) > BODY_MAX_BYTES:
-            raise too_large()
-        key = ""
-        if idempotency_key is not None:
-            _refuse_key(idempotency_key)
-            key = f"{DEFAULT_CLIENT}/key:{idempotency_key}"
-        batch = is_batch(body)
-        acceptance = plan_batch(body, key=key) if batch else plan_one(body, key=key)
-        if self._watch.nearly_full:
-            raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
-        if not key:
-            ids = await self._accept(acceptance)
-        elif key in self._keys_in_flight:
-            raise Problem(
-                HTTPStatus.CONFLICT,
-                "idempotency-key-in-flight",
-                "a request with this Idempotency-Key is under way",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        else:
-            self._keys_in_flight.add(key)
-            try:
-                ids = await self._accept(acceptance)
-            finally:
+        def done(reply: Reply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.answer(body, content_type, idempotency_key, done)
+        return await future
+
+    def answer(
+        self,
+        body: bytes,
+        content_type: str,
+        idempotency_key: str | None,
+        done: Callable[[Reply], None],
+    ) -> None:
+        """Answer one request by calling `done`, once: at once, or when Redis has answered."""
+        try:
+            key = _scoped_key(idempotency_key)
+            if content_type != "application/json":
+                _refuse_type(content_type)
+            if len(body) > BODY_MAX_BYTES:
+                raise too_large()
+            batch = is_batch(body)
+            acceptance = plan_batch(body, key=key) if batch else plan_one(body, key=key)
+            if self._watch.nearly_full:
+                raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+            if key in self._keys_in_flight:
+                raise _in_flight()
+
+            def verdict_came(verdict: Verdict) -> None:
                 self._keys_in_flight.discard(key)
-        if batch:
-            return json.dumps(
-                [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
-            ).encode()
-        return b'{"id":"%b","status":"queued"}' % ids.encode()
+                done(_reply(acceptance, verdict, batch=batch))
 
-    async def _accept(self, acceptance: Acceptance) -> str:
-        try:
-            verdict = await self._acceptor.submit(acceptance)
-        except OutcomeUnknownError:
-            raise _unavailable(
-                "outcome-unknown",
-                "Redis did not answer; whether it was queued is unknown. "
-                "Repeating with the same Idempotency-Key is safe",
-            ) from None
+            self._acceptor.submit(acceptance, verdict_came)
         except OverloadedError:
-            raise _unavailable("overloaded", "too many requests wait; nothing was queued") from None
-        except RefusedByRedisError as error:
-            raise _unavailable("redis-refused", f"Redis refused: {error}") from None
-        except asyncio.CancelledError:
-            raise
-        match verdict:
-            case [b"ok"]:
-                return acceptance.answer
-            case [b"replay", answer]:
-                return answer.decode()
-            case [b"full", lane]:
-                raise _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
-            case _:
-                raise Problem(
+            done(_refused(_unavailable("overloaded", "too many requests wait; nothing was queued")))
+        except Problem as problem:
+            done(_refused(problem))
+        else:
+            if key:
+                self._keys_in_flight.add(key)
+
+
+def _scoped_key(idempotency_key: str | None) -> str:
+    if idempotency_key is None:
+        return ""
+    _refuse_key(idempotency_key)
+    return f"{DEFAULT_CLIENT}/key:{idempotency_key}"
+
+
+def _refused(problem: Problem) -> Reply:
+    requests_total.labels(str(int(problem.status))).inc()
+    return Reply(problem.status, problem.response_headers(), problem.body())
+
+
+def _in_flight() -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "idempotency-key-in-flight",
+        "a request with this Idempotency-Key is under way",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def _reply(acceptance: Acceptance, verdict: Verdict, *, batch: bool) -> Reply:
+    match verdict:
+        case [b"ok"]:
+            ids = acceptance.answer
+        case [b"replay", answer]:
+            ids = answer.decode()
+        case [b"full", lane]:
+            return _refused(
+                _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
+            )
+        case RefusedByRedisError():
+            return _refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
+        case OutcomeUnknownError():
+            return _refused(
+                _unavailable(
+                    "outcome-unknown",
+                    "Redis did not answer; whether it was queued is unknown. "
+                    "Repeating with the same Idempotency-Key is safe",
+                )
+            )
+        case _:
+            return _refused(
+                Problem(
                     HTTPStatus.UNPROCESSABLE_ENTITY,
                     "idempotency-key-reused",
                     "this Idempotency-Key was used with another body",
                 )
+            )
+    _accepted.inc()
+    if batch:
+        answers = [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
+        return Reply(202, _JSON, json.dumps(answers).encode())
+    return Reply(202, _JSON, b'{"id":"%b","status":"queued"}' % ids.encode())
