@@ -1,0 +1,174 @@
+"""The AsyncAPI file against the code, and against what a running gateway sends."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+from websockets.sync.client import ClientConnection, connect
+
+from common.identifiers import ID_PATTERN
+from common.settings import Settings
+from deploy.local.parts import LOOPBACK
+from tests.local.stack import LocalStack, local_stack
+from ws_gateway.close_codes import CloseCode
+from ws_gateway.protocol import ErrorCode
+
+DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "asyncapi.yaml").read_text())
+MESSAGES = DOCUMENT["components"]["messages"]
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+FROM_CLIENTS = ("register", "join", "leave", "ping")
+
+
+def validator(schema: str) -> Draft7Validator:
+    whole = {"allOf": [{"$ref": f"#/components/schemas/{schema}"}], **DOCUMENT}
+    Draft7Validator.check_schema(whole)
+    return Draft7Validator(whole)
+
+
+def validate(frame: dict[str, Any], schema: str) -> None:
+    """Validate, and refuse fields that the schema doesn't name."""
+    validator(schema).validate(frame)
+    assert set(frame) <= set(SCHEMAS[schema]["properties"])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with local_stack(tmp_path_factory.mktemp("asyncapi") / "data") as stack:
+        stack.wait_until_ready()
+        yield stack
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Iterator[ClientConnection]:
+    with connect(f"ws://{LOOPBACK}:{stack.ports['WS_PORT']}/") as client:
+        yield client
+
+
+def ask(client: ClientConnection, message: object) -> dict[str, Any]:
+    client.send(message if isinstance(message, str | bytes) else json.dumps(message))
+    answer: dict[str, Any] = json.loads(client.recv(10))
+    return answer
+
+
+def test_every_message_has_an_example_that_its_schema_accepts() -> None:
+    for name, message in MESSAGES.items():
+        assert message["payload"] == {"$ref": f"#/components/schemas/{name}"}
+        for example in message["examples"]:
+            validate(example["payload"], name)
+
+
+def test_every_message_is_on_the_channel_and_in_an_operation() -> None:
+    assert set(DOCUMENT["channels"]["socket"]["messages"]) == set(MESSAGES)
+    used = {
+        reference["$ref"].rpartition("/")[2]
+        for operation in DOCUMENT["operations"].values()
+        for part in (operation, operation.get("reply", {"messages": []}))
+        for reference in part["messages"]
+    }
+    assert used == set(MESSAGES)
+
+
+def test_it_has_the_error_codes_of_the_code() -> None:
+    assert SCHEMAS["error"]["properties"]["code"]["enum"] == [str(code) for code in ErrorCode]
+
+
+def test_it_has_the_close_codes_of_the_code() -> None:
+    listed = {
+        entry["code"]: entry["comeBack"]
+        for entry in DOCUMENT["channels"]["socket"]["x-close-codes"]
+    }
+    assert listed == {int(code): code.come_back for code in CloseCode}
+
+
+def test_it_has_the_ids_and_the_bound_of_the_code() -> None:
+    assert SCHEMAS["id"]["pattern"] == ID_PATTERN
+    default = Settings.model_fields["max_rooms"].default
+    assert f"MAX_ROOMS ({default})" in SCHEMAS["roomsGiven"]["description"]
+
+
+def test_answers_are_as_described(client: ClientConnection) -> None:
+    for request, message, answer in (
+        ("ping", {"action": "ping"}, "pong"),
+        ("register", {"userId": 1, "room": ["1", 2]}, "registered"),
+        ("join", {"action": "join", "room": 3}, "joined"),
+        ("join", {"action": "join", "room": [3, "4"]}, "joined"),
+        ("leave", {"action": "leave", "room": [2, 3]}, "left"),
+    ):
+        validator(request).validate(message)
+        validate(ask(client, message), answer)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (ErrorCode.MALFORMED, "{"),
+        (ErrorCode.INVALID, {"action": "join"}),
+        (ErrorCode.ALREADY_REGISTERED, {"userId": 1}),
+        (ErrorCode.UNKNOWN_ACTION, {"action": "dance"}),
+        (ErrorCode.TOO_MANY_ROOMS, {"action": "join", "room": [*range(101)]}),
+        (ErrorCode.NOT_IN_ROOM, {"action": "leave", "room": 99}),
+        (ErrorCode.UNSUPPORTED, b"binary"),
+    ],
+)
+def test_errors_are_as_described(
+    client: ClientConnection, code: ErrorCode, message: object
+) -> None:
+    ask(client, {"userId": 1})
+    answer = ask(client, message)
+    validate(answer, "error")
+    assert answer["code"] == code
+
+
+def test_an_action_before_the_registration_is_an_error_as_described(
+    client: ClientConnection,
+) -> None:
+    answer = ask(client, {"action": "join", "room": 1})
+    validate(answer, "error")
+    assert answer["code"] == ErrorCode.NOT_REGISTERED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "private", "target": "listener", "message": "m"},
+        {"type": "room", "target": [7, 8], "data": {"n": [1, None]}, "priority": "critical"},
+        {"type": "broadcast", "message": "m", "data": {}, "email": "a@b.c", "priority": "low"},
+    ],
+    ids=lambda body: str(body["type"]),
+)
+def test_notifications_are_as_described(
+    stack: LocalStack, client: ClientConnection, body: dict[str, object]
+) -> None:
+    ask(client, {"userId": "listener", "room": [7, 8]})
+    stack.notify({"userId": 2, **body})
+    targets = body["target"] if isinstance(body.get("target"), list) else [None]
+    for _ in targets:  # type: ignore[attr-defined]  # a list
+        frame = json.loads(client.recv(10))
+        validate(frame, "notification")
+        assert frame["type"] == body["type"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "wrong"),
+    [
+        ("register", {}),
+        ("register", {"userId": 1, "rooms": 1}),
+        ("register", {"userId": 1.5}),
+        ("register", {"userId": True}),
+        ("join", {"action": "join"}),
+        ("leave", {"action": "leave", "room": "\n"}),
+        ("ping", {"action": "ping", "room": 1}),
+    ],
+)
+def test_what_the_schema_refuses_is_refused_by_the_gateway(
+    client: ClientConnection, schema: str, wrong: dict[str, object]
+) -> None:
+    assert not validator(schema).is_valid(wrong)
+    if schema != "register":
+        ask(client, {"userId": 1})
+    assert ask(client, wrong)["type"] == "error"

@@ -1,0 +1,56 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from common.settings import Settings
+from ws_gateway.close_codes import CloseCode
+from ws_gateway.protocol import ErrorCode
+
+PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+
+
+def _section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def _table(section: str) -> dict[str, list[str]]:
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return {row[0].strip("`"): row[1:] for row in rows[2:]}
+
+
+def test_every_error_code_is_explained() -> None:
+    assert set(_table(_section("Errors"))) == {str(code) for code in ErrorCode}
+
+
+def test_every_close_code_is_explained() -> None:
+    assert set(_table(_section("Close codes"))) == {str(int(code)) for code in CloseCode}
+
+
+@pytest.mark.parametrize("code", CloseCode)
+def test_the_advice_for_a_close_code_says_whether_to_come_back(code: CloseCode) -> None:
+    advice = _table(_section("Close codes"))[str(int(code))][-1]
+    assert advice.startswith("come back") is code.come_back
+
+
+@pytest.mark.parametrize("code", [code for code in CloseCode if code >= 4000])
+def test_the_range_of_a_close_code_says_the_same(code: CloseCode) -> None:
+    assert code.come_back is (code < 4500)
+
+
+@pytest.mark.parametrize("page", ["protocol.md", "design.md", "operations.md", "../README.md"])
+def test_every_setting_that_a_page_names_is_one(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    names = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", text))
+    names -= _constants()
+    assert names <= {name.upper() for name in Settings.model_fields}
+
+
+def _constants() -> set[str]:
+    sources = (
+        path.read_text()
+        for folder in ("common", "server", "worker", "ws_gateway")
+        for path in (Path(__file__).parents[2] / folder).rglob("*.py")
+    )
+    pattern = re.compile(r"^([A-Z]+_[A-Z_]+)\b", re.MULTILINE)
+    return {name for text in sources for name in pattern.findall(text)}
