@@ -140,8 +140,10 @@ def wait_until(
     """
     deadline = time.monotonic() + timeout_s
     while not what():
-        if process.popen.poll() is not None:
-            raise StartError(f"{process.name} ended at start:\n{process.log_tail()}")
+        status = process.popen.poll()
+        if status is not None:
+            ended = f"{process.name} ended at start with status {status}"
+            raise StartError(f"{ended}:\n{process.log_tail()}")
         if time.monotonic() > deadline:
             raise StartError(f"{process.name} does not serve:\n{process.log_tail()}")
         time.sleep(0.05)

@@ -17,7 +17,8 @@ BACKLOG_S = 0.1
 
 def keeps_up(report: Report, rate: float) -> bool:
     """Whether all that was due arrived, in order, at `rate` deliveries/s, with no growing queue."""
-    return report.contiguous and report.backlog <= rate * BACKLOG_S
+    stayed = report.open == report.conns
+    return stayed and report.contiguous and report.backlog <= rate * BACKLOG_S
 
 
 def open_loop(session: Session) -> Row:
@@ -38,7 +39,7 @@ def open_loop(session: Session) -> Row:
             def measure() -> Report:
                 rate = reached[-1] * times
                 load = Load(CONNS, session.secs, rate=rate / CONNS, settle=session.settle)
-                report = run_load(target, load)
+                report = run_load(target, load, may_close=True)
                 backlogs[f"at {times} ×"].append(report.backlog / rate * 1e3)
                 kept[f"at {times} ×"].append(keeps_up(report, rate))
                 return report
@@ -58,6 +59,7 @@ def open_loop(session: Session) -> Row:
         figures[name] = (
             f"{count(median([r.frames_per_s for r in runs]))}/s, backlog at the end "
             f"{median(backlogs[name]):.1f} ms of the rate, {sum(r.gaps for r in runs)} gaps, "
+            f"{sum(r.conns - r.open for r in runs)} connections cut off, "
             f"last of N p50 {millis(median([r.last_p50_us for r in runs]))}, "
             f"p99 {millis(median([r.last_p99_us for r in runs]))}; kept up in {good} of {len(runs)}"
         )
