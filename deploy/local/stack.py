@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,7 +15,7 @@ import aiohttp
 from deploy.local.console import Console, LineProtocol
 from deploy.local.parts import Part
 from deploy.local.reload import watch
-from deploy.local.supervision import START_TRIES, Control, Places
+from deploy.local.supervision import START_TRIES, Control, Places, Process
 
 RUNNER: Final = "runner"
 
@@ -50,6 +50,7 @@ class Stack:
         self._project = project
         self._stop = asyncio.Event()
         self._failed = False
+        self._running: Mapping[str, Process] = {}
 
     async def run(
         self,
@@ -82,6 +83,8 @@ class Stack:
             await asyncio.wait([stop, ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
             by_itself = ended.done()
             if not by_itself:
+                # Once it is stopping, supervisord answers no questions.
+                self._running = await asyncio.to_thread(self._control.processes)
                 supervisord.terminate()
             status = await ended
             for task in (stop, *tasks):
@@ -153,7 +156,10 @@ class Stack:
             self._stop.set()
             return
         self._say("killing")
-        asyncio.get_running_loop().run_in_executor(None, self._control.kill_all)
+        for process in self._running.values():
+            if process.pid:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     async def _watch_start(self, readiness: Mapping[str, str], screen: str, reload: bool) -> None:
         """Show the first screen once all is ready; watch for parts that were given up, always."""
@@ -162,8 +168,8 @@ class Stack:
         given_up: set[str] = set()
         async with aiohttp.ClientSession() as session:
             while True:
-                states = await asyncio.to_thread(self._control.states)
-                fatal = {name for name, state in states.items() if state == "FATAL"}
+                processes = await asyncio.to_thread(self._control.processes)
+                fatal = {name for name, one in processes.items() if one.state == "FATAL"}
                 for name in sorted(fatal - given_up):
                     self._say(self._why_given_up(name))
                 given_up = fatal

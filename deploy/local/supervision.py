@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -52,6 +52,19 @@ class Places:
     def pipe(self, part: str) -> Path:
         """The named pipe of one part."""
         return self.pipes / f"{part}.out"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A part as supervisord sees it.
+
+    Attributes:
+        state: in supervisord's words.
+        pid: 0 when it doesn't run. Its process group has the same number.
+    """
+
+    state: str
+    pid: int
 
 
 def write_configuration(
@@ -137,14 +150,14 @@ class Control:
         self._socket = socket
         self._password = password
 
-    def states(self) -> dict[str, str]:
-        """State of every part, in supervisord's words; empty while supervisord can't be asked."""
+    def processes(self) -> dict[str, Process]:
+        """Every part by its name; empty while supervisord can't be asked, or is stopping."""
         try:
             answer = self._ask("getAllProcessInfo")
         except (OSError, xmlrpc.client.Error):
             return {}
-        rows = cast("list[dict[str, object]]", answer)
-        return {str(row["name"]): str(row["statename"]) for row in rows}
+        rows = cast("list[dict[str, Any]]", answer)
+        return {row["name"]: Process(row["statename"], row["pid"]) for row in rows}
 
     def restart(self, part: str) -> None:
         """Stop a part as Ctrl-C would, and start it again, also after it was given up."""
@@ -155,10 +168,6 @@ class Control:
             except xmlrpc.client.Fault:
                 # It wasn't running, or supervisord itself starts it at this moment.
                 continue
-
-    def kill_all(self) -> None:
-        """Kill every part at once."""
-        self._ask("signalAllProcesses", "KILL")
 
     def _ask(self, request: str, *arguments: object) -> object:
         # A transport is one connection with a state: each thread has its own.

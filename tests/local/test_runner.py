@@ -135,6 +135,20 @@ def test_nothing_outlives_a_console_that_was_killed(tmp_path: Path) -> None:
         wait_until(lambda: ports_are_free(stack), "ports are free")
 
 
+def test_a_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path) -> None:
+    with local_stack(tmp_path / "data") as stack:
+        stack.wait_until_ready()
+        wait_until(lambda: stack.pids().keys() == PARTS, "all parts run")
+        pids = stack.pids()
+        os.kill(pids["worker"], signal.SIGSTOP)
+        stack.console.send_signal(signal.SIGINT)
+        wait_until(lambda: "stopped: server" in stack.said(), "the server stopped")
+        assert is_alive(pids["worker"])
+        stack.console.send_signal(signal.SIGINT)
+        assert stack.console.wait(10) == 0
+    assert not [name for name, pid in pids.items() if is_alive(pid)]
+
+
 @pytest.fixture
 def forgetful_redis(tmp_path: Path) -> Iterator[int]:
     """A Redis that may evict jobs, which every process must refuse."""

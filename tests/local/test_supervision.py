@@ -43,5 +43,5 @@ def test_a_path_that_would_be_cut_off_is_refused(tmp_path: Path, name: str) -> N
         write_configuration(places_below(tmp_path / name), [], tmp_path, "secret")
 
 
-def test_without_supervisord_no_state_is_known(tmp_path: Path) -> None:
-    assert Control(tmp_path / "sock", "secret").states() == {}
+def test_without_supervisord_no_process_is_known(tmp_path: Path) -> None:
+    assert Control(tmp_path / "sock", "secret").processes() == {}
