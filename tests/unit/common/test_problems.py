@@ -1,0 +1,53 @@
+import json
+from http import HTTPStatus
+
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.problems import ERRORS_MAX, PROBLEM_TYPE, FieldError, Problem, field_errors
+
+
+def test_a_problem_is_an_rfc_9457_document() -> None:
+    problem = Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "déjà", [FieldError("/a", "is wrong")]
+    )
+    assert json.loads(problem.body()) == {
+        "type": "urn:roomcast:problem:invalid",
+        "title": HTTPStatus.UNPROCESSABLE_ENTITY.phrase,
+        "status": 422,
+        "code": "invalid",
+        "detail": "déjà",
+        "errors": [{"pointer": "/a", "detail": "is wrong"}],
+    }
+    assert problem.response_headers() == {"Content-Type": PROBLEM_TYPE}
+
+
+def test_a_body_is_ascii_whatever_it_quotes() -> None:
+    problem = Problem(HTTPStatus.BAD_REQUEST, "x", "lone \ud800", [FieldError("/\udfff", "é")])
+    assert problem.body().isascii()
+
+
+def test_errors_are_left_out_where_there_are_none() -> None:
+    assert "errors" not in json.loads(Problem(HTTPStatus.NOT_FOUND, "x", "y").body())
+
+
+def test_retry_after_and_other_headers_are_sent() -> None:
+    problem = Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "x", "y", retry_after_s=3, headers={"Allow": "GET"}
+    )
+    assert problem.response_headers() == {
+        "Content-Type": PROBLEM_TYPE, "Allow": "GET", "Retry-After": "3",
+    }  # fmt: skip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@pytest.mark.parametrize(("faults", "listed"), [(ERRORS_MAX, ERRORS_MAX), (ERRORS_MAX + 1, 1)])
+def test_no_more_faults_are_listed_than_can_be_at_once(faults: int, listed: int) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Strict.model_validate({f"f{n}": n for n in range(faults)})
+    found = field_errors(caught.value)
+    assert len(found) == listed
+    assert (found[0].pointer == "") == (listed == 1)
