@@ -114,11 +114,11 @@ def write_configuration(
             "stdout_logfile_maxbytes": "0",
         }
     # However the console ends, even by SIGKILL, nothing may go on without it: this waits for the
-    # end of its pipe, and then ends its parent, supervisord.
+    # end of its pipe, ends its parent, supervisord, and removes what the console would have.
+    pipe, pipes = shlex.quote(str(places.lifeline)), shlex.quote(str(places.pipes))
+    wait = f"read _ < {pipe} || {{ kill $PPID; rm -rf {pipes}; }}"
     parser["program:lifeline"] = {
-        "command": shlex.join(
-            ("/bin/sh", "-c", f"read _ < {shlex.quote(str(places.lifeline))} || kill $PPID")
-        ),
+        "command": shlex.join(("/bin/sh", "-c", wait)),
         "priority": "1",
         "startsecs": "0",
         "autorestart": "false",

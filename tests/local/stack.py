@@ -85,6 +85,9 @@ class LocalStack:
     def said(self) -> str:
         return self.log.read_text()
 
+    def configuration(self) -> str:
+        return (self.data_dir / "run/supervisord.conf").read_text()
+
     def wait_until_ready(self) -> None:
         wait_until(
             lambda: "Roomcast is ready" in self.said() or self.console.poll() is not None, "ready"

@@ -130,9 +130,13 @@ def test_nothing_outlives_a_console_that_was_killed(tmp_path: Path) -> None:
         stack.wait_until_ready()
         wait_until(lambda: stack.pids().keys() == PARTS, "all parts run")
         pids = stack.pids()
+        flags = re.MULTILINE
+        (folder,) = re.findall(r"^file = (.+)/supervisord.sock$", stack.configuration(), flags)
+        assert Path(folder).exists()
         stack.console.kill()
         wait_until(lambda: not any(map(is_alive, pids.values())), "all parts ended")
         wait_until(lambda: ports_are_free(stack), "ports are free")
+        assert not Path(folder).exists()
 
 
 def test_a_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path) -> None:
