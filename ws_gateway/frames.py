@@ -84,13 +84,13 @@ class FrameReader:
         max_bytes: of one message, over all its fragments.
     """
 
-    __slots__ = ("_decoder", "_max_bytes", "_messages", "_parts", "_size")
+    __slots__ = ("_decoder", "_empty", "_max_bytes", "_messages", "_parts", "_size")
 
     def __init__(self, max_bytes: int) -> None:
         self._decoder = FrameDecoder(client=False)
         self._messages = MessageDecoder()
         self._parts: list[str] = []
-        self._size = 0
+        self._size = self._empty = 0
         self._max_bytes = max_bytes
 
     @property
@@ -126,7 +126,9 @@ class FrameReader:
                     yield Pong()
                 else:
                     self._size += len(frame.payload)
-                    if self._size > self._max_bytes:
+                    self._empty += not frame.payload
+                    # Without end, empty fragments would take memory and time too.
+                    if self._size > self._max_bytes or self._empty > self._max_bytes:
                         raise FrameError(CloseCode.TOO_LARGE, "message too large")
                     frame = self._messages.process_frame(frame)
                     text = isinstance(frame.payload, str)
@@ -135,7 +137,7 @@ class FrameReader:
                     if frame.frame_finished and frame.message_finished:
                         whole = "".join(self._parts)
                         self._parts = []
-                        self._size = 0
+                        self._size = self._empty = 0
                         yield Text(whole) if text else Binary()
         except ParseFailed as error:
             not_text = int(error.code) == CloseCode.NOT_TEXT
