@@ -84,7 +84,7 @@ class Keys:
 
     @property
     def epoch(self) -> str:
-        """Hash: epoch `e` that silent channels are in, and the server run `r` it belongs to."""
+        """Hash: epoch `e` that channels begin in, its run `r` and time `t`, the epoch before `p`."""
         return f"{self.root}epoch"
 
     @property

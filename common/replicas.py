@@ -22,6 +22,7 @@ from common.telemetry.metrics import forget_replica
 log = logging.getLogger("roomcast.replicas")
 
 _RESTART_AFTER_S: Final = 0.5
+_CANCEL_AGAIN_S: Final = 0.5
 _FLAG: Final = "--replica"
 
 
@@ -73,9 +74,15 @@ async def run_until_stopped(
         finally:
             stopping.cancel()
     finally:
-        for task in (stop, *tasks):
+        await _cancel({stop, *tasks})
+
+
+async def _cancel(tasks: "set[asyncio.Future[None]]") -> None:
+    # A library that is connecting at this moment may take a cancellation for a timeout of its own.
+    while tasks:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(stop, *tasks, return_exceptions=True)
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
 
 
 async def _first(awaited: "asyncio.Future[None]", tasks: "list[asyncio.Task[None]]") -> None:

@@ -125,6 +125,13 @@ class Channel:
         self.position = self.handed = position
         return self._release()
 
+    def adopt(self, position: Position) -> bool:
+        """Take a new epoch over if nothing was ever published in either, and tell whether."""
+        if self.state is not State.LIVE or self.position.offset or position.offset:
+            return False
+        self.position = self.handed = position
+        return True
+
     def receive(self, publication: Publication) -> bool:
         """Take a live publication.
 

@@ -224,7 +224,7 @@ class Hub:
             differing = [
                 (channel, position)
                 for channel, position in zip(chunk, positions, strict=True)
-                if self._is_behind(channel, position)
+                if self._is_behind(channel, position) and not channel.adopt(position)
             ]
             if differing:
                 # What Redis had published by then may still be on its way to here.

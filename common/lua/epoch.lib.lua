@@ -1,9 +1,17 @@
--- The epoch that silent channels are in. It ends with the run of the Redis server that it began
--- in: what that server handed out last may be lost. KEYS[1] epoch; the candidate becomes the new one.
-local function shard_epoch(epoch_key, candidate)
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  local known = redis.call('HMGET', epoch_key, 'e', 'r')
-  if known[2] == run then return known[1] end
-  redis.call('HSET', epoch_key, 'e', candidate, 'r', run)
-  return candidate
+-- The epoch that channels begin in. It ends with the run of the Redis server that it began in,
+-- because what that server handed out last may be lost, and when it is older than rotate_s, so
+-- that a channel whose position was forgotten never begins again in the epoch it had.
+-- KEYS[1] epoch; the candidate becomes the new one. Returns a table: epoch, the run (shortened),
+-- and the epoch before it ('' if there was none).
+local function shard_epoch(epoch_key, candidate, rotate_s)
+  local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 1, 12)
+  local known = redis.call('HMGET', epoch_key, 'e', 'r', 'p', 't')
+  local now = tonumber(redis.call('TIME')[1])
+  local old = rotate_s and known[4] and now - tonumber(known[4]) > rotate_s
+  if known[2] == run and not old then
+    return {epoch = known[1], run = run, before = known[3] or ''}
+  end
+  local before = known[1] or ''
+  redis.call('HSET', epoch_key, 'e', candidate, 'r', run, 'p', before, 't', string.format('%d', now))
+  return {epoch = candidate, run = run, before = before}
 end

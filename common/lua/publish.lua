@@ -11,7 +11,7 @@
 local held, ready, active, waiting = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local returns, events, dead = KEYS[6], KEYS[7], KEYS[8]
 local lane, jobs_prefix, channel_prefix, log_prefix, pub_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local candidate, log_max, log_s, channel_s = ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local candidate, log_max, log_s, channel_s = ARGV[6], tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local events_max, dead_max, worker = ARGV[10], ARGV[11], ARGV[12]
 
 -- Lua does not roll back: what can fail because somebody else wrote a key is read first.
@@ -22,22 +22,24 @@ redis.call('HLEN', returns)
 redis.call('XLEN', events)
 redis.call('XLEN', dead)
 
-local epoch_now = shard_epoch(KEYS[1], candidate)
+local shard = shard_epoch(KEYS[1], candidate, channel_s / 2)
 local channels, order = {}, {}
 
--- The channel's position, moved on to the epoch of this server run where it has ended.
+-- The channel's position, moved on to a new epoch if the server run changed since its last one.
 local function channel(name)
   local state = channels[name]
   if state then return state end
-  local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 's')
+  local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 'r')
   state = {name = name, log = {}, base = '-'}
-  if seen[3] == epoch_now then
+  if seen[3] == shard.run then
     state.epoch, state.offset = seen[1], tonumber(seen[2])
   else
-    state.epoch, state.ended = candidate, seen[1] or epoch_now
+    state.epoch, state.ended = shard.epoch, seen[1] or shard.before
     state.offset = tonumber(seen[2] or 0)
     state.ended_at = state.offset
-    state.base = state.ended .. ':' .. string.format('%d', state.offset)
+    if state.ended ~= '' then
+      state.base = state.ended .. ':' .. string.format('%d', state.offset)
+    end
     if not seen[1] then redis.call('DEL', log_prefix .. name) end
   end
   channels[name], order[#order + 1] = state, state
@@ -93,7 +95,7 @@ end
 for _, state in ipairs(order) do
   local hash, log = channel_prefix .. state.name, log_prefix .. state.name
   if state.ended then
-    redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 's', epoch_now,
+    redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 'r', shard.run,
       'p', state.ended, 'q', string.format('%d', state.ended_at))
   else
     redis.call('HSET', hash, 'o', string.format('%d', state.offset))

@@ -3,11 +3,12 @@
 -- entries, most bytes.
 -- Returns epoch and offset of the channel now, whether the entries continue the position without
 -- a hole (0 or 1), and the entries.
-local silent = shard_epoch(KEYS[1], ARGV[3])
+local shard = shard_epoch(KEYS[1], ARGV[3])
 local name, epoch, offset = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local seen = redis.call('HMGET', ARGV[1] .. name, 'e', 'o', 'p', 'q')
-local now, last = seen[1] or silent, tonumber(seen[2] or 0)
-local known = (epoch == now and offset <= last) or (epoch == seen[3] and offset <= tonumber(seen[4]))
+local now, last = seen[1] or shard.epoch, tonumber(seen[2] or 0)
+local before, ended_at = seen[3] or shard.before, tonumber(seen[4] or 0)
+local known = (epoch == now and offset <= last) or (epoch == before and offset <= ended_at)
 if not known then return {now, last, 0, {}} end
 if offset == last then return {now, last, 1, {}} end
 local log = ARGV[2] .. name
