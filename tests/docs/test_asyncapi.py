@@ -1,9 +1,11 @@
 """The AsyncAPI file against the code, and against what a running gateway sends."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -12,8 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from common.identifiers import ID_PATTERN
 from common.settings import Settings
-from deploy.local.parts import LOOPBACK
-from tests.local.stack import LocalStack, local_stack
+from tests.stack import Stack, post
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.protocol import ErrorCode
 
@@ -21,7 +22,8 @@ DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "asyncapi.yaml")
 MESSAGES = DOCUMENT["components"]["messages"]
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
-FROM_CLIENTS = ("register", "join", "leave", "ping")
+LISTENER = str(uuid4())
+ROOMS = [str(uuid4()), str(uuid4())]
 
 
 def validator(schema: str) -> Draft7Validator:
@@ -36,16 +38,9 @@ def validate(frame: dict[str, Any], schema: str) -> None:
     assert set(frame) <= set(SCHEMAS[schema]["properties"])
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with local_stack(tmp_path_factory.mktemp("asyncapi") / "data") as stack:
-        stack.wait_until_ready()
-        yield stack
-
-
 @pytest.fixture
-def client(stack: LocalStack) -> Iterator[ClientConnection]:
-    with connect(f"ws://{LOOPBACK}:{stack.ports['WS_PORT']}/") as client:
+def client(stack: Stack) -> Iterator[ClientConnection]:
+    with connect(stack.ws_urls[0]) as client:
         yield client
 
 
@@ -135,17 +130,17 @@ def test_an_action_before_the_registration_is_an_error_as_described(
 @pytest.mark.parametrize(
     "body",
     [
-        {"type": "private", "target": "listener", "message": "m"},
-        {"type": "room", "target": [7, 8], "data": {"n": [1, None]}, "priority": "critical"},
+        {"type": "private", "target": LISTENER, "message": "m"},
+        {"type": "room", "target": ROOMS, "data": {"n": [1, None]}, "priority": "critical"},
         {"type": "broadcast", "message": "m", "data": {}, "email": "a@b.c", "priority": "low"},
     ],
     ids=lambda body: str(body["type"]),
 )
 def test_notifications_are_as_described(
-    stack: LocalStack, client: ClientConnection, body: dict[str, object]
+    stack: Stack, client: ClientConnection, body: dict[str, object]
 ) -> None:
-    ask(client, {"userId": "listener", "room": [7, 8]})
-    stack.notify({"userId": 2, **body})
+    ask(client, {"userId": LISTENER, "room": ROOMS})
+    asyncio.run(post(stack, {"userId": 2, **body}))
     targets = body["target"] if isinstance(body.get("target"), list) else [None]
     for _ in targets:  # type: ignore[attr-defined]  # a list
         frame = json.loads(client.recv(10))
