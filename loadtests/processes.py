@@ -113,6 +113,14 @@ class Processes:
         finally:
             self.stop(process)
 
+    def ended(self) -> list[str]:
+        """Return which of them ended by themselves or by somebody else's hand, and how."""
+        return [
+            f"{process.name} ended with status {status}"
+            for process in self.started
+            if (status := process.popen.poll()) is not None
+        ]
+
     def stop(self, process: Started) -> None:
         """Stop one of them now."""
         stop(process)

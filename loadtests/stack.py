@@ -17,6 +17,7 @@ from loadtests.processes import (
     ROOT,
     Processes,
     Started,
+    StartError,
     accepts,
     answers_ok,
     free_port,
@@ -86,16 +87,23 @@ class Stack:
         """Send one broadcast from the open door to a socket.
 
         Raises:
-            websocket.WebSocketException: it did not arrive in time.
+            StartError: it did not arrive in time; the message holds what the processes logged.
         """
-        with contextlib.closing(
-            websocket.create_connection(self.ws_url, timeout=WARM_UP_TIMEOUT_S)
-        ) as socket:
-            socket.send(json.dumps({"userId": "warm-up"}))
-            socket.recv()
-            job = {"userId": "warm-up", "type": "broadcast", "message": "warm-up"}
-            self.redis("LPUSH", KEYS.door("high"), json.dumps(job))
-            socket.recv()
+        job = {"userId": "warm-up", "type": "broadcast", "message": "warm-up"}
+        try:
+            with contextlib.closing(
+                websocket.create_connection(self.ws_url, timeout=WARM_UP_TIMEOUT_S)
+            ) as socket:
+                socket.send(json.dumps({"userId": "warm-up"}))
+                socket.recv()
+                self.redis("LPUSH", KEYS.door("high"), json.dumps(job))
+                socket.recv()
+        except (OSError, redis.RedisError, websocket.WebSocketException) as error:
+            logs = "\n".join(
+                f"{name} (status {process.popen.poll()}): {process.log_tail()}"
+                for name, process in self.processes.items()
+            )
+            raise StartError(f"the warm-up did not arrive: {error!r}\n{logs}") from error
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ from loadtests.bench.open_loop_row import open_loop
 from loadtests.bench.plot import draw
 from loadtests.bench.resource_rows import handshakes, memory
 from loadtests.bench.rows import Row
-from loadtests.bench.session import OTHER_CORE, SERVER_CORE, Session, needs_two_cores, say
+from loadtests.bench.session import FAILURES, OTHER_CORE, SERVER_CORE, Session, needs_two_cores, say
 from loadtests.bench.worker_row import worker
-from loadtests.processes import ROOT, Processes, StartError, raise_open_files
+from loadtests.processes import ROOT, Processes, raise_open_files
 from loadtests.stack import Cores
 
 ROWS: Final[dict[str, Callable[[Session], Row]]] = {
@@ -82,7 +82,7 @@ def measure(session: Session, keys: list[str]) -> list[Row]:
         session.start_row()
         try:
             row = ROWS[key](session)
-        except (StartError, OSError) as error:
+        except FAILURES as error:
             say(f"  {error}")
             first_line = str(error).partition("\n")[0]
             row = Row(key, key, {}, [], [*session.notes, first_line], {})

@@ -2,11 +2,14 @@
 
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
+
+import redis
 
 from loadtests.bench.load import LoadError
 from loadtests.processes import Processes, StartError
@@ -20,6 +23,17 @@ T = TypeVar("T")
 
 class MissingError(RuntimeError):
     """A peer isn't installed here; the message names it and says how to install it."""
+
+
+FAILURES: Final = (
+    MissingError,
+    LoadError,
+    StartError,
+    OSError,
+    redis.RedisError,
+    subprocess.SubprocessError,
+)
+"""What ends one measurement, with a note, and not the session."""
 
 
 @dataclass(slots=True)
@@ -57,10 +71,11 @@ class Session:
                 say(f"  {number + 1}/{self.runs} {name}")
                 try:
                     results[name].append(measure())
-                except (MissingError, LoadError, StartError, OSError) as error:
+                except FAILURES as error:
                     dropped.add(name)
                     first_line = str(error).partition("\n")[0]
-                    self.notes.append(f"{name}: {first_line}")
+                    ended = ", ".join(self.processes.ended())
+                    self.notes.append(f"{name}: {first_line}" + (f" ({ended})" if ended else ""))
                     say(f"    {error}")
                 time.sleep(0.2)
         return {name: found for name, found in results.items() if found}
