@@ -150,6 +150,20 @@ class Channel:
             self._held_back.append(publication)
         return False
 
+    def set_aside(self) -> deque[Publication]:
+        """Take what is held back, before the log is read: the log has all of it.
+
+        Were it looked at again behind the log, what is left of an epoch that has ended would
+        never fit, and the channel would be `BEHIND` for good.
+        """
+        aside, self._held_back = self._held_back, deque(maxlen=HELD_BACK_MAX)
+        return aside
+
+    def put_back(self, aside: deque[Publication]) -> None:
+        """Hold back again what was set aside: the log could not be read."""
+        aside.extend(self._held_back)
+        self._held_back = aside
+
     def fill(self, publications: list[Publication], now: Position) -> int:
         """Take what the log holds after `position`.
 

@@ -62,6 +62,7 @@ class Hub:
 
     def open(self, labels: Iterable[str], ready: Callable[[list[Channel]], None]) -> None:
         """Call `ready` with the channels once all of them are live: at once, if they are."""
+        labels = tuple(labels)
         channels = [self._channel(label) for label in labels]
         waiting = [channel for channel in channels if channel.state is State.OPENING]
         if not waiting:
@@ -73,7 +74,8 @@ class Hub:
             nonlocal missing
             missing -= 1
             if not missing:
-                ready(channels)
+                # One that was live and empty from the start may have been closed meanwhile.
+                self.open(labels, ready)
 
         for channel in waiting:
             channel.waiters.append(one_is_live)
@@ -273,16 +275,18 @@ class Hub:
             self.fan_out.turn()
 
     async def _fill_once(self, channel: Channel) -> bool:
-        start = channel.position
-        replay = await self._reader.replay(channel.name, start)
+        start, aside = channel.position, channel.set_aside()
+        try:
+            replay = await self._reader.replay(channel.name, start)
+        except BaseException:
+            channel.put_back(aside)
+            raise
         if not replay.exact:
             metrics.unrepaired.inc()
             log.error(
                 "a gap is not covered by the log",
                 extra={"channel": channel.name, "from": str(start), "to": str(replay.now)},
             )
-            channel.fill([], replay.now)
-            return True
         before = channel.pending_bytes
         filled = channel.fill(replay.publications, replay.now)
         if filled:

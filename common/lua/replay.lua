@@ -2,25 +2,31 @@
 -- logs, a new epoch if one is needed, scoped channel, epoch and offset of the position, most
 -- entries, most bytes.
 -- Returns epoch and offset of the channel now, whether the entries continue the position without
--- a hole (0 or 1), and the entries.
+-- a hole (0 or 1), and the entries. With a hole they are what the log has of what came after the
+-- position: nothing, if the position's epoch is not known any more.
 local shard = shard_epoch(KEYS[1], ARGV[3])
 local name, epoch, offset = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local seen = redis.call('HMGET', ARGV[1] .. name, 'e', 'o', 'p', 'q')
 local now, last = seen[1] or shard.epoch, tonumber(seen[2] or 0)
 local before, ended_at = seen[3] or shard.before, tonumber(seen[4] or 0)
-local known = (epoch == now and offset <= last) or (epoch == before and offset <= ended_at)
-if not known then return {now, last, 0, {}} end
-if offset == last then return {now, last, 1, {}} end
+local exact = 1
+if epoch == before and epoch ~= now then
+  -- What was published past the recorded end is lost with the server that did it.
+  if offset > ended_at then exact, offset = 0, ended_at end
+elseif epoch ~= now or offset > last then
+  return {now, last, 0, {}}
+end
+if offset == last then return {now, last, exact, {}} end
 local log = ARGV[2] .. name
 local length = redis.call('LLEN', log)
 local from = length - (last - offset)
-if from < 0 then return {now, last, 0, {}} end
+if from < 0 then exact, from = 0, 0 end
 local entries, bytes = {}, tonumber(ARGV[8])
 for k = from, math.min(from + ARGV[7], length) - 1, 16 do
   for _, entry in ipairs(redis.call('LRANGE', log, k, math.min(k + 15, length - 1))) do
-    if bytes <= 0 or #entries >= tonumber(ARGV[7]) then return {now, last, 1, entries} end
+    if bytes <= 0 or #entries >= tonumber(ARGV[7]) then return {now, last, exact, entries} end
     entries[#entries + 1] = entry
     bytes = bytes - #entry
   end
 end
-return {now, last, 1, entries}
+return {now, last, exact, entries}
