@@ -1,7 +1,6 @@
-"""How many examples property tests draw: few by default, twenty times more with TEST_EXAMPLES=20."""
+"""How many examples property tests draw: few by default, 20 times more with TEST_EXAMPLES=20."""
 
 import os
-from collections.abc import Callable
 from typing import Any, Final
 
 from hypothesis import HealthCheck, settings
@@ -13,7 +12,7 @@ def count(few: int) -> int:
     return max(1, int(few * FACTOR))
 
 
-def examples(few: int, **more: Any) -> Callable[[Any], Any]:
+def examples(few: int, **more: Any) -> settings:
     """Settings of one property test; time says nothing on a busy machine, so no deadline."""
     return settings(
         max_examples=count(few),

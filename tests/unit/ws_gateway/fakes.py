@@ -1,0 +1,68 @@
+"""What stands in for sockets and the event loop where only decisions are tested."""
+
+from collections.abc import Callable
+from typing import Any
+
+from websockets.frames import Frame
+from websockets.protocol import Protocol, Side, State
+
+from ws_gateway.channel import Channel
+from ws_gateway.connection import Connection
+
+
+class FakeConnection:
+    """Keeps what is written to it."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.clear = True
+        self.cut_off = False
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        assert not self.cut_off
+        self.writes.append(data)
+
+    def write_if_bounded(self, data: bytes) -> None:
+        if not self.cut_off:
+            self.writes.append(data)
+
+    @property
+    def texts(self) -> list[bytes]:
+        client = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
+        client.receive_data(b"".join(self.writes))
+        return [bytes(event.data) for event in client.events_received() if isinstance(event, Frame)]
+
+
+def add(channel: Channel, connection: FakeConnection) -> None:
+    channel.add(as_connection(connection))
+
+
+def remove(channel: Channel, connection: FakeConnection) -> None:
+    channel.remove(as_connection(connection))
+
+
+def as_connection(connection: FakeConnection) -> Connection:
+    anything: Any = connection
+    return anything  # type: ignore[no-any-return]
+
+
+class FakeLoop:
+    """Runs what is scheduled when told to."""
+
+    def __init__(self) -> None:
+        self.scheduled: list[Callable[[], object]] = []
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        self.scheduled.append(lambda: callback(*args))
+
+    def turn(self) -> bool:
+        """Run what is due now; whether there was anything."""
+        due, self.scheduled = self.scheduled, []
+        for callback in due:
+            callback()
+        return bool(due)
+
+    def run(self) -> None:
+        while self.turn():
+            pass
