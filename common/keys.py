@@ -84,7 +84,7 @@ class Keys:
 
     @property
     def epoch(self) -> str:
-        """Hash: epoch `e` that channels begin in, its run `r` and time `t`, the epoch before `p`."""
+        """Hash: epoch `e` that channels begin in, its run `r`, its time `t`, the one before `p`."""
         return f"{self.root}epoch"
 
     @property

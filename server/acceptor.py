@@ -161,7 +161,12 @@ class Acceptor:
         except NoScriptError:
             await link.call("SCRIPT", "LOAD", self._script.text, timeout_s=self._timeout_s)
             return await self._run(args)
-        if (await synced)[0] < 1:
+        try:
+            on_disk = (await synced)[0]
+        except ResponseError as error:
+            # The jobs are queued by now, so this is no refusal.
+            raise TimeoutError(f"WAITAOF: {error}") from None
+        if on_disk < 1:
             raise TimeoutError("the append-only file was not on disk in time")
         return verdicts
 

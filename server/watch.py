@@ -7,7 +7,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.redis_client import check_fitness
+from common.redis_client import UnfitRedisError, check_fitness
 from common.settings import Settings
 
 log = logging.getLogger("roomcast.server")
@@ -21,6 +21,7 @@ class RedisWatch:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._ratio = settings.redis_memory_max_ratio
+        self._fsync = settings.accept_fsync
         self.trouble: str | None = "redis was not reached yet"
         self.nearly_full = False
         self.looked = asyncio.Event()
@@ -46,6 +47,8 @@ class RedisWatch:
             self.trouble = f"redis does not answer: {type(error).__name__}"
             return
         check_fitness(info)
+        if self._fsync and not info.get("aof_enabled"):
+            raise UnfitRedisError("ACCEPT_FSYNC needs Redis's append-only file (appendonly yes)")
         if self.trouble is not None:
             log.info("redis answers", extra={"run_id": info["run_id"]})
         self.trouble = None

@@ -7,6 +7,7 @@ import time
 
 from aiohttp import web
 
+from common.http_problems import problems
 from common.keys import Keys
 from common.names import Lane
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
@@ -47,7 +48,7 @@ async def work(settings: Settings) -> None:
         return None if silent_s < settings.lease_s else "leases could not be renewed"
 
     readiness = Readiness(holds_leases)
-    app = web.Application()
+    app = web.Application(middlewares=[problems])
     app.add_routes(ops_routes(readiness))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()

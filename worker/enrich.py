@@ -1,5 +1,6 @@
 """From waiting jobs to publications. Pure: no Redis, no clock of its own."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,7 +42,8 @@ _OPEN_END: Final = len(b'"}')
 class Batch:
     """Arguments of `common/lua/publish.lua` for some turns, and what they hold.
 
-    `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes.
+    `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes; `oldest_ms`
+    is the Unix time (ms) at which the oldest job was accepted.
     """
 
     args: list[str | bytes | int] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Batch:
     dead: int = 0
     jobs: int = 0
     size: int = 0
+    oldest_ms: int = sys.maxsize
     ids: list[str] = field(default_factory=list)
 
 
@@ -95,6 +98,7 @@ class BatchBuilder:
     def _add_job(self, job: Job, args: list[str | bytes | int], now_ms: int) -> int:
         batch = self.batch
         batch.ids.append(job.id)
+        batch.oldest_ms = min(batch.oldest_ms, job.created_ms)
         targets: list[str | None] = [None] if job.targets is None else [*job.targets]
         if job.expires_ms is not None and job.expires_ms < now_ms:
             story = _encode(_Expired(job.id, job.created_at))

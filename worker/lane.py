@@ -167,6 +167,9 @@ class LaneLoop:
 
     def _count(self, batch: Batch, published: int, lost: int) -> None:
         self._publications.inc(published)
+        if published:
+            waited_s = time.time() - batch.oldest_ms / 1000
+            metrics.wait_seconds.observe(max(0.0, waited_s))
         if batch.expired:
             metrics.expired.inc(batch.expired)
         if batch.dead:

@@ -9,6 +9,7 @@ import time
 
 from aiohttp import web
 
+from common.http_problems import problems
 from common.keys import Keys
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
@@ -63,7 +64,7 @@ async def serve(settings: Settings) -> None:
     subscription.keep([probe.name])
     readiness = Readiness(probe)
 
-    app = web.Application()
+    app = web.Application(middlewares=[problems])
     app.add_routes(ops_routes(readiness))
     app.on_response_prepare.append(_close_after_answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)

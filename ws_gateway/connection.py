@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = transport
         self.write: Callable[[bytes], None] = transport.write
         self._reader: FrameReader | None = None
-        self._backlog: deque[Text] | None = None
+        self._backlog: deque[Text | Binary] | None = None
         self.user: str | None = None
         self.rooms: tuple[str, ...] = ()
         self.clear = True
@@ -94,27 +94,29 @@ class Connection(asyncio.Protocol):
                 if self._too_many():
                     self.close(CloseCode.TOO_MANY_FRAMES)
                     continue
-                if isinstance(item, Text):
+                if isinstance(item, Text | Binary):
                     self._take(item)
                 elif isinstance(item, Ping):
                     self.write_if_bounded(pong_frame(item.payload))
-                elif isinstance(item, Binary):
-                    self.refuse(ClientError(ErrorCode.UNSUPPORTED, "messages are text"))
         except FrameError as error:
             # Nothing behind a broken frame can be understood; it is read and dropped until the
             # peer hangs up, or the close frame could be lost in a reset.
             self._broken = True
             self.close(error.code)
+            if self._transport and not self._transport.is_closing():
+                self._transport.write_eof()
         else:
             self._reader = None if reader.at_rest else reader
 
-    def _take(self, item: Text) -> None:
+    def _take(self, item: Text | Binary) -> None:
         if self.busy:
             if self._backlog is None:
                 self._backlog = deque()
             self._backlog.append(item)
-        else:
+        elif isinstance(item, Text):
             self.gateway.handle(self, item.text)
+        else:
+            self.refuse(ClientError(ErrorCode.UNSUPPORTED, "messages are text"))
 
     def wait(self) -> None:
         """Stop reading until `resume`: an action waits for Redis."""
@@ -126,7 +128,7 @@ class Connection(asyncio.Protocol):
         """Go on with what was received meanwhile."""
         self.busy = False
         while self._backlog and not self.busy and self.closing_since is None:
-            self.gateway.handle(self, self._backlog.popleft().text)
+            self._take(self._backlog.popleft())
         if not self.busy:
             self._backlog = None
             if self._transport and not self._transport.is_closing():

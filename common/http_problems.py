@@ -1,0 +1,46 @@
+"""Problem documents (RFC 9457) for what an aiohttp application refuses."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from common.problems import Problem
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """Aiohttp response of a problem."""
+    return web.Response(
+        status=problem.status, body=problem.body(), headers=problem.response_headers()
+    )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what aiohttp refuses by itself with problem documents, too."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem_response(problem)
+    except web.HTTPRequestEntityTooLarge:
+        return problem_response(
+            Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "the body is too large")
+        )
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return problem_response(
+            Problem(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                f"{request.path} takes {allowed}",
+                headers={"Allow": allowed},
+            )
+        )
+    except web.HTTPNotFound:
+        return problem_response(
+            Problem(HTTPStatus.NOT_FOUND, "not-found", f"there is nothing at {request.path}")
+        )
+    except web.HTTPException as error:
+        return problem_response(Problem(HTTPStatus(error.status), "http", error.reason))
