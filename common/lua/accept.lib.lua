@@ -29,6 +29,8 @@ local function accept(i)
     redis.call('LLEN', jobs_prefix .. lane .. ':' .. ARGV[k + 1])
   end
   for lane, count in pairs(more) do
+    redis.call('SCARD', active_prefix .. lane)
+    redis.call('LLEN', ready_prefix .. lane)
     if tonumber(redis.call('HGET', waiting_key, lane) or 0) + count > lane_max then
       return {'full', lane}, after
     end

@@ -40,13 +40,26 @@ local function channel(name)
     if state.ended ~= '' then
       state.base = state.ended .. ':' .. string.format('%d', state.offset)
     end
-    if not seen[1] then redis.call('DEL', log_prefix .. name) end
+    state.forgotten = not seen[1]
   end
+  redis.call('LLEN', log_prefix .. name)
   channels[name], order[#order + 1] = state, state
   return state
 end
 
-local published, lost, i = 0, 0, 13
+-- All of them before the first write, for the same reason.
+local i = 13
+while i <= #ARGV do
+  redis.call('LLEN', jobs_prefix .. ARGV[i])
+  local last = i + 2 + 4 * ARGV[i + 2]
+  for k = i + 3, last, 4 do
+    if ARGV[k + 1] ~= '' and ARGV[k + 1] ~= 'dead' then channel(ARGV[k]) end
+  end
+  i = last + 1
+end
+
+local published, lost = 0, 0
+i = 13
 while i <= #ARGV do
   local partition, done, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   i = i + 3
@@ -94,14 +107,17 @@ end
 
 for _, state in ipairs(order) do
   local hash, log = channel_prefix .. state.name, log_prefix .. state.name
-  if state.ended then
-    redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 'r', shard.run,
-      'p', state.ended, 'q', string.format('%d', state.ended_at))
-  else
-    redis.call('HSET', hash, 'o', string.format('%d', state.offset))
+  if #state.log > 0 then
+    if state.ended then
+      redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 'r', shard.run,
+        'p', state.ended, 'q', string.format('%d', state.ended_at))
+    else
+      redis.call('HSET', hash, 'o', string.format('%d', state.offset))
+    end
+    redis.call('EXPIRE', hash, channel_s)
+    if state.forgotten then redis.call('DEL', log) end
+    if redis.call('RPUSH', log, unpack(state.log)) > log_max then redis.call('LTRIM', log, -log_max, -1) end
+    redis.call('EXPIRE', log, log_s)
   end
-  redis.call('EXPIRE', hash, channel_s)
-  if redis.call('RPUSH', log, unpack(state.log)) > log_max then redis.call('LTRIM', log, -log_max, -1) end
-  redis.call('EXPIRE', log, log_s)
 end
 return {published, lost}
