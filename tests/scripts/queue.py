@@ -1,0 +1,211 @@
+"""Calls of every script with the arguments that the processes give them."""
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from common.jobs import Acceptance, plan_one
+from common.keys import Keys
+from common.names import PARTITIONS
+from common.publication import Position, Publication, parse_publication
+from common.scripts import Script
+from worker.enrich import BatchBuilder
+
+KEYS = Keys()
+LANE = "high"
+Job = tuple[str, int, bytes]
+
+
+def request(*jobs: Job, key: str = "", fingerprint: str = "f", answer: str = "a") -> Acceptance:
+    return Acceptance(key, fingerprint if key else "", answer, jobs)
+
+
+def notification(room: int | str = 1, **fields: Any) -> Acceptance:
+    body = {"type": "room", "userId": 1, "target": room, "message": "x"} | fields
+    return plan_one(json.dumps(body).encode())
+
+
+class Queue:
+    """The scripts on one Redis; replies are bytes."""
+
+    def __init__(self, redis: Redis) -> None:
+        # redis-py's types leave open whether replies are text.
+        self.redis: Any = redis
+
+    async def accept(
+        self, *requests: Acceptance, lane_max: int = 1000, remember_s: int = 100
+    ) -> list[list[bytes]]:
+        args: list[Any] = [
+            KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
+            lane_max, remember_s,
+        ]  # fmt: skip
+        for one in requests:
+            args += one.arguments()
+        found: list[list[bytes]] = await Script("accept")(self.redis, [KEYS.waiting], args)
+        return found
+
+    async def take(
+        self,
+        holder: str,
+        *,
+        turns: int = 16,
+        jobs: int = 100,
+        size: int = 1 << 20,
+        lease_ms: int = 60_000,
+    ) -> dict[bytes, list[bytes]]:
+        reply = await Script("take")(
+            self.redis,
+            [KEYS.ready(LANE), KEYS.held(holder), KEYS.workers],
+            [holder, lease_ms, turns, f"{KEYS.jobs_prefix}{LANE}:", jobs, size],
+        )
+        return dict(zip(reply[::2], reply[1::2], strict=True))
+
+    async def publish(
+        self,
+        holder: str,
+        taken: dict[bytes, list[bytes]],
+        *,
+        log_max: int = 1000,
+        channel_s: int = 1000,
+        candidate: str | None = None,
+        now_ms: int = 0,
+    ) -> list[int]:
+        builder = BatchBuilder(1000, 1 << 20)
+        for partition, jobs in taken.items():
+            builder.add_turn(partition, jobs, now_ms)
+        found: list[int] = await Script("publish")(
+            self.redis,
+            [
+                KEYS.epoch, KEYS.held(holder), KEYS.ready(LANE), KEYS.active(LANE), KEYS.waiting,
+                KEYS.returns, KEYS.events, KEYS.dead,
+            ],
+            [
+                LANE, f"{KEYS.jobs_prefix}{LANE}:", KEYS.channel_prefix, KEYS.log_prefix,
+                KEYS.pub_prefix, candidate or secrets.token_hex(4), log_max, 100, channel_s,
+                100_000, 100_000, holder.partition(":")[0], *builder.batch.args,
+            ],
+        )  # fmt: skip
+        return found
+
+    async def send(self, *requests: Acceptance, holder: str = "w:high.0.1", **how: Any) -> None:
+        """Accept, take and publish."""
+        await self.accept(*requests)
+        taken = await self.take(holder)
+        assert (await self.publish(holder, taken, **how))[1] == 0
+
+    async def lease(
+        self,
+        *renewed: str,
+        given_up: Sequence[str] = (),
+        lease_ms: int = 60_000,
+        watched_ms: int = 60_000,
+        condemned: int = 5,
+    ) -> tuple[int, int, list[int]]:
+        back, died, valid = await Script("lease")(
+            self.redis,
+            [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead],
+            [
+                lease_ms, watched_ms, KEYS.held_prefix, KEYS.ready_prefix, KEYS.active_prefix,
+                KEYS.jobs_prefix, condemned, 100_000, len(renewed), *renewed, *given_up,
+            ],
+        )  # fmt: skip
+        return back, died, valid
+
+    async def audit(self, *before: bytes) -> tuple[list[bytes], int]:
+        found, healed = await Script("audit")(
+            self.redis,
+            [KEYS.workers, KEYS.ready(LANE), KEYS.active(LANE)],
+            [LANE, f"{KEYS.jobs_prefix}{LANE}:", KEYS.held_prefix, PARTITIONS, *before],
+        )
+        return found, healed
+
+    async def positions(self, *names: str, candidate: str | None = None) -> list[Position]:
+        reply = await Script("positions")(
+            self.redis,
+            [KEYS.epoch],
+            [KEYS.channel_prefix, candidate or secrets.token_hex(4), *names],
+        )
+        return [Position(e.decode(), o) for e, o in zip(reply[::2], reply[1::2], strict=True)]
+
+    async def replay(
+        self, name: str, after: Position, *, entries: int = 500, size: int = 1 << 20
+    ) -> tuple[Position, bool, list[Publication]]:
+        epoch, offset, exact, found = await Script("replay")(
+            self.redis,
+            [KEYS.epoch],
+            [
+                KEYS.channel_prefix, KEYS.log_prefix, secrets.token_hex(4), name, after.epoch,
+                after.offset, entries, size,
+            ],
+        )  # fmt: skip
+        return (
+            Position(epoch.decode(), offset),
+            bool(exact),
+            [parse_publication(entry) for entry in found],
+        )
+
+    async def admit(
+        self, *items: tuple[bytes, str, Acceptance | None], lane_max: int = 1000
+    ) -> list[list[bytes]]:
+        args: list[Any] = [
+            KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
+            lane_max, 100, LANE, 100_000,
+        ]  # fmt: skip
+        for text, reason, one in items:
+            args += [text, reason, *(one.arguments() if one else ())]
+        found: list[list[bytes]] = await Script("admit")(
+            self.redis, [KEYS.waiting, KEYS.door(LANE), KEYS.dead], args
+        )
+        return found
+
+    async def requeue(self, entry: bytes, one: Acceptance, lane_max: int = 1000) -> list[bytes]:
+        found: list[bytes] = await Script("requeue")(
+            self.redis,
+            [KEYS.waiting, KEYS.dead],
+            [
+                KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
+                lane_max, 100, entry, *one.arguments(),
+            ],
+        )  # fmt: skip
+        return found
+
+    async def new_run(self) -> None:
+        """What a restart of the server leaves: an epoch and channels of another run."""
+        await self.redis.hset(KEYS.epoch, "r", "0" * 12)
+        async for key in self.redis.scan_iter(f"{KEYS.channel_prefix}*"):
+            await self.redis.hset(key, "r", "0" * 12)
+
+    async def waiting(self, partition: int | bytes) -> list[bytes]:
+        """Jobs of a partition, oldest first."""
+        number = int(partition)
+        return list(await self.redis.lrange(KEYS.jobs(LANE, number), 0, -1))[::-1]
+
+    async def waiting_count(self, lane: str = LANE) -> int:
+        return int(await self.redis.hget(KEYS.waiting, lane) or 0)
+
+    async def ready(self) -> list[bytes]:
+        return list(await self.redis.lrange(KEYS.ready(LANE), 0, -1))
+
+    async def active(self) -> set[bytes]:
+        return set(await self.redis.smembers(KEYS.active(LANE)))
+
+    async def held(self, holder: str) -> list[bytes]:
+        return list(await self.redis.lrange(KEYS.held(holder), 0, -1))
+
+    async def events(self) -> list[dict[bytes, bytes]]:
+        return [fields for _, fields in await self.redis.xrange(KEYS.events)]
+
+    async def dead(self) -> list[dict[bytes, bytes]]:
+        return [fields for _, fields in await self.redis.xrange(KEYS.dead)]
+
+    async def log(self, name: str) -> list[Publication]:
+        entries = await self.redis.lrange(KEYS.log_prefix + name, 0, -1)
+        return [parse_publication(entry) for entry in entries]
+
+    async def snapshot(self) -> dict[bytes, bytes | None]:
+        """Everything there is, to tell whether anything was written."""
+        keys = [key async for key in self.redis.scan_iter("*")]
+        return {key: await self.redis.dump(key) for key in sorted(keys)}
