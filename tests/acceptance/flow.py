@@ -1,0 +1,279 @@
+"""A flow of notifications that is counted: what was answered, published and received.
+
+Several lines send side by side; each sends its next notification when the one before was answered,
+so the order of its answers is the order of acceptance. A line either repeats what failed under the
+same Idempotency-Key until it is accepted, or goes on and remembers that the outcome is unknown.
+"""
+
+import asyncio
+import itertools
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import aiohttp
+
+from common.names import scoped
+from tests.stack import Client, Event, Sender, Stack, events, until
+
+RETRY_PAUSE_S: Final = 0.05
+
+
+@dataclass(slots=True)
+class Line:
+    """One sequence of notifications, all to the same channels.
+
+    `answered` maps the number of each notification that was answered 202 to its id; `unknown` are
+    the numbers whose outcome is not known, `refused` those that were surely not queued.
+    """
+
+    name: str
+    body: dict[str, Any]
+    channels: list[str]
+    insists: bool
+    answered: dict[int, str] = field(default_factory=dict)
+    unknown: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a flow came to; every count of a wrong is 0, or `Flow.check` has failed."""
+
+    accepted: int
+    repeated: int
+    unknown: int
+    published: int
+    delivered: int
+
+
+class Flow:
+    """Notifications to rooms, users, lists and everybody, at a bounded rate; a context manager.
+
+    Args:
+        stack: that takes them.
+        rate: notifications per second, about; less if the answers take longer.
+        padding: more characters in each message.
+    """
+
+    def __init__(self, stack: Stack, *, rate: float = 300, padding: int = 0) -> None:
+        self.stack = stack
+        self._padding = "x" * padding
+        tag = uuid.uuid4().hex[:8]
+        self.user = f"user-{tag}"
+        self.rooms = [f"{tag}-{number}" for number in range(5)]
+        to_room = {"type": "room", "userId": 1}
+        self.lines = [
+            *(
+                Line(room, {**to_room, "target": room}, [f"room:{room}"], insists=bool(number % 2))
+                for number, room in enumerate(self.rooms[:3])
+            ),
+            Line(
+                "list",
+                {**to_room, "target": self.rooms[3:]},
+                [f"room:{room}" for room in self.rooms[3:]],
+                insists=False,
+            ),
+            Line(
+                "private",
+                {"type": "private", "userId": 1, "target": self.user},
+                [f"user:{self.user}"],
+                insists=True,
+            ),
+            Line("broadcast", {"type": "broadcast", "userId": 1}, ["broadcast"], insists=False),
+        ]
+        self._pause_s = len(self.lines) / rate
+        self._tag = tag
+        self._stop = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clients: list[Client] = []
+
+    async def __aenter__(self) -> Self:
+        self._before = len(await events(self.stack))
+        self._tasks = [asyncio.create_task(self._send(line)) for line in self.lines]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        for client in self._clients:
+            await client.close()
+
+    async def client(self, url: str) -> Client:
+        """Connect a client that hears all channels of the flow; before the flow starts."""
+        client = await Client(url, user=self.user, room=self.rooms).__aenter__()
+        self._clients.append(client)
+        return client
+
+    async def stop(self) -> None:
+        """Send no more; what is under way is answered first.
+
+        Raises:
+            Exception: what a line died of.
+        """
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def accepted(self) -> int:
+        """How many were answered 202 so far."""
+        return sum(len(line.answered) for line in self.lines)
+
+    async def more(self, count: int) -> None:
+        """Wait until so many more were accepted than now."""
+        wanted = self.accepted + count
+
+        def enough() -> bool:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            return self.accepted >= wanted
+
+        await until(enough, f"{count} more are accepted", 60)
+
+    async def _send(self, line: Line) -> None:
+        async with Sender(self.stack.http_urls[0]) as send:
+            for number in itertools.count():
+                if self._stop:
+                    return
+                body = {**line.body, "message": f"{self._tag}/{line.name}/{number}/{self._padding}"}
+                key = {"Idempotency_Key": f"{self._tag}/{line.name}/{number}"}
+                while not await self._try(send, line, number, body, key if line.insists else {}):
+                    line.repeats += 1
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                await asyncio.sleep(self._pause_s)
+
+    @staticmethod
+    async def _try(
+        send: Sender, line: Line, number: int, body: dict[str, Any], key: dict[str, str]
+    ) -> bool:
+        try:
+            answer = await send(body, **key)
+        except (aiohttp.ClientError, TimeoutError):
+            if not line.insists:
+                line.unknown.add(number)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            return not line.insists
+        if answer.status == 202:
+            line.answered[number] = answer.id
+            return True
+        assert answer.status == 503 or (line.insists and answer.status == 409), answer
+        assert "Retry-After" in answer.headers
+        if line.insists:
+            return False
+        unknown = answer.body["type"].endswith("outcome-unknown")
+        (line.unknown if unknown else line.refused).add(number)
+        await asyncio.sleep(RETRY_PAUSE_S)
+        return True
+
+    async def check(self, *clients: Client) -> Tally:
+        """Stop, wait until everything is published and received, and count.
+
+        Args:
+            *clients: who were connected all the time.
+        """
+        await self.stop()
+        wanted = {
+            (scoped(channel), an_id)
+            for line in self.lines
+            for channel in line.channels
+            for an_id in line.answered.values()
+        }
+        published: list[Event] = []
+
+        async def all_published() -> bool:
+            published[:] = [e for e in (await events(self.stack))[self._before :] if self._ours(e)]
+            return wanted <= {(e.channel, e.body["id"]) for e in published}
+
+        try:
+            await until(all_published, "every accepted notification is published")
+        except AssertionError:
+            lost = wanted - {(e.channel, e.body["id"]) for e in published}
+            raise AssertionError(f"lost {len(lost)} of {len(wanted)}: {sorted(lost)[:5]}") from None
+        # Requests whose outcome is unknown may still be executed; the fence comes behind them.
+        fences = await self._fence()
+        await until(lambda: self._arrived(fences, clients), "the fences arrive at every client")
+        published = [e for e in (await events(self.stack))[self._before :] if self._ours(e)]
+
+        for line in self.lines:
+            self._check_line(line, published)
+        delivered = sum(self._check_client(client, published) for client in clients)
+        return Tally(
+            accepted=self.accepted,
+            repeated=sum(line.repeats for line in self.lines),
+            unknown=sum(len(line.unknown) for line in self.lines),
+            published=len(published) - len(fences),
+            delivered=delivered - len(fences) * len(clients),
+        )
+
+    def _ours(self, event: Event) -> bool:
+        return event.channel in {scoped(c) for line in self.lines for c in line.channels}
+
+    async def _fence(self) -> set[tuple[str, str]]:
+        fences = set()
+        async with Sender(self.stack.http_urls[0]) as send:
+            for line in self.lines:
+                for target, channel in zip(
+                    line.body.get("target", [None])
+                    if line.name == "list"
+                    else [line.body.get("target")],
+                    line.channels,
+                    strict=True,
+                ):
+                    body = {**line.body, "message": f"{self._tag}/fence"}
+                    if target is not None:
+                        body["target"] = target
+                    fences.add((channel, (await send(body)).id))
+        return fences
+
+    @staticmethod
+    def _arrived(fences: set[tuple[str, str]], clients: "tuple[Client, ...]") -> bool:
+        return all(
+            fences <= {(n["channel"], n["id"]) for n in client.notifications[-500:]}
+            for client in clients
+        )
+
+    def _check_line(self, line: Line, published: list[Event]) -> None:
+        for channel in line.channels:
+            here = [e.body for e in published if e.channel == scoped(channel)]
+            assert all(body["channel"] == channel for body in here)
+            offsets = [body["offset"] for body in here]
+            assert offsets == list(range(offsets[0], offsets[0] + len(offsets))), (
+                f"{channel}: offsets have holes or repeat"
+            )
+            numbers = [
+                int(body["message"].split("/")[2])
+                for body in here
+                if body["message"].startswith(f"{self._tag}/{line.name}/")
+            ]
+            times = Counter(numbers)
+            twice = [number for number, count in times.items() if count > 1]
+            assert not twice, f"{channel}: published more than once: {twice[:5]}"
+            assert not line.refused & set(numbers), f"{channel}: published though refused"
+            assert set(numbers) <= line.unknown | set(line.answered), f"{channel}: never accepted"
+            ids = {
+                int(b["message"].split("/")[2]): b["id"]
+                for b in here
+                if "fence" not in b["message"]
+            }
+            wrong = [n for n, an_id in line.answered.items() if ids[n] != an_id]
+            assert not wrong, f"{channel}: published under another id than answered: {wrong[:5]}"
+            in_order = [number for number in numbers if number in line.answered]
+            assert in_order == sorted(in_order), f"{channel}: not in the order of acceptance"
+
+    def _check_client(self, client: Client, published: list[Event]) -> int:
+        count = 0
+        for channel in (channel for line in self.lines for channel in line.channels):
+            expected = [e.body for e in published if e.channel == scoped(channel)]
+            first = expected[0]["offset"]
+            received = [
+                body
+                for body in client.notifications
+                if body["channel"] == channel and body["offset"] >= first
+            ]
+            assert [(b["epoch"], b["offset"], b["id"]) for b in received] == [
+                (b["epoch"], b["offset"], b["id"]) for b in expected
+            ], f"{client.url} received something else on {channel} than was published"
+            count += len(received)
+        return count

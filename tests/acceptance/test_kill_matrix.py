@@ -1,0 +1,267 @@
+"""The kill matrix: parts die or stall while notifications flow, and everything is counted.
+
+After each fault: every notification answered 202 is in the event stream exactly once per channel,
+in the order of acceptance, without a hole in the offsets, and the clients of gateways that lived
+on received exactly that. A notification with an unknown outcome is there at most once.
+
+The counts are written as a Markdown table where GUARANTEES_TABLE says; the one in the docs comes
+from:
+
+    GUARANTEES_TABLE=docs/guarantees-matrix.md python -m pytest tests/acceptance/test_kill_matrix.py
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.acceptance.flow import Flow, Tally
+from tests.stack import KEYS, Client, Stack, Valkey, until
+
+pytestmark = pytest.mark.chaos
+
+LEASE_S: Final = 1.0
+ROUND: Final = 250
+"""Notifications between two faults."""
+
+_rows: dict[str, Tally] = {}
+_HEAD: Final = (
+    "| while notifications flow | times | accepted (202) | repeated with the same key"
+    " | outcome unknown (503) | published | lost | twice | out of order | holes"
+    " | deliveries checked |\n|" + " --- |" * 11 + "\n"
+)
+
+
+def _table() -> str:
+    return _HEAD + "".join(
+        f"| {fault} | {tally.accepted:,} | {tally.repeated:,} | {tally.unknown:,}"
+        f" | {tally.published:,} | 0 | 0 | 0 | 0 | {tally.delivered:,} |\n"
+        for fault, tally in _rows.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all rows; each row leaves every part running."""
+    folder = tmp_path_factory.mktemp("chaos")
+    valkey = Valkey(folder, appendfsync="always")
+    with Stack(folder, workers=3, gateways=2, valkey=valkey, LEASE_S=str(LEASE_S)) as stack:
+        yield stack
+    sys.stdout.write(f"\n{_table()}")
+    if path := os.environ.get("GUARANTEES_TABLE"):
+        Path(path).write_text(_table())
+
+
+@pytest.fixture
+async def stack(chaos: Stack) -> AsyncIterator[Stack]:
+    yield chaos
+    # So that one failed row does not fail the next.
+    chaos.valkey.thaw() if chaos.valkey.process.is_alive else chaos.valkey.start()
+    for name, process in chaos.processes.items():
+        if process.is_alive:
+            chaos.kill(name, signal.SIGCONT)
+        else:
+            chaos.processes[name].start()
+    for name in chaos.processes:
+        await asyncio.to_thread(chaos.wait_ready, name)
+
+
+async def clients_of(flow: Flow) -> list[Client]:
+    """Two clients at each gateway."""
+    return [await flow.client(url) for url in flow.stack.ws_urls for _ in range(2)]
+
+
+async def held_by(stack: Stack, worker: str) -> int:
+    """How many turns a worker holds, by Redis's own data."""
+    name = next(
+        line["worker"] for line in stack.processes[worker].log_lines()[::-1] if "worker" in line
+    )
+    async with stack.valkey.client() as redis:
+        lists = [key async for key in redis.scan_iter(f"{KEYS.held_prefix}{name}:*", count=1000)]
+        return sum([int(await redis.llen(key)) for key in lists])
+
+
+async def stop_with_turns(flow: Flow, worker: str) -> None:
+    """SIGSTOP a worker and wait until it holds turns.
+
+    It waits in Redis for turns with the reading of their jobs right behind, so Redis goes on
+    giving it turns until its wait is over.
+    """
+    stack = flow.stack
+    for _ in range(20):
+        stack.kill(worker, signal.SIGSTOP)
+        try:
+            await until(lambda: held_by(stack, worker), timeout_s=LEASE_S / 2)
+        except AssertionError:
+            # Nothing came while it waited.
+            stack.kill(worker, signal.SIGCONT)
+            await flow.more(ROUND // 5)
+        else:
+            return
+    raise AssertionError(f"{worker} never held a turn")
+
+
+def row(fault: str, times: int, tally: Tally) -> None:
+    assert tally.accepted >= 2_000
+    _rows[f"{fault} | {times}"] = tally
+
+
+async def test_sigkill_of_a_worker_that_holds_turns(stack: Stack) -> None:
+    flow, times = Flow(stack), 8
+    clients = await clients_of(flow)
+    async with flow:
+        for turn in range(times):
+            worker = f"worker-{1 + turn % 3}"
+            await flow.more(ROUND)
+            await stop_with_turns(flow, worker)
+            stack.kill(worker)
+            stack.processes[worker].start()
+        row("SIGKILL of a worker that holds turns", times, await flow.check(*clients))
+
+
+async def test_worker_stopped_past_its_lease_publishes_nothing_twice(stack: Stack) -> None:
+    flow, times = Flow(stack), 6
+    clients = await clients_of(flow)
+    lost_before = sum(stack.metric(f"worker-{n}", "roomcast_lost_turns_total") for n in (1, 2, 3))
+    async with flow:
+        for turn in range(times):
+            worker = f"worker-{1 + turn % 3}"
+            await flow.more(ROUND * 4 // 3)
+            await stop_with_turns(flow, worker)
+
+            async def nothing_held(worker: str = worker) -> bool:
+                return not await held_by(stack, worker)
+
+            await until(nothing_held, "its turns were taken over")
+            stack.kill(worker, signal.SIGCONT)
+        tally = await flow.check(*clients)
+    lost = sum(stack.metric(f"worker-{n}", "roomcast_lost_turns_total") for n in (1, 2, 3))
+    assert lost > lost_before, "a worker that came back should have found its turns gone"
+    row("a worker stopped (SIGSTOP) past its lease, then continued", times, tally)
+
+
+async def test_sigkill_of_a_gateway(stack: Stack) -> None:
+    flow, times = Flow(stack), 3
+    surviving = [await flow.client(stack.ws_urls[1]) for _ in range(2)]
+    async with flow:
+        for _ in range(times):
+            async with Client(stack.ws_urls[0], user=flow.user, room=flow.rooms) as victim:
+                await flow.more(ROUND)
+                stack.kill("gateway-1")
+                await until(partial(getattr, victim, "closed_at"), "the client sees the end")
+                offsets = [b["offset"] for b in victim.notifications if b["channel"] == "broadcast"]
+                assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+            await flow.more(ROUND)
+            await asyncio.to_thread(stack.start, "gateway-1")
+            async with Client(stack.ws_urls[0], user=flow.user, room=flow.rooms) as back:
+                await until(partial(getattr, back, "frames"), "its port is served again")
+        await flow.more(max(0, 2_000 - flow.accepted))
+        row("SIGKILL of a gateway (clients of the other one)", times, await flow.check(*surviving))
+
+
+async def test_sigkill_of_the_server(stack: Stack) -> None:
+    flow, times = Flow(stack), 4
+    clients = await clients_of(flow)
+    async with flow:
+        for _ in range(times):
+            await flow.more(ROUND * 2)
+            stack.kill("server-1")
+            await asyncio.to_thread(stack.start, "server-1")
+        await flow.more(ROUND)
+        tally = await flow.check(*clients)
+    assert tally.repeated, "no client had to repeat: nothing was tried"
+    row("SIGKILL of the server (clients repeat with the same Idempotency-Key)", times, tally)
+
+
+async def test_sigkill_and_restart_of_redis(stack: Stack) -> None:
+    flow, times = Flow(stack), 4
+    clients = await clients_of(flow)
+    async with flow:
+        for _ in range(times):
+            await flow.more(ROUND * 2)
+            stack.valkey.kill()
+            await asyncio.to_thread(stack.valkey.start)
+        await flow.more(ROUND)
+        row(
+            "SIGKILL and restart of Redis (`appendfsync always`)", times, await flow.check(*clients)
+        )
+
+
+async def test_redis_stalls_for_longer_than_the_lease(stack: Stack) -> None:
+    flow, times = Flow(stack), 4
+    clients = await clients_of(flow)
+    async with flow:
+        for _ in range(times):
+            await flow.more(ROUND * 2)
+            stack.valkey.freeze()
+            await asyncio.sleep(1.5 * LEASE_S)  # the stall itself
+            stack.valkey.thaw()
+        await flow.more(ROUND)
+        row("Redis stalled (SIGSTOP) for 1.5 leases", times, await flow.check(*clients))
+
+
+async def test_redis_stalls_for_longer_than_any_reply_is_waited_for(stack: Stack) -> None:
+    flow = Flow(stack)
+    clients = await clients_of(flow)
+    async with flow:
+        await flow.more(1_000)
+        stack.valkey.freeze()
+        await until(lambda: any(line.unknown for line in flow.lines), "an outcome is unknown")
+        stack.valkey.thaw()
+        await flow.more(1_000)
+        tally = await flow.check(*clients)
+    assert tally.unknown
+    row("Redis stalled (SIGSTOP) past every reply's time limit", 1, tally)
+
+
+@pytest.mark.parametrize("kind", ["normal", "pubsub"])
+async def test_client_kill_of_every_connection(stack: Stack, kind: str) -> None:
+    flow, times = Flow(stack), 15
+    clients = await clients_of(flow)
+    killed = 0
+    async with flow:
+        for _ in range(times):
+            await flow.more(ROUND // 2)
+            async with stack.valkey.client() as redis:
+                killed += int(await redis.client_kill_filter(_type=kind))
+        await flow.more(ROUND)
+        tally = await flow.check(*clients)
+    assert killed >= times
+    row(f"CLIENT KILL of every connection of TYPE {kind}", times, tally)
+
+
+async def test_subscriber_dropped_for_lagging(stack: Stack) -> None:
+    flow, times = Flow(stack, padding=6_000), 3
+    clients = await clients_of(flow)
+    dropped = 0
+    limit = "client-output-buffer-limit"
+    async with stack.valkey.client() as redis:
+
+        async def dropped_now() -> int:
+            info = await redis.info("stats")
+            return int(info["client_output_buffer_limit_disconnections"])
+
+        before = str((await redis.config_get(limit))[limit])
+        await redis.config_set(limit, "pubsub 32kb 32kb 1")
+        async with flow:
+            for _ in range(times):
+                await flow.more(ROUND * 2)
+                dropped = await dropped_now()
+                stack.kill("gateway-1", signal.SIGSTOP)
+
+                async def lagged(dropped: int = dropped) -> bool:
+                    return await dropped_now() > dropped
+
+                await until(lagged, "Redis drops the subscriber")
+                stack.kill("gateway-1", signal.SIGCONT)
+            await flow.more(ROUND * 2)
+            tally = await flow.check(*clients)
+        await redis.config_set(limit, before)
+    assert stack.metric("gateway-1", "roomcast_gaps_repaired_total") > 0
+    row("a gateway stalled until Redis dropped its subscription", times, tally)
