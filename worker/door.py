@@ -7,6 +7,7 @@ the same texts; each text is popped once.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 from common.backoff import jittered
 from common.jobs import Acceptance, plan_one
 from common.keys import Keys
-from common.link import Link, Word
+from common.link import Link, Word, evalsha
 from common.names import DEFAULT_CLIENT, Lane
 from common.problems import Problem
 from common.scripts import Script
@@ -98,9 +99,8 @@ class DoorLoop:
             link = None
             try:
                 link = await Link.connect(self._url, f"door-{self._lane}")
-                while not self._stopping:
-                    await self._serve(link)
-                    retry = jittered()
+                retry = jittered()
+                await self._serve(link)
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning(
                     "door lost redis", extra={"lane": str(self._lane), "reason": str(error)}
@@ -113,25 +113,33 @@ class DoorLoop:
 
     async def _serve(self, link: Link) -> None:
         # Moving the tail onto itself waits for a first text and changes nothing.
-        first, looked = link.send_together(
-            [
-                ("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S),
-                ("LRANGE", self._door, -LOOK_MAX, -1),
-            ],
-            _WAIT_S + _REPLY_TIMEOUT_S,
-        )
-        await first
-        texts: list[bytes] = await looked
-        if not texts:
-            return
-        texts.reverse()
-        args = list(self._head)
-        for text in texts:
-            args += self._item(text)
-        verdicts = await link.run(self._admit, self._keys, args, timeout_s=_REPLY_TIMEOUT_S)
-        self._count(verdicts, texts)
-        if verdicts and verdicts[-1][0] == b"full":
-            await asyncio.sleep(_FULL_LANE_WAIT_S)
+        look: list[Sequence[Word]] = [
+            ("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S),
+            ("LRANGE", self._door, -LOOK_MAX, -1),
+        ]
+        timeout_s = _WAIT_S + _REPLY_TIMEOUT_S
+        await link.call("SCRIPT", "LOAD", self._admit.text, timeout_s=timeout_s)
+        first, looked = link.send_together(look, timeout_s)
+        while True:
+            await first
+            texts: list[bytes] = await looked
+            if self._stopping:
+                return
+            if not texts:
+                first, looked = link.send_together(look, timeout_s)
+                continue
+            texts.reverse()
+            args = list(self._head)
+            for text in texts:
+                args += self._item(text)
+            # The next look is asked for behind the script: no round trip between batches.
+            admitted, first, looked = link.send_together(
+                [evalsha(self._admit, self._keys, args), *look], timeout_s
+            )
+            verdicts = await admitted
+            self._count(verdicts, texts)
+            if verdicts and verdicts[-1][0] == b"full":
+                await asyncio.sleep(_FULL_LANE_WAIT_S)
 
     def _item(self, text: bytes) -> list[Word]:
         try:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from common.http_problems import problems
 from common.keys import Keys
+from common.plain_http import plain_http
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
@@ -71,8 +72,7 @@ async def serve(settings: Settings) -> None:
     await runner.setup()
     fronts: set[Front] = set()
     numbers = itertools.count(1)
-    handler = runner.server
-    assert handler is not None
+    handler = plain_http(runner)
     listener = await loop.create_server(
         lambda: Front(gateway, fronts, handler, next(numbers)),
         settings.host,

@@ -18,7 +18,7 @@ from ws_gateway.channel import Channel, Pending
 if TYPE_CHECKING:
     pass
 
-SLICE_WRITES: Final = 200
+SLICE_WRITES: Final = 100
 
 
 class _Pass:
