@@ -24,6 +24,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except Problem as problem:
         return problem_response(problem)
+    except web.RequestPayloadError as error:
+        # A body that is not what its Content-Encoding or Transfer-Encoding says.
+        return problem_response(Problem(HTTPStatus.BAD_REQUEST, "not-http", str(error)))
     except web.HTTPRequestEntityTooLarge:
         return problem_response(
             Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "the body is too large")

@@ -7,6 +7,7 @@ import sys
 from aiohttp import web
 
 from common.keys import Keys
+from common.plain_http import plain_http
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
@@ -42,9 +43,9 @@ async def serve(settings: Settings) -> None:
     runner = web.AppRunner(make_app(intake, readiness), access_log=None, handle_signals=False)
     await runner.setup()
     connections: set[NotifyFront] = set()
-    assert runner.server is not None
+    handler = plain_http(runner)
     listener = await asyncio.get_running_loop().create_server(
-        lambda: NotifyFront(intake, runner.server, connections),  # type: ignore[arg-type]
+        lambda: NotifyFront(intake, handler, connections),
         settings.host,
         settings.port,
         backlog=BACKLOG,
