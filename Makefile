@@ -35,7 +35,7 @@ check: $(DEV) ## formatting, lint, types, import rules
 load: $(DEV) ## load test; prints notify-to-socket latency, writes an HTML report
 	$(BIN)/python -m loadtests.run_load $(ARGS)
 
-bench: $(DEV) ## the benchmarks of bench/README.md; takes a while
+bench: $(DEV) ## the benchmarks of docs/benchmarks.md; takes a while
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
 compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)

@@ -97,6 +97,7 @@ def _notify() -> dict[str, Any]:
     queued: dict[str, Any] = {"$ref": _REF.format(model="Queued")}
     return {
         "operationId": "notify",
+        "tags": ["notifications"],
         "summary": "Send a notification, or up to 1,000 of them",
         "description": "Answered once Redis has the jobs. An array is accepted or refused as a "
         f"whole. A body may have {BODY_MAX_BYTES} bytes.",
@@ -157,7 +158,8 @@ def _notify() -> dict[str, Any]:
 
 
 def _operation(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {"get": {"operationId": name, "summary": summary, "responses": responses}}
+    operation = {"operationId": name, "tags": ["operations"], "summary": summary}
+    return {"get": {**operation, "responses": responses}}
 
 
 def _state(text: str) -> dict[str, Any]:
@@ -214,5 +216,6 @@ def openapi_document() -> dict[str, Any]:
                 },
             ),
         },
+        "tags": [{"name": "notifications"}, {"name": "operations"}],
         "components": {"schemas": schemas},
     }
