@@ -86,21 +86,15 @@ Id = Annotated[
     AfterValidator(_id_text),
     WithJsonSchema(
         {
-            "description": '1 and "1" are the same id.',
-            "anyOf": [
-                {"type": "string", "pattern": ID_PATTERN},
-                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-            ],
+            "description": '1 and "1" are the same id; written out, 128 characters at most.',
+            "anyOf": [{"type": "string", "pattern": ID_PATTERN}, {"type": "integer"}],
         }
     ),
 ]
 """A user's or room's id: an integer or 1 to 128 printable characters; a string once validated."""
 
 _ID_SCHEMA: Final[dict[str, Any]] = {
-    "anyOf": [
-        {"type": "string", "pattern": ID_PATTERN},
-        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-    ]
+    "anyOf": [{"type": "string", "pattern": ID_PATTERN}, {"type": "integer"}]
 }
 
 Targets = Annotated[
