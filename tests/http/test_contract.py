@@ -1,0 +1,59 @@
+"""The running server against its own `/openapi.json`, with data that schemathesis makes."""
+
+import json
+import re
+import urllib.request
+import uuid
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from server.openapi import openapi_document
+from tests.examples import count
+from tests.stack import Stack
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    unsupported_method,
+]
+
+
+VALID_KEY = re.compile("[!-~]([ -~]{0,253}[!-~])?")
+schema = schemathesis.openapi.from_dict(openapi_document())
+
+
+def test_what_is_served_is_the_document_that_is_tested(stack: Stack) -> None:
+    with urllib.request.urlopen(f"{stack.http_urls[0]}/openapi.json", timeout=30) as answer:
+        assert json.load(answer) == openapi_document()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=count(60),
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_what_the_document_says(case: Any, stack: Stack) -> None:
+    key = (case.headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and VALID_KEY.fullmatch(key):
+        # Of one key and two bodies the second is refused, as it should be.
+        case.headers["Idempotency-Key"] = f"{key[:200]}{uuid.uuid4()}"
+    case.call_and_validate(base_url=stack.http_urls[0], checks=CHECKS)
