@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from common.http_problems import problem_response
 from common.problems import Problem
 
+HEAD_TIMEOUT_S: Final = 10.0
 log = logging.getLogger("roomcast.http")
 
 
@@ -21,7 +22,22 @@ class PlainHttp(web.RequestHandler):
     anybody could fill the logs with tracebacks.
     """
 
-    __slots__ = ()
+    __slots__ = ("_head_timer",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first head; aiohttp itself limits the later ones."""
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        self._head_timer = loop.call_later(HEAD_TIMEOUT_S, self._close_if_silent)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wait no more."""
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _close_if_silent(self) -> None:
+        if not self._request_count:
+            self.force_close()
 
     def handle_error(
         self,
