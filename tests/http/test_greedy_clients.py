@@ -58,3 +58,26 @@ async def test_a_body_of_nothing_but_faults_does_not_hold_up_others(
         assert len(reply.json["errors"]) == 340
     assert rss_kib(stack, "server-1") < before + 150_000
     assert await accepted(port)
+
+
+async def test_a_head_that_never_ends_is_not_waited_for_on_any_port(stack: Stack) -> None:
+    server, gateway = stack.ports["server-1"], stack.ports["gateway-1"]
+    many = b"".join(b"X%d: %b\r\n" % (n, b"a" * 900) for n in range(10))
+    starts = [
+        (server, b"\r\n\r\n"),
+        (server, b"\r\n\r\nGET / HTTP/1.1\r\n"),
+        (server, b"GET / HTTP/1.1\r\n" + many),
+        (server, b"POST /not"),
+        (gateway, b"\r\n\r\n"),
+        (gateway, b"GET / HTTP/1.1\r\n" + many),
+    ]
+
+    async def is_ended(port: int, start: bytes) -> bool:
+        async with Wire(port) as wire:
+            await wire.send(start)
+            async with asyncio.timeout(60):
+                while await wire.reader.read(65_536):
+                    pass
+            return True
+
+    assert all(await asyncio.gather(*(is_ended(*start) for start in starts)))
