@@ -229,6 +229,10 @@ class Flow:
 
     @staticmethod
     def _arrived(fences: set[tuple[str, str]], clients: "tuple[Client, ...]") -> bool:
+        for client in clients:
+            assert client.closed_at is None, (
+                f"{client.url} closed with {client.close_code} after {len(client.frames)} frames"
+            )
         return all(
             fences <= {(n["channel"], n["id"]) for n in client.notifications[-500:]}
             for client in clients
