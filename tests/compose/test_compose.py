@@ -110,18 +110,17 @@ async def registered(stack: Stack, user: int, room: int) -> AsyncIterator[Client
 @asynccontextmanager
 async def on_two_gateways(stack: Stack) -> AsyncIterator[list[ClientConnection]]:
     """Two sockets of user 1 in room 1, each at another gateway."""
-    await _registered_at(stack, [0, 0])
-    async with AsyncExitStack() as sockets:
-        pair = [await sockets.enter_async_context(registered(stack, 1, 1)) for _ in range(2)]
-        await _registered_at(stack, [1, 1])
-        yield pair
-
-
-async def _registered_at(stack: Stack, wanted: list[int]) -> None:
     deadline = time.monotonic() + ARRIVES_WITHIN_S
-    while (found := await asyncio.to_thread(stack.registered)) != wanted:
+    while True:
+        async with AsyncExitStack() as sockets:
+            pair = [await sockets.enter_async_context(registered(stack, 1, 1)) for _ in range(2)]
+            found = await asyncio.to_thread(stack.registered)
+            if found == [1, 1]:
+                yield pair
+                return
+        # HAProxy takes a moment to see that a gateway is back, and a gateway to see a socket go.
         assert time.monotonic() < deadline, f"registered sockets at the gateways: {found}"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
 
 
 async def received(socket: ClientConnection, number: int) -> list[dict[str, Any]]:
@@ -164,7 +163,7 @@ async def test_three_bodies_arrive_through_two_gateways(production: Stack) -> No
         for socket in sockets:
             # They are in three channels, and order is kept within one.
             arrived = {item["id"]: item for item in await received(socket, 3)}
-            assert list(map(arrived.__contains__, ids)) == [True] * 3
+            assert set(arrived) == set(ids)
             for notification_id, body in zip(ids, THREE_BODIES, strict=True):
                 assert arrived[notification_id]["type"] == body["type"]
                 assert arrived[notification_id]["message"] == body["message"]
@@ -194,12 +193,11 @@ async def test_worker_container_that_is_killed_leaves_its_work_to_the_other(
 
 
 async def test_gateway_that_is_stopped_sends_its_clients_to_the_other(production: Stack) -> None:
-    leaving, staying = production.containers("gateway")
+    leaving = production.containers("gateway")[0]
     async with on_two_gateways(production) as sockets:
         await asyncio.to_thread(leaving.stop)
         leaving.reload()
         assert leaving.attrs["State"]["ExitCode"] == 0
-        assert staying.name in {item.name for item in production.containers("gateway")}
         async with registered(production, 1, 1) as third:
             sent = production.notify(THREE_BODIES[1])
             assert (await received(third, 1))[0]["id"] == sent
@@ -228,25 +226,16 @@ async def test_saved_source_is_reloaded_by_every_process(development: Stack, tre
     before, after = '"alive"', '"alive and reloaded"'
     text = source.read_text()
     assert text.count(before) == 1
-    assert after not in development.get("/healthz")
+    assert not any(after in answer for answer in development.healthz())
 
     source.write_text(text.replace(before, after))
 
-    for sockets in (False, True):
-        deadline = time.monotonic() + ARRIVES_WITHIN_S
-        while after not in await _answer(development, sockets=sockets):
-            assert time.monotonic() < deadline, development.logs()
-            await asyncio.sleep(0.2)
+    deadline = time.monotonic() + ARRIVES_WITHIN_S
+    while not all(after in answer for answer in await asyncio.to_thread(development.healthz)):
+        assert time.monotonic() < deadline, development.logs()
+        await asyncio.sleep(0.2)
     await asyncio.to_thread(development.wait_healthy)
     async with on_two_gateways(development) as pair:
         ids = {development.notify(body) for body in THREE_BODIES}
         for socket in pair:
             assert {item["id"] for item in await received(socket, 3)} == ids
-
-
-async def _answer(stack: Stack, *, sockets: bool) -> str:
-    try:
-        return await asyncio.to_thread(stack.get, "/healthz", sockets=sockets)
-    except OSError:
-        # It is just starting again.
-        return ""
