@@ -122,7 +122,8 @@ async def test_who_does_not_read_is_cut_off_and_nobody_else_notices(tmp_path: Pa
                     stack, {"type": "room", "userId": 1, "target": 1, "message": "x" * size}
                 )
                 sent.append(answer.id)
-            await until(lambda: good.ids == sent, "the reader has everything")
+                # Or on a busy machine the reader, too, is behind by more than the small bound.
+                await until(lambda: good.ids == sent, "the reader has everything")
             await until(
                 lambda: stack.metric(gateway, "roomcast_slow_clients_total") == 1, "one cut off"
             )
