@@ -19,6 +19,7 @@ async def drain(gateway: Gateway, over_s: float) -> None:
 
     The clients of one gateway come back to the others; all at once would be a storm.
     """
+    gateway.draining = True
     waiting = list(gateway.connections)
     random.shuffle(waiting)
     log.info("draining", extra={"connections": len(waiting), "seconds": over_s})

@@ -90,17 +90,12 @@ class Front(asyncio.Protocol):
 
     def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
         gateway = self._gateway
+        if gateway.draining:
+            # It was accepted before the listener closed; nobody would tell it to come back.
+            self._turn_away(transport, "draining", "this gateway is about to stop")
+            return
         if len(gateway.connections) >= gateway.limits.max_connections:
-            metrics.handshakes.labels("full").inc()
-            transport.write(
-                refusal(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "full",
-                    "this gateway has no room for more connections",
-                    "Retry-After: 1",
-                )
-            )
-            transport.close()
+            self._turn_away(transport, "full", "this gateway has no room for more connections")
             return
         answer = answer_upgrade(head)
         metrics.handshakes.labels("accepted" if answer.accepted else "refused").inc()
@@ -112,6 +107,12 @@ class Front(asyncio.Protocol):
         connection = Connection(gateway, transport, self._number)
         gateway.connections.add(connection)
         self._hand_over(transport, connection, rest)
+
+    @staticmethod
+    def _turn_away(transport: asyncio.Transport, code: str, detail: str) -> None:
+        metrics.handshakes.labels(code).inc()
+        transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, "Retry-After: 1"))
+        transport.close()
 
     def _hand_over(
         self, transport: asyncio.Transport, protocol: asyncio.Protocol, rest: bytes

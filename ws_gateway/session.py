@@ -49,6 +49,8 @@ class Gateway:
         self.id = secrets.token_hex(4)
         self.connections: set[Connection] = set()
         self.registered = 0
+        self.draining = False
+        """Take no new connections."""
 
     def handle(self, connection: Connection, text: str) -> None:
         """Do what a client's message says; every message is answered."""
