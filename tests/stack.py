@@ -257,7 +257,7 @@ class Stack:
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         ours = {name.upper() for name in Settings.model_fields}
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if name.upper() not in ours},
             "PYTHONPATH": str(ROOT),
             "HOST": LOOPBACK,
@@ -282,7 +282,7 @@ class Stack:
             name,
             [sys.executable, "-m", _PACKAGES[kind]],
             self.folder,
-            {**self._environment, _PORTS[kind]: str(port), **settings},
+            {**self.environment, _PORTS[kind]: str(port), **settings},
         )
         return name
 
