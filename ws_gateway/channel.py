@@ -53,6 +53,7 @@ class Channel:
         "_held_back",
         "_snapshot",
         "empty_since",
+        "ended",
         "handed",
         "label",
         "left",
@@ -75,6 +76,8 @@ class Channel:
         self.members: dict[Connection, None] = {}
         self.state = State.OPENING
         self.position = self.handed = Position("", 0)
+        self.ended = Position("", 0)
+        """Where the epoch before this one ended, as it was seen here."""
         self.pending: deque[Pending] = deque()
         self.pending_bytes = 0
         self.queued = False
@@ -169,20 +172,26 @@ class Channel:
 
         Args:
             publications: without a hole after `position`, or the channel jumps to where they begin.
+                Those of the epoch before that were seen here are left out: a Redis that lost the
+                beginning of this epoch goes back into that one.
             now: the channel's position when the log was read; taken over if there are none.
 
         Returns:
             How many were queued.
         """
         queued = 0
+        at, ended = self.position, self.ended
         for publication in publications:
-            if not publication.is_known_at(self.position):
+            if not publication.is_known_at(self.position) and not publication.is_known_at(ended):
                 self._queue(publication)
                 queued += 1
-        if not publications:
-            self.position = now
+        if not queued:
+            if not publications:
+                self._move(now)
+            elif publications[-1].epoch != at.epoch:
+                self._move(ended)
             if not self.pending:
-                self.handed = now
+                self.handed = self.position
         return queued
 
     def caught_up(self) -> bool:
@@ -209,9 +218,14 @@ class Channel:
 
     def _queue(self, publication: Publication) -> None:
         frame = text_frame(publication.text)
-        self.position = Position(publication.epoch, publication.offset)
+        self._move(Position(publication.epoch, publication.offset))
         self.pending.append(Pending(frame, self.position, publication.accepted_ms))
         self.pending_bytes += len(frame)
+
+    def _move(self, position: Position) -> None:
+        if position.epoch != self.position.epoch:
+            self.ended = self.position
+        self.position = position
 
     def _release(self) -> bool:
         held_back, self._held_back = self._held_back, deque(maxlen=HELD_BACK_MAX)
