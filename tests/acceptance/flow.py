@@ -36,6 +36,8 @@ class Line:
     unknown: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     repeats: int = 0
+    waits: bool = False
+    """For an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,11 @@ class Flow:
                     return
                 body = {**line.body, "message": f"{self._tag}/{line.name}/{number}/{self._padding}"}
                 key = {"Idempotency_Key": f"{self._tag}/{line.name}/{number}"}
+                line.waits = True
                 while not await self._try(send, line, number, body, key if line.insists else {}):
                     line.repeats += 1
                     await asyncio.sleep(RETRY_PAUSE_S)
+                line.waits = False
                 await asyncio.sleep(self._pause_s)
 
     @staticmethod
