@@ -33,7 +33,7 @@ ROUND: Final = 250
 _rows: dict[str, Tally] = {}
 _HEAD: Final = (
     "| while notifications flow | times | accepted (202) | repeated with the same key"
-    " | outcome unknown (503) | published | lost | twice | out of order | holes"
+    " | outcome unknown (503, or no answer) | published | lost | twice | out of order | holes"
     " | deliveries checked |\n|" + " --- |" * 11 + "\n"
 )
 
