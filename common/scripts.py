@@ -11,9 +11,9 @@ from redis.exceptions import NoScriptError
 Argument = str | bytes | int
 _LIBRARIES: Final = {
     "accept": ("accept.lib",),
-    "admit": ("accept.lib",),
+    "admit": ("accept.lib", "epoch.lib", "publish.lib"),
     "requeue": ("accept.lib",),
-    "publish": ("epoch.lib",),
+    "publish": ("epoch.lib", "publish.lib"),
     "positions": ("epoch.lib",),
     "replay": ("epoch.lib",),
 }

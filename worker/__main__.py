@@ -41,7 +41,7 @@ async def work(settings: Settings) -> None:
         for lane in Lane
         for number in range(settings.lane_loops)
     ]
-    loops += [DoorLoop(lane, keys, settings) for lane in Lane]
+    loops += [DoorLoop(lane, holders.worker, keys, settings) for lane in Lane]
 
     async def holds_leases() -> str | None:
         silent_s = time.monotonic() - holders.renewed_at

@@ -1,8 +1,8 @@
 """The open door of a lane: jobs that somebody LPUSHed by hand.
 
 Nothing is taken out before it is accepted: the loop looks at the tail, validates, and one script
-pops exactly the texts that were validated while it queues their jobs. Several workers may look at
-the same texts; each text is popped once.
+pops exactly the texts that were validated while it publishes them, or queues them where others wait
+ahead. Several workers may look at the same texts; each text is popped once.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ from common.problems import Problem
 from common.scripts import Script
 from common.settings import Settings
 from worker import metrics
+from worker.enrich import entry_at_once
+from worker.publisher import Publisher
 
 log = logging.getLogger("roomcast.worker")
 
@@ -30,6 +32,7 @@ LOOK_MAX: Final = 128
 _WAIT_S: Final = 1.0
 _REPLY_TIMEOUT_S: Final = 5.0
 _FULL_LANE_WAIT_S: Final = 0.1
+_NO_ENTRY: Final = ("", "", "", "")
 
 
 def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
@@ -70,12 +73,13 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
 class DoorLoop:
     """Serves the open door of one lane; has a connection of its own."""
 
-    def __init__(self, lane: Lane, keys: Keys, settings: Settings) -> None:
+    def __init__(self, lane: Lane, worker: str, keys: Keys, settings: Settings) -> None:
         self._lane = lane
-        self._url = settings.redis_client
+        self._settings = settings
+        self._publisher = Publisher(keys, settings, worker)
         self._door = keys.door(lane)
         self._admit = Script("admit")
-        self._keys = [keys.waiting, self._door, keys.dead]
+        self._keys = [keys.waiting, self._door, keys.dead, keys.epoch, keys.events]
         self._head: list[Word] = [
             keys.jobs_prefix,
             keys.ready_prefix,
@@ -98,7 +102,7 @@ class DoorLoop:
         while not self._stopping:
             link = None
             try:
-                link = await Link.connect(self._url, f"door-{self._lane}")
+                link = await Link.connect(self._settings.redis_client, f"door-{self._lane}")
                 retry = jittered()
                 await self._serve(link)
             except (RedisError, OSError, TimeoutError) as error:
@@ -118,6 +122,7 @@ class DoorLoop:
             ("LRANGE", self._door, -LOOK_MAX, -1),
         ]
         timeout_s = _WAIT_S + _REPLY_TIMEOUT_S
+        await self._publisher.begin(link, timeout_s)
         await link.call("SCRIPT", "LOAD", self._admit.text, timeout_s=timeout_s)
         first, looked = link.send_together(look, timeout_s)
         while True:
@@ -129,28 +134,48 @@ class DoorLoop:
                 first, looked = link.send_together(look, timeout_s)
                 continue
             texts.reverse()
-            args = list(self._head)
-            for text in texts:
-                args += self._item(text)
+            args, lanes = self._arguments(texts)
             # The next look is asked for behind the script: no round trip between batches.
             admitted, first, looked = link.send_together(
                 [evalsha(self._admit, self._keys, args), *look], timeout_s
             )
             verdicts = await admitted
-            self._count(verdicts, texts)
-            if verdicts and verdicts[-1][0] == b"full":
+            self._count(verdicts, texts, lanes)
+            if verdicts and verdicts[-1][0] in (b"full", b"failed"):
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
 
-    def _item(self, text: bytes) -> list[Word]:
-        try:
-            return [text, "", *read_by_hand(text, self._lane).arguments()]
-        except Problem as problem:
-            return [text, problem.detail]
+    def _arguments(self, texts: list[bytes]) -> tuple[list[Word], list[str]]:
+        """Return the arguments of the script, and the lane of each text's jobs."""
+        args = [*self._head, *self._publisher.arguments(), len(texts)]
+        lanes, size = [], 0
+        for text in texts:
+            lane: str = self._lane
+            try:
+                acceptance = read_by_hand(text, self._lane)
+            except Problem as problem:
+                args += (text, problem.detail)
+            else:
+                lane, _, job = acceptance.jobs[0]
+                size += len(job)
+                # One script publishes no more than a batch of a lane's loop does.
+                small = len(acceptance.jobs) == 1 and size <= self._settings.publish_max_bytes
+                entry = entry_at_once(job) if small else None
+                args += (text, "", *(entry or _NO_ENTRY), *acceptance.arguments())
+            lanes.append(lane)
+        return args, lanes
 
-    def _count(self, verdicts: list[Any], texts: list[bytes]) -> None:
-        for verdict, text in zip(verdicts, texts, strict=False):
+    def _count(self, verdicts: list[Any], texts: list[bytes], lanes: list[str]) -> None:
+        for verdict, text, lane in zip(verdicts, texts, lanes, strict=False):
             if verdict[0] == b"ok":
                 metrics.admitted.labels(self._lane).inc()
+            elif verdict[0] == b"published":
+                metrics.admitted.labels(self._lane).inc()
+                metrics.publications.labels(lane).inc()
+            elif verdict[0] == b"failed":
+                log.error(
+                    "a text pushed by hand could not be taken; it is tried again",
+                    extra={"lane": str(self._lane), "reason": verdict[1].decode(errors="replace")},
+                )
             elif verdict[0] == b"dead":
                 metrics.dead_letters.inc()
                 log.warning(

@@ -1,6 +1,7 @@
 """From waiting jobs to publications. Pure: no Redis, no clock of its own."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,6 +37,36 @@ class _Expired(msgspec.Struct, rename="camel"):
 
 
 _OPEN_END: Final = len(b'"}')
+Entry = tuple[str, int, bytes, bytes]
+"""Scoped channel, accepted (Unix ms), head, extra: see `common/lua/publish.lib.lua`."""
+_ENTRY_WORDS: Final = 4
+
+
+def entry_at_once(text: bytes) -> Entry | None:
+    """Entry of a job for one target, to be published without having waited.
+
+    Args:
+        text: as `encode_job` writes it.
+
+    Returns:
+        None if it has several targets, or may have expired: then it has to wait in its list.
+    """
+    job = decode_job(text)
+    if job.expires_ms is not None or (job.targets is not None and len(job.targets) != 1):
+        return None
+    return next(_entries(job))
+
+
+def _entries(job: Job) -> Iterator[Entry]:
+    extra = _encode(_Extra(job.email)) if job.email else b""
+    frame = _Frame(
+        job.type, job.id, job.user_id, None, job.message, job.data,
+        job.priority, job.created_at, "",
+    )  # fmt: skip
+    for target in (None,) if job.targets is None else job.targets:
+        frame.target = target
+        frame.channel = channel = channel_of(job.type, target)
+        yield scoped(channel), job.created_ms, _encode(frame)[:-_OPEN_END], extra
 
 
 @dataclass(slots=True)
@@ -99,23 +130,16 @@ class BatchBuilder:
         batch = self.batch
         batch.ids.append(job.id)
         batch.oldest_ms = min(batch.oldest_ms, job.created_ms)
-        targets: list[str | None] = [None] if job.targets is None else [*job.targets]
+        before = len(args)
         if job.expires_ms is not None and job.expires_ms < now_ms:
             story = _encode(_Expired(job.id, job.created_at))
-            for target in targets:
+            for target in [None] if job.targets is None else job.targets:
                 args += (scoped(channel_of(job.type, target)), "", story, "")
             batch.expired += 1
         else:
-            extra = _encode(_Extra(job.email)) if job.email else b""
-            frame = _Frame(
-                job.type, job.id, job.user_id, None, job.message, job.data,
-                job.priority, job.created_at, "",
-            )  # fmt: skip
-            for target in targets:
-                frame.target = target
-                frame.channel = channel = channel_of(job.type, target)
-                head = _encode(frame)[:-_OPEN_END]
-                batch.size += len(head)
-                args += (scoped(channel), job.created_ms, head, extra)
-        batch.entries += len(targets)
-        return len(targets)
+            for entry in _entries(job):
+                batch.size += len(entry[2])
+                args += entry
+        entries = (len(args) - before) // _ENTRY_WORDS
+        batch.entries += entries
+        return entries

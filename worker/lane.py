@@ -7,7 +7,6 @@ that is killed, paused past its lease, or cut off at any point publishes nothing
 
 import asyncio
 import logging
-import secrets
 import time
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from common.settings import Settings
 from worker import metrics
 from worker.enrich import Batch, BatchBuilder
 from worker.holders import Holders
+from worker.publisher import Publisher
 
 log = logging.getLogger("roomcast.worker")
 
@@ -45,6 +45,7 @@ class LaneLoop:
         self._take = Script("take")
         self._publish = Script("publish")
         self._jobs_prefix = f"{keys.jobs_prefix}{lane}:"
+        self._publisher = Publisher(keys, settings, holders.worker)
         self._publications = metrics.publications.labels(lane)
         self._stopping = False
 
@@ -81,6 +82,7 @@ class LaneLoop:
                 await asyncio.sleep(next(retry))
 
     async def _live(self, link: Link, holder: str) -> None:
+        await self._publisher.begin(link, _REPLY_TIMEOUT_S)
         await link.call("SCRIPT", "LOAD", self._publish.text, timeout_s=_REPLY_TIMEOUT_S)
         await link.call("SCRIPT", "LOAD", self._take.text, timeout_s=_REPLY_TIMEOUT_S)
         next_turns = self._take_turns(holder)
@@ -151,16 +153,8 @@ class LaneLoop:
             [
                 str(self._lane),
                 self._jobs_prefix,
-                keys.channel_prefix,
-                keys.log_prefix,
-                keys.pub_prefix,
-                secrets.token_hex(4),
-                settings.log_max_entries,
-                settings.log_ttl_s,
-                settings.channel_ttl_s,
-                settings.events_max_entries,
                 settings.dead_max_entries,
-                self._holders.worker,
+                *self._publisher.arguments(),
                 *batch.args,
             ],
         )

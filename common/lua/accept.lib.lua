@@ -5,10 +5,31 @@ local waiting_key = KEYS[1]
 local jobs_prefix, ready_prefix, active_prefix, accepted_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lane_max, remember_s = tonumber(ARGV[5]), ARGV[6]
 
+-- What this call has read and written so far: jobs that wait by lane, and by list of jobs how many
+-- it holds and whether its partition has a turn. Read once each; what can fail is read first.
+local waiting, lists = {}, {}
+
+local function look(lane, partition)
+  if not waiting[lane] then
+    redis.call('LLEN', ready_prefix .. lane)
+    waiting[lane] = tonumber(redis.call('HGET', waiting_key, lane) or 0)
+  end
+  local spot = lane .. ':' .. partition
+  local list = lists[spot]
+  if not list then
+    list = {key = jobs_prefix .. spot, jobs = redis.call('LLEN', jobs_prefix .. spot),
+      active = redis.call('SISMEMBER', active_prefix .. lane, partition) == 1}
+    lists[spot] = list
+  end
+  return list
+end
+
 -- One request, taken or refused as a whole. Its arguments start at ARGV[i]:
 --   key, fingerprint, answer, n, then n times: lane, partition, job.
--- Returns the verdict ({'ok'}, {'replay', answer}, {'conflict'} or {'full', lane}) and the next i.
-local function accept(i)
+-- With at_once, a request of one job that nothing waits ahead of is not queued: at_once() is called.
+-- Returns the verdict ({'ok'}, {'published'}, {'replay', answer}, {'conflict'} or {'full', lane})
+-- and the next i.
+local function accept(i, at_once)
   local key, fingerprint, answer, n = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local first, after = i + 4, i + 4 + 3 * n
   if key ~= '' then
@@ -21,30 +42,37 @@ local function accept(i)
       return {'replay', string.sub(seen, space + 1)}, after
     end
   end
-  -- Lua does not roll back: everything that can fail is read before the first write.
   local more = {}
   for k = first, after - 1, 3 do
-    local lane = ARGV[k]
-    more[lane] = (more[lane] or 0) + 1
-    redis.call('LLEN', jobs_prefix .. lane .. ':' .. ARGV[k + 1])
+    look(ARGV[k], ARGV[k + 1])
+    more[ARGV[k]] = (more[ARGV[k]] or 0) + 1
   end
   for lane, count in pairs(more) do
-    redis.call('SCARD', active_prefix .. lane)
-    redis.call('LLEN', ready_prefix .. lane)
-    if tonumber(redis.call('HGET', waiting_key, lane) or 0) + count > lane_max then
-      return {'full', lane}, after
-    end
+    if waiting[lane] + count > lane_max then return {'full', lane}, after end
   end
-  for lane, count in pairs(more) do redis.call('HINCRBY', waiting_key, lane, count) end
-  for k = first, after - 1, 3 do
-    local lane, partition = ARGV[k], ARGV[k + 1]
-    redis.call('LPUSH', jobs_prefix .. lane .. ':' .. partition, ARGV[k + 2])
-    if redis.call('SADD', active_prefix .. lane, partition) == 1 then
-      redis.call('LPUSH', ready_prefix .. lane, partition)
+  local verdict, list = {'ok'}, at_once and n == 1 and look(ARGV[first], ARGV[first + 1])
+  if list and list.jobs == 0 and not list.active then
+    verdict = {'published'}
+    at_once()
+  else
+    for lane, count in pairs(more) do
+      waiting[lane] = waiting[lane] + count
+      redis.call('HINCRBY', waiting_key, lane, count)
+    end
+    for k = first, after - 1, 3 do
+      local lane, partition = ARGV[k], ARGV[k + 1]
+      list = look(lane, partition)
+      list.jobs = list.jobs + 1
+      redis.call('LPUSH', list.key, ARGV[k + 2])
+      if not list.active then
+        list.active = true
+        redis.call('SADD', active_prefix .. lane, partition)
+        redis.call('LPUSH', ready_prefix .. lane, partition)
+      end
     end
   end
   if key ~= '' then
     redis.call('SET', accepted_prefix .. key, fingerprint .. ' ' .. answer, 'EX', remember_s)
   end
-  return {'ok'}, after
+  return verdict, after
 end

@@ -1,25 +1,54 @@
--- Take what was pushed by hand from the tail of a lane's open door.
--- KEYS[2] door, KEYS[3] dead; ARGV[7] lane, ARGV[8] about how many dead letters are kept,
--- ARGV[9..]: per item the exact text expected at the tail, a reason, then if the reason is empty
--- a request (see accept.lib.lua). An item with a reason goes to the dead letters.
--- Stops at the first item that is no longer at the tail (another worker was faster) or that finds
--- its lane full. Returns one verdict per item handled: {'dead'} or a verdict of accept().
+-- Take what was pushed by hand from the tail of a lane's open door. What nothing waits ahead of is
+-- published at once; everything else is queued.
+-- KEYS: waiting, door, dead, epoch, events.
+-- ARGV[7] lane, ARGV[8] about how many dead letters are kept, ARGV[9..18] as publish.lib.lua has
+-- them, ARGV[19] number of items; ARGV[20..]: per item the exact text expected at the tail and a
+-- reason. An item with a reason goes to the dead letters; else there follow a scoped channel,
+-- accepted (ms), head, extra (see publish.lib.lua; without a channel it is queued in any case) and
+-- a request (see accept.lib.lua).
+-- Stops at the first item that is no longer at the tail (another worker was faster), that finds
+-- its lane full, or that can't be taken. Returns one verdict per item handled: {'dead'},
+-- {'published'}, {'failed', why} or a verdict of accept().
 local door, dead = KEYS[2], KEYS[3]
-local verdicts, i = {}, 9
+local out = publisher(KEYS[4], KEYS[5], 9)
+local count = tonumber(ARGV[19])
+redis.call('XLEN', dead)
+local i = 20
+while i <= #ARGV do
+  if ARGV[i + 1] ~= '' then
+    i = i + 2
+  else
+    if ARGV[i + 2] ~= '' then out.channel(ARGV[i + 2]) end
+    i = i + 10 + 3 * ARGV[i + 9]
+  end
+end
+
+local texts, taken, verdicts = redis.call('LRANGE', door, -count, -1), 0, {}
+i = 20
 while i <= #ARGV do
   local text, reason = ARGV[i], ARGV[i + 1]
-  if redis.call('LINDEX', door, -1) ~= text then break end
+  if texts[#texts - taken] ~= text then break end
+  local verdict
   i = i + 2
   if reason ~= '' then
     redis.call('XADD', dead, 'MAXLEN', '~', ARGV[8], '*', 'reason', reason, 'lane', ARGV[7], 'job', text)
-    redis.call('RPOP', door)
-    verdicts[#verdicts + 1] = {'dead'}
+    verdict = {'dead'}
   else
-    local verdict
-    verdict, i = accept(i)
-    verdicts[#verdicts + 1] = verdict
-    if verdict[1] == 'full' then break end
-    redis.call('RPOP', door)
+    local first, at_once, done = i, nil, nil
+    if ARGV[i] ~= '' then
+      at_once = function() out.publish(ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]) end
+    end
+    -- It may fail over what somebody else wrote; what the items before did is to be completed.
+    done, verdict, i = pcall(accept, i + 4, at_once)
+    if not done then
+      verdicts[#verdicts + 1] = {'failed', type(verdict) == 'table' and verdict.err or tostring(verdict)}
+      break
+    end
   end
+  verdicts[#verdicts + 1] = verdict
+  if verdict[1] == 'full' then break end
+  taken = taken + 1
 end
+if taken > 0 then redis.call('RPOP', door, taken) end
+out.flush()
 return verdicts

@@ -1,0 +1,86 @@
+-- Publishing, shared by publish.lua and admit.lua: offsets, logs, the event stream and pub/sub.
+-- Nothing is final before flush(); until then nothing that can fail may be done.
+-- ARGV[i..i+9]: run of the server (read on this connection, shortened), prefixes of channels, logs
+-- and pub/sub, a new epoch if one is needed, most log entries, log seconds, channel seconds, about
+-- how many events, worker.
+local function publisher(epoch_key, events, i)
+  local channel_prefix, log_prefix, pub_prefix = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
+  local events_max, worker = ARGV[i + 8], ARGV[i + 9]
+  local shard = shard_epoch(epoch_key, ARGV[i + 4], channel_s / 2, ARGV[i])
+  local channels, order = {}, {}
+  local self = {}
+
+  local function event(kind, name, text, extra)
+    if extra == '' then
+      redis.call('XADD', events, 'MAXLEN', '~', events_max, '*', 'k', kind, 'c', name, 'w', worker, 'p', text)
+    else
+      redis.call('XADD', events, 'MAXLEN', '~', events_max, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
+    end
+  end
+
+  -- The channel's position, moved on to a new epoch if the server run changed since its last one.
+  -- To be called for every channel before the first write: it reads what somebody else may have
+  -- written over, and Lua does not roll back.
+  function self.channel(name)
+    local state = channels[name]
+    if state then return state end
+    local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 'r')
+    state = {name = name, log = {}, base = '-'}
+    if seen[3] == shard.run then
+      state.epoch, state.offset = seen[1], tonumber(seen[2])
+    else
+      state.epoch, state.ended = shard.epoch, seen[1] or shard.before
+      state.offset = tonumber(seen[2] or 0)
+      state.ended_at = state.offset
+      if state.ended ~= '' then
+        state.base = state.ended .. ':' .. string.format('%d', state.offset)
+      end
+      state.forgotten = not seen[1]
+    end
+    redis.call('LLEN', log_prefix .. name)
+    channels[name], order[#order + 1] = state, state
+    return state
+  end
+
+  -- Publish a head (JSON text up to the epoch's value) that was accepted at a Unix time (ms).
+  -- An extra is JSON that is kept with the event, or empty.
+  function self.publish(name, accepted, head, extra)
+    local state = self.channel(name)
+    state.offset = state.offset + 1
+    local offset = string.format('%d', state.offset)
+    local text = head .. state.epoch .. '","offset":' .. offset .. '}'
+    local payload = state.epoch .. ' ' .. offset .. ' ' .. accepted .. ' ' .. state.base .. '\n' .. text
+    state.base = '-'
+    state.log[#state.log + 1] = payload
+    redis.call('PUBLISH', pub_prefix .. name, payload)
+    event('published', name, text, extra)
+  end
+
+  -- Note as an event that nobody was sent this, because it had expired.
+  function self.expire(name, story)
+    event('expired', name, story, '')
+  end
+
+  -- Write positions and logs.
+  function self.flush()
+    for _, state in ipairs(order) do
+      local hash, log = channel_prefix .. state.name, log_prefix .. state.name
+      if #state.log > 0 then
+        if state.ended then
+          redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 'r', shard.run,
+            'p', state.ended, 'q', string.format('%d', state.ended_at))
+        else
+          redis.call('HSET', hash, 'o', string.format('%d', state.offset))
+        end
+        redis.call('EXPIRE', hash, channel_s)
+        if state.forgotten then redis.call('DEL', log) end
+        if redis.call('RPUSH', log, unpack(state.log)) > log_max then redis.call('LTRIM', log, -log_max, -1) end
+        redis.call('EXPIRE', log, log_s)
+      end
+    end
+  end
+
+  redis.call('XLEN', events)
+  return self
+end

@@ -1,0 +1,47 @@
+"""What every script that publishes is told: who publishes, where, within which bounds."""
+
+import re
+import secrets
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from common.keys import Keys
+from common.link import Link
+from common.scripts import Argument
+from common.settings import Settings
+
+RUN_CHARACTERS: Final = 12
+"""Of a run id; it is kept in every channel's hash, and this many are enough to tell two apart."""
+
+
+class Publisher:
+    """Arguments of `common/lua/publish.lib.lua`, for one connection after the other."""
+
+    def __init__(self, keys: Keys, settings: Settings, worker: str) -> None:
+        self._prefixes = [keys.channel_prefix, keys.log_prefix, keys.pub_prefix]
+        self._bounds: list[Argument] = [
+            settings.log_max_entries,
+            settings.log_ttl_s,
+            settings.channel_ttl_s,
+            settings.events_max_entries,
+            worker,
+        ]
+        self._run = ""
+
+    async def begin(self, link: Link, timeout_s: float) -> None:
+        """Read the run id of the server behind a new connection, which never changes on it.
+
+        Raises:
+            LinkLostError: the connection is gone.
+            redis.exceptions.RedisError: the server tells no run id.
+        """
+        info = await link.call("INFO", "server", timeout_s=timeout_s)
+        found = re.search(rb"run_id:([0-9a-f]+)", info)
+        if found is None:
+            raise RedisError("the server tells no run id")
+        self._run = found[1].decode()[:RUN_CHARACTERS]
+
+    def arguments(self) -> list[Argument]:
+        """Return the arguments in their order; the epoch that they propose is new every time."""
+        return [self._run, *self._prefixes, secrets.token_hex(4), *self._bounds]
