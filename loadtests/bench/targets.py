@@ -17,7 +17,7 @@ _MESSAGE: Final = "lorem ipsum dolor sit amet"
 
 
 def _job(kind: str, target: str | None) -> dict[str, object]:
-    job: dict[str, object] = {"userId": 1, "type": kind, "message": _MESSAGE, "data": {"ts": TS}}
+    job: dict[str, object] = {"userId": 1, "type": kind, "data": {"ts": TS}}
     if target is not None:
         job["target"] = target
     return job
