@@ -10,13 +10,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending
-
-if TYPE_CHECKING:
-    pass
 
 SLICE_WRITES: Final = 100
 
@@ -115,7 +112,9 @@ class FanOut:
         a_pass.at = end = min(start + writes, len(a_pass.members))
         for connection in a_pass.members[start:end]:
             if connection.clear and not left:
-                connection.write(data)
+                # Not called as a method: reading a slot is several times as fast so.
+                write = connection.write
+                write(data)
             elif connection not in left:
                 connection.write_if_bounded(data)
 

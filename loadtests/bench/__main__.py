@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="1 run of 1 s: only shows that it works"
     )
     parser.add_argument(
-        "--worker-core", type=int, choices=(0, 1), default=OTHER_CORE, help="in the fan-out rows"
+        "--worker-core", type=int, choices=(0, 1), default=SERVER_CORE, help="in the fan-out rows"
     )
     parser.add_argument(
         "--server-core", type=int, choices=(0, 1), default=OTHER_CORE, help="in post-to-socket"

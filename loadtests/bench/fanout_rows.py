@@ -162,22 +162,30 @@ def queued_64(session: Session) -> Row:
 def cost_per_delivery(session: Session) -> Row:
     """Measure the gateway's CPU per delivery from 100 to 10,000 connections."""
     sizes = (100, 1000, 5000, 10_000)
+    loads = {n: Load(n, session.secs, settle=session.settle) for n in sizes}
     with gateway_and_worker(session) as stack:
-        reports = session.rounds(
-            {
-                f"{n:,} connections": through_worker(
-                    session, stack, Load(n, session.secs, settle=session.settle)
-                )
-                for n in sizes
-            }
-        )
+        subjects: dict[str, Callable[[], Report]] = {
+            f"{n:,} connections": through_worker(session, stack, loads[n]) for n in sizes
+        }
+        for n in (sizes[0], sizes[-1]):
+            subjects[f"{C_LOOP}, {n:,} connections"] = _peer_subject(
+                session, peers.c_loop, stack.redis_port, loads[n]
+            )
+        reports = session.rounds(subjects)
     cost = {n: [r.server_cpu / r.frames_per_s * 1e6 for r in runs] for n, runs in reports.items()}
-    few, many = cost.get("100 connections", []), cost.get("10,000 connections", [])
+
+    def growth(prefix: str) -> float | None:
+        few, many = (cost.get(f"{prefix}{n:,} connections", []) for n in (sizes[0], sizes[-1]))
+        return median_ratio(many, few)
+
     return Row(
         "cost-per-delivery",
         "cost per delivery from 100 to 10,000 connections",
         {name: f"{median(values):.2f} µs" for name, values in cost.items()},
-        [Bar(1.3, 1.05, at_most=True).of("100 connections", median_ratio(many, few))],
+        [
+            Bar(1.3, 1.05, at_most=True).of("100 connections", growth("")),
+            Comparison(f"the same of the {C_LOOP}", growth(f"{C_LOOP}, "), at_most=True),
+        ],
         session.notes,
         cost,
     )
