@@ -112,8 +112,16 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: every publication, for the Kafka bridge and the history writer."""
+        """Stream: every publication and receipt, for the Kafka bridge and the history writer."""
         return f"{self.root}events"
+
+    def reader(self, group: str) -> str:
+        """String with expiry: which replica of a reader of the event stream leads."""
+        return f"{self.root}reader:{group}"
+
+    def unread(self, user: str) -> str:
+        """Sorted set: a scoped user's (`default/1`) unread notifications, by creation (Unix ms)."""
+        return f"{self.root}unread:{user}"
 
     @property
     def dead(self) -> str:

@@ -7,7 +7,14 @@ milliseconds, `base` is `-` or, on the first publication of an epoch, `<old epoc
 ended>`. `text` is exactly what clients get. `common/lua/publish.lua` writes it.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SIGNAL: Final = b"! "
+"""What a payload begins with that is no publication: `! <connection>\\n<text>`.
+
+The text is for everybody who hears the channel but that connection; it has no offset, and is lost to
+whoever is not there.
+"""
 
 
 class Position(NamedTuple):

@@ -43,6 +43,25 @@ class Settings(BaseSettings):
     worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
     gateway_processes: Count = Field(1, description="Gateway processes that share `WS_PORT`.")
 
+    database_url: str = Field(
+        "",
+        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in the "
+        "environment, `make run` starts no own one.",
+    )
+    kafka_brokers: str = Field(
+        "",
+        description="Kafka brokers, `host:port,…`; empty turns the bridge off. Set in the "
+        "environment, `make run` starts no own one.",
+    )
+    history_port: Port = Field(8083, description="Health and metrics of the history writer.")
+    kafka_bridge_port: Port = Field(8084, description="Health and metrics of the Kafka bridge.")
+    history_processes: Count = Field(
+        1, description="History writer processes that share `HISTORY_PORT`; one writes at a time."
+    )
+    kafka_bridge_processes: Count = Field(
+        1, description="Bridge processes that share `KAFKA_BRIDGE_PORT`; one mirrors at a time."
+    )
+
     # Logs and files.
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level."
@@ -54,6 +73,8 @@ class Settings(BaseSettings):
         Path(".data"), description="`make run` keeps Valkey's files and its own state here."
     )
     valkey_port: Port = Field(6390, description="Port of the Valkey that `make run` starts.")
+    postgres_port: Port = Field(6391, description="Port of the PostgreSQL that `make run` starts.")
+    kafka_port: Port = Field(6392, description="Port of the Kafka broker that `make run` starts.")
 
     # Acceptance (server).
     lane_max_jobs: Count = Field(
@@ -94,10 +115,48 @@ class Settings(BaseSettings):
     channel_ttl_s: Count = Field(
         2_592_000, description="How long a channel's position outlives its last publication."
     )
+    event_readers: str = Field(
+        "",
+        pattern=r"^([a-z]+(,[a-z]+)*)?$",
+        description="Readers of the event stream, such as `history,kafka`: what one of them has "
+        "not acknowledged is kept.",
+    )
     events_max_entries: Count = Field(
         100_000, description="Event stream entries kept while no reader is enabled (about)."
     )
+    events_bound: Count = Field(
+        2_000_000,
+        description="Event stream entries at which new notifications are refused (503), because "
+        "a reader is too far behind.",
+    )
     dead_max_entries: Count = Field(100_000, description="Dead letters kept (about).")
+
+    # History and inbox.
+    history_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
+        5_000, description="Events written to PostgreSQL at once, at most."
+    )
+    history_delay_s: float = Field(
+        0.2, ge=0, description="How long events are let come together before they are written."
+    )
+    history_retention_days: Count = Field(30, description="How long history is kept.")
+    read_on_delivery: bool = Field(
+        False, description="A notification that was delivered live counts as read."
+    )
+
+    # Kafka.
+    kafka_events_topic: str = Field("roomcast.events", description="Every event is mirrored here.")
+    kafka_requests_topic: str = Field(
+        "roomcast.requests", description="Notifications to be sent are taken from here."
+    )
+    kafka_dead_topic: str = Field(
+        "roomcast.requests.dead", description="Requests that are no notification, with the reason."
+    )
+    kafka_user: str = Field("", description="SASL user; empty: no SASL.")
+    kafka_password: str = Field("", description="SASL password.")
+    kafka_ca_file: str = Field("", description="CA file for TLS to the brokers; empty: no TLS.")
+    kafka_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
+        2_000, description="Events mirrored at once, at most."
+    )
 
     # Sockets (gateway).
     max_connections: Count = Field(
@@ -129,6 +188,11 @@ class Settings(BaseSettings):
         33_554_432,
         description="Bytes waiting in a gateway, past which it stops reading from Redis.",
     )
+
+    @property
+    def reader_groups(self) -> list[str]:
+        """Names of the enabled readers."""
+        return [name for name in self.event_readers.split(",") if name]
 
 
 def load_settings() -> Settings:

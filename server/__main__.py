@@ -31,12 +31,15 @@ async def serve(settings: Settings) -> None:
         UnfitRedisError: Redis can't keep accepted jobs safe.
         OSError: the port is taken.
     """
+    keys = Keys()
     control = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
-    watch = RedisWatch(control, settings)
-    acceptor = Acceptor(Keys(), settings)
+    watch = RedisWatch(control, keys, settings)
+    acceptor = Acceptor(keys, settings)
     intake = Intake(acceptor, watch)
 
     async def can_queue() -> str | None:
+        if watch.events_full:
+            return "the event stream is full"
         return "redis is nearly full" if watch.nearly_full else watch.trouble
 
     readiness = Readiness(can_queue)

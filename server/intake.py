@@ -117,6 +117,11 @@ class Intake:
             acceptance = plan_batch(body, key=key) if batch else plan_one(body, key=key)
             if self._watch.nearly_full:
                 raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+            if self._watch.events_full:
+                raise _unavailable(
+                    "events-full",
+                    "a reader of the event stream is too far behind; nothing was queued",
+                )
             if key in self._keys_in_flight:
                 raise _in_flight()
 

@@ -1,4 +1,4 @@
-"""Keep an eye on Redis for the server: is it there, is it nearly full?"""
+"""Keep an eye on Redis for the server: is it there, is there room in it?"""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from common.keys import Keys
 from common.redis_client import UnfitRedisError, check_fitness
 from common.settings import Settings
 
@@ -18,12 +19,16 @@ WATCH_INTERVAL_S: Final = 1.0
 class RedisWatch:
     """What the last look at Redis saw."""
 
-    def __init__(self, redis: Redis, settings: Settings) -> None:
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
         self._redis = redis
+        self._events = keys.events
+        self._events_bound = settings.events_bound
         self._ratio = settings.redis_memory_max_ratio
         self._fsync = settings.accept_fsync
         self.trouble: str | None = "redis was not reached yet"
         self.nearly_full = False
+        self.events_full = False
+        """A reader of the event stream is so far behind that nothing may be added."""
         self.looked = asyncio.Event()
         """Set once Redis has answered."""
 
@@ -41,6 +46,7 @@ class RedisWatch:
         """Look once."""
         try:
             info = await self._redis.info()
+            events = int(await self._redis.xlen(self._events))
         except (RedisError, OSError, TimeoutError) as error:
             if self.trouble is None:
                 log.warning("redis does not answer", extra={"reason": str(error)})
@@ -63,3 +69,12 @@ class RedisWatch:
                 extra={"used": info["used_memory"], "maxmemory": limit},
             )
         self.nearly_full = nearly_full
+        events_full = events >= self._events_bound
+        if events_full != self.events_full:
+            log.warning(
+                "the event stream is full; notifications are refused"
+                if events_full
+                else "the event stream has room again",
+                extra={"entries": events, "bound": self._events_bound},
+            )
+        self.events_full = events_full

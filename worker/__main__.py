@@ -20,6 +20,7 @@ from worker.door import DoorLoop
 from worker.holders import Holders
 from worker.lane import LaneLoop
 from worker.observe import QueueObserver
+from worker.trim import EventTrimmer
 
 log = logging.getLogger("roomcast.worker")
 
@@ -36,12 +37,13 @@ async def work(settings: Settings) -> None:
     keys = Keys()
     control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
     holders = Holders(control, keys, settings)
+    trimmer = EventTrimmer(control, keys, settings)
     loops: list[LaneLoop | DoorLoop] = [
         LaneLoop(lane, number, holders, keys, settings)
         for lane in Lane
         for number in range(settings.lane_loops)
     ]
-    loops += [DoorLoop(lane, holders.worker, keys, settings) for lane in Lane]
+    loops += [DoorLoop(lane, holders.worker, trimmer, keys, settings) for lane in Lane]
 
     async def holds_leases() -> str | None:
         silent_s = time.monotonic() - holders.renewed_at
@@ -88,6 +90,7 @@ async def work(settings: Settings) -> None:
             keep_publishing(),
             holders.run(),
             QueueObserver(control, keys).run(),
+            trimmer.run(),
             readiness.run(holders.renewed),
             at_stop=finish,
         )

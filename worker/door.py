@@ -26,6 +26,7 @@ from common.settings import Settings
 from worker import metrics
 from worker.enrich import entry_at_once
 from worker.publisher import Publisher
+from worker.trim import EventTrimmer
 
 log = logging.getLogger("roomcast.worker")
 
@@ -79,8 +80,11 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
 class DoorLoop:
     """Serves the open door of one lane; has a connection of its own."""
 
-    def __init__(self, lane: Lane, worker: str, keys: Keys, settings: Settings) -> None:
+    def __init__(
+        self, lane: Lane, worker: str, trimmer: EventTrimmer, keys: Keys, settings: Settings
+    ) -> None:
         self._lane = lane
+        self._trimmer = trimmer
         self._settings = settings
         self._publisher = Publisher(keys, settings, worker)
         self._door = keys.door(lane)
@@ -137,6 +141,9 @@ class DoorLoop:
             if self._stopping:
                 return
             if not texts:
+                continue
+            if self._trimmer.full:
+                await asyncio.sleep(_FULL_LANE_WAIT_S)
                 continue
             texts.reverse()
             args, lanes = self._arguments(texts)

@@ -108,7 +108,13 @@ class Holders:
             *holders,
             *given_up,
         ]
-        keys = [self._keys.workers, self._keys.returns, self._keys.waiting, self._keys.dead]
+        keys = [
+            self._keys.workers,
+            self._keys.returns,
+            self._keys.waiting,
+            self._keys.dead,
+            self._keys.events,
+        ]
         back, died, valid = await self._lease(self._redis, keys, args)
         self.renewed_at = time.monotonic()
         self.renewed.set()

@@ -29,3 +29,8 @@ ready_turns = shared_gauge("roomcast_ready_turns", "Turns that nobody holds", ("
 held_turns = shared_gauge("roomcast_held_turns", "Turns that are held", ("lane",))
 dead_letter_entries = shared_gauge("roomcast_dead_letter_entries", "Dead letters that are kept")
 event_entries = shared_gauge("roomcast_event_entries", "Length of the event stream")
+events_unread = shared_gauge(
+    "roomcast_events_unread",
+    "Events that a reader has not acknowledged (-1: it has not begun)",
+    ("reader",),
+)

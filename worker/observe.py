@@ -41,14 +41,12 @@ class QueueObserver:
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._keys.waiting)
         pipe.xlen(self._keys.dead)
-        pipe.xlen(self._keys.events)
         for lane in Lane:
             pipe.llen(self._keys.ready(lane))
             pipe.scard(self._keys.active(lane))
             pipe.llen(self._keys.door(lane))
-        waiting, dead, events, *lanes = await pipe.execute()
+        waiting, dead, *lanes = await pipe.execute()
         metrics.dead_letter_entries.set(dead)
-        metrics.event_entries.set(events)
         for index, lane in enumerate(Lane):
             ready, active, door = lanes[3 * index : 3 * index + 3]
             metrics.waiting_jobs.labels(lane).set(int(waiting.get(lane.encode(), 0)))

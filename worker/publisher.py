@@ -24,7 +24,8 @@ class Publisher:
             settings.log_max_entries,
             settings.log_ttl_s,
             settings.channel_ttl_s,
-            settings.events_max_entries,
+            # What a reader has not acknowledged is not trimmed by whoever publishes.
+            "" if settings.reader_groups else settings.events_max_entries,
             worker,
         ]
         self._run = ""

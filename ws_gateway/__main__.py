@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import logging
+import secrets
 import sys
 import time
 
@@ -12,21 +13,25 @@ from aiohttp import web
 from common.http_problems import problems
 from common.keys import Keys
 from common.plain_http import plain_http
+from common.receipts import Receipts
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
 from ws_gateway.front import Front
 from ws_gateway.hub import Hub
 from ws_gateway.log_reader import LogReader
 from ws_gateway.open_files import raise_open_files
 from ws_gateway.probe import PathProbe
+from ws_gateway.receipts import ReceiptWriter
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
+from ws_gateway.written import WriteCounts
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -40,6 +45,10 @@ async def _close_after_answer(_: web.Request, response: web.StreamResponse) -> N
     # An upgrade must never come on a connection that aiohttp holds.
     response.force_close()
     response.headers["Connection"] = "close"
+
+
+def _count_nothing(channel: Channel, items: list[Pending], written: int) -> None:
+    """Leave writes uncounted: nobody reads the events."""
 
 
 async def serve(settings: Settings) -> None:
@@ -56,8 +65,18 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     keys = Keys()
     control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
-    hub = Hub(keys, LogReader(control, keys), loop, settings.subscriber_max_bytes)
-    gateway = Gateway(hub, limits, Clock(time.monotonic()))
+    gateway_id = secrets.token_hex(4)
+    reader = LogReader(control, keys)
+    counts = WriteCounts(control, keys, gateway_id)
+    hub = Hub(
+        keys,
+        reader,
+        loop,
+        settings.subscriber_max_bytes,
+        counts.note if settings.reader_groups else _count_nothing,
+    )
+    receipts = ReceiptWriter(control, Receipts(control, keys, settings, gateway_id))
+    gateway = Gateway(hub, reader, receipts, limits, Clock(time.monotonic()), gateway_id)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
         settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
@@ -101,11 +120,14 @@ async def serve(settings: Settings) -> None:
             hub.run_opening(),
             hub.run_checks(settings.gap_check_interval_s),
             Sweep(gateway, fronts).run(),
+            receipts.run(),
+            counts.run(),
             readiness.run(subscription.was_up),
             at_stop=finish,
         )
     finally:
         listener.close()
+        await gateway.close()
         await hub.close()
         await runner.cleanup()
         await control.aclose()

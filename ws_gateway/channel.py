@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.publication import Position, Publication
 from ws_gateway.frames import text_frame
+from ws_gateway.protocol import reset_text
 
 if TYPE_CHECKING:
     from ws_gateway.connection import Connection
@@ -35,7 +36,10 @@ class State(Enum):
 
 
 class Pending(NamedTuple):
-    """A publication that waits to be sent: its frame, its position, its acceptance (Unix ms)."""
+    """A frame that waits to be sent, and where the channel stands behind it.
+
+    `accepted_ms` is the Unix time (ms) of a publication's acceptance, 0 for a `reset`.
+    """
 
     frame: bytes
     position: Position
@@ -85,7 +89,7 @@ class Channel:
         self.sending = False
         """A pass over its members is under way."""
         self.left: set[Connection] = set()
-        """Members that left during the pass."""
+        """Whom the rest of the pass is not for: they left, or have had it from the log."""
         self.waiters: list[Callable[[], None]] = []
         """Called when the channel becomes live for the first time."""
         self.empty_since: float | None = None
@@ -146,6 +150,8 @@ class Channel:
             self._held_back.append(publication)
             return False
         if publication.follows(self.position):
+            if publication.epoch != self.position.epoch:
+                self._reset(Position(publication.epoch, self.position.offset), recovered=True)
             self._queue(publication)
             return True
         if not publication.is_known_at(self.position):
@@ -167,14 +173,14 @@ class Channel:
         aside.extend(self._held_back)
         self._held_back = aside
 
-    def fill(self, publications: list[Publication], now: Position) -> int:
+    def fill(self, publications: list[Publication], now: Position, *, exact: bool = True) -> int:
         """Take what the log holds after `position`.
 
         Args:
-            publications: without a hole after `position`, or the channel jumps to where they begin.
-                Those of the epoch before that were seen here are left out: a Redis that lost the
-                beginning of this epoch goes back into that one.
+            publications: without a hole among them. Those of the epoch before that were seen here
+                are left out: a Redis that lost the beginning of this epoch goes back into that one.
             now: the channel's position when the log was read; taken over if there are none.
+            exact: whether they follow on `position`; if not, clients are told of the hole.
 
         Returns:
             How many were queued.
@@ -182,13 +188,22 @@ class Channel:
         queued = 0
         at, ended = self.position, self.ended
         for publication in publications:
-            if not publication.is_known_at(self.position) and not publication.is_known_at(ended):
-                self._queue(publication)
-                queued += 1
+            if publication.is_known_at(self.position) or publication.is_known_at(ended):
+                continue
+            before = Position(publication.epoch, publication.offset - 1)
+            if not (queued or exact):
+                self._reset(before, recovered=False)
+            elif publication.epoch != self.position.epoch:
+                self._reset(before, recovered=True)
+            self._queue(publication)
+            queued += 1
         if not queued:
             if not publications:
+                if not exact or now.epoch != at.epoch:
+                    self._reset(now, recovered=exact)
                 self._move(now)
             elif publications[-1].epoch != at.epoch:
+                self._reset(ended, recovered=False)
                 self._move(ended)
             if not self.pending:
                 self.handed = self.position
@@ -220,6 +235,12 @@ class Channel:
         frame = text_frame(publication.text)
         self._move(Position(publication.epoch, publication.offset))
         self.pending.append(Pending(frame, self.position, publication.accepted_ms))
+        self.pending_bytes += len(frame)
+
+    def _reset(self, position: Position, *, recovered: bool) -> None:
+        """Tell clients from which position on they hear the channel."""
+        frame = text_frame(reset_text(self.label, position, recovered=recovered))
+        self.pending.append(Pending(frame, position, 0))
         self.pending_bytes += len(frame)
 
     def _move(self, position: Position) -> None:

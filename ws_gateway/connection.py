@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+from common.publication import Position
 from ws_gateway import metrics
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.frames import (
@@ -27,6 +28,8 @@ from ws_gateway.frames import (
 from ws_gateway.protocol import ClientError, ErrorCode, error_text
 
 if TYPE_CHECKING:
+    from ws_gateway.channel import Channel
+    from ws_gateway.fan_out import Pass
     from ws_gateway.session import Gateway
 
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -37,7 +40,8 @@ class Connection(asyncio.Protocol):
     """One socket.
 
     `clear` is true while it can be written to without looking further; `seen` is the time of the
-    gateway's clock at which it was last heard of; `channels` maps what it hears.
+    gateway's clock at which it was last heard of. `behind` holds the channels whose fan-out passes
+    it by, with the position that it has reached there; `choked` is true while it has much unread.
     """
 
     __slots__ = (
@@ -47,7 +51,9 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_transport",
         "_window",
+        "behind",
         "busy",
+        "choked",
         "clear",
         "closing_since",
         "gateway",
@@ -69,6 +75,8 @@ class Connection(asyncio.Protocol):
         self._backlog: deque[Text | Binary] | None = None
         self.user: str | None = None
         self.rooms: tuple[str, ...] = ()
+        self.behind: dict[Channel, Position] | None = None
+        self.choked = False
         self.clear = True
         self.busy = False
         self.pinged = False
@@ -157,13 +165,53 @@ class Connection(asyncio.Protocol):
         self.pinged = True
         self.write_if_bounded(PING)
 
+    @property
+    def id(self) -> str:
+        """Its name, in answers and receipts."""
+        return f"{self.gateway.id}-{self.number}"
+
+    def deliver(self, a_pass: "Pass") -> bool:
+        """Take its part of a pass of the fan-out, having looked whether it can.
+
+        One that has not read enough is left behind, to be caught up when it has.
+
+        Returns:
+            Whether it was written to.
+        """
+        channel, transport = a_pass.channel, self._transport
+        if transport is None or self.closing_since is not None or transport.is_closing():
+            return False
+        if self.behind and channel in self.behind:
+            return False
+        if transport.get_write_buffer_size() > self.gateway.limits.slow_client_max_bytes:
+            metrics.left_behind.inc()
+            self.fall_behind(channel, a_pass.before)
+            return False
+        transport.write(a_pass.data)
+        return True
+
+    def fall_behind(self, channel: "Channel", position: Position) -> None:
+        """Hear nothing of a channel but what comes from its log, from a position on."""
+        if self.behind is None:
+            self.behind = {}
+        self.behind[channel] = position
+        self.clear = False
+
+    def catch_up_with(self, channel: "Channel") -> None:
+        """Hear a channel live again; everything that its fan-out has begun to send was written."""
+        assert self.behind is not None
+        del self.behind[channel]
+        if channel.sending:
+            channel.left.add(self)
+        self._clear_again()
+
     def write_if_bounded(self, data: bytes) -> None:
-        """Write, unless it is closing; cut it off if it has not read for too long."""
+        """Write what is for this connection alone; cut off who asks and does not read the answers."""
         transport = self._transport
         if transport is None or self.closing_since is not None or transport.is_closing():
             return
-        held = transport.get_write_buffer_size()
-        if held > self.gateway.limits.slow_client_max_bytes:
+        # What the fan-out may have written comes first; answers get as much again.
+        if transport.get_write_buffer_size() > 2 * self.gateway.limits.slow_client_max_bytes:
             metrics.slow_clients.inc()
             self.close(CloseCode.SLOW_CLIENT)
             return
@@ -199,11 +247,22 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Look at its unsent bytes before every write from now on."""
+        self.choked = True
         self.clear = False
 
     def resume_writing(self) -> None:
-        """It reads again."""
-        self.clear = self.closing_since is None
+        """It has read; what it was left behind by follows."""
+        self.choked = False
+        # A ping may have waited behind all that.
+        self.seen = self.gateway.clock.now
+        self._clear_again()
+        if self.behind:
+            self.gateway.catch_up.begin(self)
+
+    def _clear_again(self) -> None:
+        if not self.behind:
+            self.behind = None
+            self.clear = not self.choked and self.closing_since is None
 
     def eof_received(self) -> bool:
         """Close when the peer has closed its side."""
@@ -215,6 +274,7 @@ class Connection(asyncio.Protocol):
         self.clear = False
         self.gateway.forget(self)
         self.gateway.connections.discard(self)
+        self.behind = None
         self._transport = None
         self.write = _drop
         self._backlog = None

@@ -18,16 +18,21 @@ from ws_gateway.channel import Channel, Pending
 SLICE_WRITES: Final = 100
 
 
-class _Pass:
-    """One joined run of frames on its way to the members of one channel."""
+class Pass:
+    """One joined run of frames on its way to the members of one channel.
 
-    __slots__ = ("at", "channel", "data", "items", "members")
+    `before` is where the channel stood before it.
+    """
+
+    __slots__ = ("at", "before", "channel", "data", "items", "members", "written")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.before = channel.handed
         self.data, self.items = channel.take_join()
         self.members = channel.snapshot
         self.at = 0
+        self.written = 0
 
 
 class FanOut:
@@ -36,13 +41,20 @@ class FanOut:
     Args:
         loop: whose turns are shared with everything else.
         on_progress: called after each turn with the bytes that still wait.
+        on_written: called after each pass with what was sent, and to how many.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_progress: Callable[[int], None],
+        on_written: Callable[[Channel, list[Pending], int], None],
+    ) -> None:
         self._loop = loop
         self._on_progress = on_progress
+        self._on_written = on_written
         self._due: list[Channel] = []
-        self._passes: deque[_Pass] = deque()
+        self._passes: deque[Pass] = deque()
         self._scheduled = False
         self.waiting_bytes = 0
 
@@ -93,7 +105,7 @@ class FanOut:
                 continue
             channel.queued = False
             before = channel.pending_bytes
-            a_pass = _Pass(channel)
+            a_pass = Pass(channel)
             self.waiting_bytes -= before - channel.pending_bytes
             if channel.pending:
                 self.enqueue(channel, 0)
@@ -106,30 +118,33 @@ class FanOut:
                 self._passes.append(a_pass)
 
     @staticmethod
-    def _advance(a_pass: _Pass, writes: int) -> None:
+    def _advance(a_pass: Pass, writes: int) -> None:
         data, left = a_pass.data, a_pass.channel.left
         start = a_pass.at
         a_pass.at = end = min(start + writes, len(a_pass.members))
+        missed = 0
         for connection in a_pass.members[start:end]:
             if connection.clear and not left:
                 # Not called as a method: reading a slot is several times as fast so.
                 write = connection.write
                 write(data)
-            elif connection not in left:
-                connection.write_if_bounded(data)
+            elif connection in left or not connection.deliver(a_pass):
+                missed += 1
+        a_pass.written += end - start - missed
 
-    @staticmethod
-    def _finish(a_pass: _Pass) -> None:
+    def _finish(self, a_pass: Pass) -> None:
         a_pass.channel.sending = False
         a_pass.channel.left.clear()
-        _count(a_pass.items, len(a_pass.members))
+        self._on_written(a_pass.channel, a_pass.items, a_pass.written)
+        _count(a_pass.items, a_pass.written)
 
 
-def _count(items: list[Pending], members: int) -> None:
-    metrics.deliveries.inc(len(items) * members)
-    metrics.writes.inc(members)
-    if members:
+def _count(items: list[Pending], written: int) -> None:
+    metrics.writes.inc(written)
+    if written:
         now_ms = time.time() * 1000
         observe = metrics.latency_seconds.observe
-        for item in items:
-            observe(max(0.0, now_ms - item.accepted_ms) / 1000)
+        publications = [item.accepted_ms for item in items if item.accepted_ms]
+        metrics.deliveries.inc(len(publications) * written)
+        for accepted_ms in publications:
+            observe(max(0.0, now_ms - accepted_ms) / 1000)

@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 from common.backoff import jittered
 from common.keys import Keys
 from common.names import scoped
-from common.publication import Position, parse_publication
+from common.publication import SIGNAL, Position, parse_publication
 from ws_gateway import metrics
-from ws_gateway.channel import Channel, State
+from ws_gateway.channel import Channel, Pending, State
 from ws_gateway.fan_out import FanOut
 from ws_gateway.log_reader import LogReader
 from ws_gateway.subscription import Subscription
@@ -39,13 +39,14 @@ class Hub:
         reader: LogReader,
         loop: asyncio.AbstractEventLoop,
         inbound_max_bytes: int,
+        on_written: Callable[[Channel, list[Pending], int], None],
     ) -> None:
         self._prefix = keys.pub_prefix
         self._prefix_length = len(keys.pub_prefix)
         self._reader = reader
         self._inbound_max_bytes = inbound_max_bytes
         self.subscription: Subscription | None = None
-        self.fan_out = FanOut(loop, self._bound_inbound)
+        self.fan_out = FanOut(loop, self._bound_inbound, on_written)
         self.channels: dict[str, Channel] = {}
         self._by_pub: dict[bytes, Channel] = {}
         self._opening: list[Channel] = []
@@ -111,6 +112,9 @@ class Hub:
             if listener := self.listeners.get(pub):
                 listener(payload)
             return
+        if payload.startswith(SIGNAL):
+            self._signal(channel, payload)
+            return
         try:
             publication = parse_publication(payload)
         except (ValueError, UnicodeDecodeError):
@@ -124,6 +128,14 @@ class Hub:
         elif channel.state is State.BEHIND and channel not in self._repairs:
             metrics.gaps.labels("publication").inc()
             self._repair(channel)
+
+    @staticmethod
+    def _signal(channel: Channel, payload: bytes) -> None:
+        header, _, text = payload.partition(b"\n")
+        origin = header[len(SIGNAL) :].decode(errors="replace")
+        for member in channel.snapshot:
+            if member.id != origin:
+                member.send(text)
 
     def on_read(self) -> None:
         """Send what one read brought."""
@@ -288,9 +300,8 @@ class Hub:
                 extra={"channel": channel.name, "from": str(start), "to": str(replay.now)},
             )
         before = channel.pending_bytes
-        filled = channel.fill(replay.publications, replay.now)
-        if filled:
-            metrics.gaps_repaired.inc(filled)
+        metrics.gaps_repaired.inc(channel.fill(replay.publications, replay.now, exact=replay.exact))
+        if channel.pending_bytes > before:
             self.fan_out.enqueue(channel, channel.pending_bytes - before)
         return channel.position.offset >= replay.now.offset
 

@@ -50,8 +50,13 @@ class LogReader:
             for epoch, offset in zip(reply[::2], reply[1::2], strict=True)
         ]
 
-    async def replay(self, name: str, after: Position) -> Replay:
+    async def replay(self, name: str, after: Position, max_bytes: int = REPLAY_MAX_BYTES) -> Replay:
         """What was published in a scoped channel after a position.
+
+        Args:
+            name: the channel.
+            after: the position.
+            max_bytes: past which the rest is for another call.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
@@ -68,7 +73,7 @@ class LogReader:
                 after.epoch,
                 after.offset,
                 REPLAY_MAX_ENTRIES,
-                REPLAY_MAX_BYTES,
+                max_bytes,
             ],
         )
         return Replay(

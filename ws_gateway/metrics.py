@@ -16,7 +16,25 @@ gaps = Counter("roomcast_gaps_total", "Gaps found in channels", ["found_by"])
 gaps_repaired = Counter("roomcast_gaps_repaired_total", "Publications filled in from channel logs")
 unrepaired = Counter("roomcast_unrepaired_gaps_total", "Gaps that the log no longer covered")
 malformed = Counter("roomcast_malformed_publications_total", "Publications that could not be read")
-slow_clients = Counter("roomcast_slow_clients_total", "Clients cut off because they did not read")
+slow_clients = Counter(
+    "roomcast_slow_clients_total", "Clients cut off because they did not read their answers"
+)
+left_behind = Counter(
+    "roomcast_left_behind_total", "Times that a client which did not read was left behind a channel"
+)
+replayed = Counter(
+    "roomcast_replayed_total", "Publications sent from channel logs to clients that were behind"
+)
+resumed = Counter(
+    "roomcast_resumed_channels_total", "Channels that clients resumed, by outcome", ["recovered"]
+)
+unrecovered = Counter(
+    "roomcast_unrecovered_total", "Times that a client was behind by more than the log covers"
+)
+receipts = Counter("roomcast_receipts_total", "Receipts from sockets, by kind", ["kind"])
+written_dropped = Counter(
+    "roomcast_written_runs_dropped_total", "Counts of writes that could not be reported"
+)
 closes = Counter("roomcast_closes_total", "Sockets closed by the gateway, by code", ["code"])
 client_errors = Counter("roomcast_client_errors_total", "Error frames sent, by code", ["code"])
 resubscriptions = Counter(

@@ -4,16 +4,24 @@ The protocol is documented in `docs/protocol.md` and `docs/asyncapi.yaml`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
+from common.events import EventKind
 from common.identifiers import identifier
+from common.names import BROADCAST_CHANNEL, room_channel, user_channel
 from common.publication import Position
+from common.receipts import IDS_MAX
 
 _encode: Final = msgspec.json.Encoder().encode
+
+
+OFFSET_MAX: Final = 2**53
+"""Offsets are numbers in JSON: past this, not every client can tell two of them apart."""
+EPOCH_MAX_CHARACTERS: Final = 64
 
 
 class ErrorCode(StrEnum):
@@ -27,6 +35,7 @@ class ErrorCode(StrEnum):
     TOO_MANY_ROOMS = "too-many-rooms"
     NOT_IN_ROOM = "not-in-room"
     UNSUPPORTED = "unsupported"
+    UNAVAILABLE = "unavailable"
 
 
 class ClientError(Exception):
@@ -39,10 +48,14 @@ class ClientError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """First message: who this is, and which rooms it wants to hear."""
+    """First message: who this is, and which rooms it wants to hear.
+
+    `resume` tells, by channel, the position last seen there.
+    """
 
     user: str
     rooms: tuple[str, ...]
+    resume: Mapping[str, Position] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,15 @@ class PingAction:
     """Is anybody there?"""
 
 
-Message = Register | Join | Leave | PingAction
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """These notifications were delivered to the user, or read by them."""
+
+    kind: EventKind
+    ids: tuple[str, ...]
+
+
+Message = Register | Join | Leave | PingAction | Receipt
 
 
 def _fields(text: str) -> dict[str, Any]:
@@ -97,6 +118,39 @@ def _rooms(value: object, max_rooms: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_id(item, "room") for item in values))
 
 
+def _ids(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not 1 <= len(values) <= IDS_MAX:
+        raise ClientError(ErrorCode.INVALID, f"id must be an id, or 1 to {IDS_MAX} of them")
+    return tuple(dict.fromkeys(_id(item, "id") for item in values))
+
+
+def _resume(value: object, user: str, rooms: tuple[str, ...]) -> dict[str, Position]:
+    if not isinstance(value, dict):
+        raise ClientError(ErrorCode.INVALID, "resume must be an object of channels")
+    known = {user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)}
+    positions = {}
+    for channel, position in value.items():
+        if channel not in known:
+            raise ClientError(
+                ErrorCode.INVALID, f"resume: not a channel of this registration: {channel[:64]}"
+            )
+        positions[channel] = _position(position)
+    return positions
+
+
+def _position(value: object) -> Position:
+    match value:
+        case {"epoch": str(epoch), "offset": int(offset)} if (
+            not isinstance(offset, bool)
+            and 0 <= offset <= OFFSET_MAX
+            and len(epoch) <= EPOCH_MAX_CHARACTERS
+            and epoch.isascii()
+        ):
+            return Position(epoch, offset)
+    raise ClientError(ErrorCode.INVALID, "resume: a position is {epoch, offset}")
+
+
 def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
     """Read one text message of a client.
 
@@ -112,16 +166,21 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
             raise ClientError(ErrorCode.INVALID, "register first: userId is missing")
         if registered:
             raise ClientError(ErrorCode.ALREADY_REGISTERED, "this connection is registered")
-        _only(fields, "userId", "room")
+        _only(fields, "userId", "room", "resume")
         rooms = _rooms(fields["room"], max_rooms) if "room" in fields else ()
-        return Register(_id(fields["userId"], "userId"), rooms)
+        user = _id(fields["userId"], "userId")
+        return Register(user, rooms, _resume(fields.get("resume", {}), user, rooms))
     if action == "ping":
         _only(fields, "action")
         return PingAction()
-    if action not in ("join", "leave"):
-        raise ClientError(ErrorCode.UNKNOWN_ACTION, "action must be join, leave or ping")
+    if action not in ("join", "leave", "ack", "read"):
+        raise ClientError(ErrorCode.UNKNOWN_ACTION, "action must be join, leave, ack, read or ping")
     if not registered:
         raise ClientError(ErrorCode.NOT_REGISTERED, "register first")
+    if action in ("ack", "read"):
+        _only(fields, "action", "id")
+        kind = EventKind.DELIVERED if action == "ack" else EventKind.READ
+        return Receipt(kind, _ids(fields.get("id")))
     _only(fields, "action", "room")
     if "room" not in fields:
         raise ClientError(ErrorCode.INVALID, "room is missing")
@@ -129,36 +188,76 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
     return Join(rooms) if action == "join" else Leave(rooms)
 
 
-def _channels(positions: Mapping[str, Position]) -> dict[str, dict[str, str | int]]:
-    return {
+def _channels(
+    positions: Mapping[str, Position], recovered: Mapping[str, bool]
+) -> dict[str, dict[str, str | int | bool]]:
+    found: dict[str, dict[str, str | int | bool]] = {
         channel: {"epoch": position.epoch, "offset": position.offset}
         for channel, position in positions.items()
     }
+    for channel, exact in recovered.items():
+        found[channel]["recovered"] = exact
+    return found
 
 
 def registered_text(
-    user: str, rooms: tuple[str, ...], connection: str, positions: Mapping[str, Position]
+    user: str,
+    rooms: tuple[str, ...],
+    connection: str,
+    positions: Mapping[str, Position],
+    recovered: Mapping[str, bool],
 ) -> bytes:
-    """Answer to a registration, with the gateway's own position in every channel."""
+    """Answer to a registration.
+
+    Args:
+        user: who.
+        rooms: which rooms.
+        connection: id of the connection.
+        positions: the gateway's own position in every channel.
+        recovered: of the channels that were to be resumed, whether nothing is missing: what came
+            after the client's position follows this answer, up to the gateway's position.
+    """
     return _encode(
         {
             "type": "registered",
             "userId": user,
             "rooms": rooms,
             "connectionId": connection,
-            "channels": _channels(positions),
+            "channels": _channels(positions, recovered),
+        }
+    )
+
+
+def reset_text(channel: str, position: Position, *, recovered: bool) -> bytes:
+    """Tell that a channel goes on from another position.
+
+    Its epoch ended, or (`recovered` false) something was lost before the position.
+    """
+    return _encode(
+        {
+            "type": "reset",
+            "channel": channel,
+            "epoch": position.epoch,
+            "offset": position.offset,
+            "recovered": recovered,
         }
     )
 
 
 def joined_text(rooms: tuple[str, ...], positions: Mapping[str, Position]) -> bytes:
     """Answer to `join`."""
-    return _encode({"type": "joined", "rooms": rooms, "channels": _channels(positions)})
+    return _encode({"type": "joined", "rooms": rooms, "channels": _channels(positions, {})})
 
 
 def left_text(rooms: tuple[str, ...]) -> bytes:
     """Answer to `leave`."""
     return _encode({"type": "left", "rooms": rooms})
+
+
+def receipt_text(kind: EventKind, user: str, ids: tuple[str, ...]) -> bytes:
+    """Answer to a receipt; that of `read` is what the user's other connections get as well."""
+    name = "read" if kind is EventKind.READ else "acked"
+    return _encode({"type": name, "userId": user, "ids": ids})
 
 
 PONG_TEXT: Final = _encode({"type": "pong"})

@@ -1,16 +1,20 @@
 """What a gateway does with the messages of its clients."""
 
-import secrets
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from common.names import BROADCAST_CHANNEL, room_channel, user_channel
 from common.publication import Position
 from common.settings import Settings
 from ws_gateway import metrics
+from ws_gateway.catch_up import CatchUp, Missed
 from ws_gateway.channel import Channel
 from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
+from ws_gateway.log_reader import LogReader
 from ws_gateway.protocol import (
     PONG_TEXT,
     ClientError,
@@ -18,12 +22,17 @@ from ws_gateway.protocol import (
     Join,
     Leave,
     PingAction,
+    Receipt,
     Register,
     joined_text,
     left_text,
     parse_message,
+    receipt_text,
     registered_text,
 )
+from ws_gateway.receipts import ReceiptWriter
+
+log = logging.getLogger("roomcast.gateway")
 
 
 @dataclass(slots=True)
@@ -38,15 +47,29 @@ class Gateway:
 
     Args:
         hub: the channels.
+        reader: of the channels' logs.
+        receipts: where receipts go.
         limits: bounds of one connection.
         clock: coarse time.
+        gateway_id: name of this gateway.
     """
 
-    def __init__(self, hub: Hub, limits: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        reader: LogReader,
+        receipts: ReceiptWriter,
+        limits: Settings,
+        clock: Clock,
+        gateway_id: str,
+    ) -> None:
         self.hub = hub
+        self.catch_up = CatchUp(reader)
+        self._receipts = receipts
+        self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
-        self.id = secrets.token_hex(4)
+        self.id = gateway_id
         self.connections: set[Connection] = set()
         self.registered = 0
         self.draining = False
@@ -69,6 +92,8 @@ class Gateway:
                     self._join(connection, message)
                 case Leave():
                     self._leave(connection, message)
+                case Receipt():
+                    self._receipt(connection, message)
         except ClientError as error:
             connection.refuse(error)
 
@@ -78,6 +103,7 @@ class Gateway:
         if user is None:
             return
         self.registered -= 1
+        connection.behind = None
         for label in (user_channel(user), BROADCAST_CHANNEL, *map(room_channel, connection.rooms)):
             channel = self.hub.channels.get(label)
             if channel:
@@ -95,21 +121,108 @@ class Gateway:
         def ready(channels: list[Channel]) -> None:
             if not self._is_here(connection, channels):
                 return
-            connection.user = message.user
-            connection.rooms = message.rooms
-            self.registered += 1
-            connection.send(
-                registered_text(
-                    message.user,
-                    message.rooms,
-                    f"{self.id}-{connection.number}",
-                    self._enter(connection, channels),
-                )
-            )
-            if connection.busy:
-                connection.resume()
+            behind = [
+                channel
+                for channel in channels
+                if message.resume.get(channel.label, channel.handed) != channel.handed
+            ]
+            if not behind:
+                self._let_in(connection, message, channels, {})
+                return
+            if not connection.busy:
+                connection.wait()
+            self._start(connection, self._resume(connection, message, labels, behind))
 
         self._when_open(connection, labels, ready)
+
+    async def _resume(
+        self,
+        connection: Connection,
+        message: Register,
+        labels: tuple[str, ...],
+        behind: list[Channel],
+    ) -> None:
+        # The subscription is there already: what the logs lack by now comes live.
+        found = await asyncio.gather(
+            *(self.catch_up.read(channel, message.resume[channel.label]) for channel in behind)
+        )
+        missed = {channel.label: one for channel, one in zip(behind, found, strict=True)}
+
+        def ready(channels: list[Channel]) -> None:
+            if self._is_here(connection, channels):
+                self._let_in(connection, message, channels, missed)
+
+        # Channels that were empty may have been closed meanwhile.
+        self.hub.open(labels, ready)
+
+    def _let_in(
+        self,
+        connection: Connection,
+        message: Register,
+        channels: list[Channel],
+        missed: Mapping[str, Missed],
+    ) -> None:
+        """Answer a registration, send what was missed, and begin to send what is live.
+
+        All of it in one step, so that nothing comes between.
+        """
+        connection.user = message.user
+        connection.rooms = message.rooms
+        self.registered += 1
+        positions = self._enter(connection, channels)
+        recovered = {
+            label: label not in missed or missed[label].replay.exact for label in message.resume
+        }
+        connection.send(
+            registered_text(message.user, message.rooms, connection.id, positions, recovered)
+        )
+        for exact in recovered.values():
+            metrics.resumed.labels("yes" if exact else "no").inc()
+        for channel in channels:
+            one = missed.get(channel.label)
+            if one and one.replay.exact:
+                connection.fall_behind(channel, message.resume[channel.label])
+                self.catch_up.apply(connection, channel, one)
+        self.catch_up.begin(connection)
+        if connection.busy:
+            connection.resume()
+
+    def _receipt(self, connection: Connection, message: Receipt) -> None:
+        user = connection.user
+        assert user is not None
+        connection.wait()
+
+        async def record() -> None:
+            written = await self._receipts.write(message.kind, user, message.ids, connection.id)
+            if written:
+                metrics.receipts.labels(message.kind).inc(len(message.ids))
+                connection.send(receipt_text(message.kind, user, message.ids))
+            else:
+                connection.refuse(
+                    ClientError(ErrorCode.UNAVAILABLE, "receipts can't be taken now; try again")
+                )
+            connection.resume()
+
+        self._start(connection, record())
+
+    def _start(self, connection: Connection, duty: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(duty)
+        self._tasks.add(task)
+
+        def done(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()):
+                log.error("a client's message could not be handled", exc_info=error)
+                connection.abort()
+
+        task.add_done_callback(done)
+
+    async def close(self) -> None:
+        """End what is under way for connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.catch_up.close()
 
     def _join(self, connection: Connection, message: Join) -> None:
         new = [room for room in message.rooms if room not in connection.rooms]
@@ -136,6 +249,8 @@ class Gateway:
         for room in message.rooms:
             channel = self.hub.channels[room_channel(room)]
             channel.remove(connection)
+            if connection.behind:
+                connection.behind.pop(channel, None)
             self.hub.release(channel, self.clock.now)
         connection.send(left_text(message.rooms))
 

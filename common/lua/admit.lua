@@ -32,6 +32,7 @@ while i <= #ARGV do
   i = i + 2
   if reason ~= '' then
     redis.call('XADD', dead, 'MAXLEN', '~', ARGV[8], '*', 'reason', reason, 'lane', ARGV[7], 'job', text)
+    out.bury(text, reason)
     verdict = {'dead'}
   else
     local first, at_once, done = i, nil, nil

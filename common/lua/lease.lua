@@ -1,5 +1,5 @@
 -- Renew leases and put the turns of expired ones back.
--- KEYS: workers, returns, waiting, dead. ARGV: lease (ms), for how long (ms) an expired holder is
+-- KEYS: workers, returns, waiting, dead, events. ARGV: lease (ms), for how long (ms) an expired holder is
 -- watched on, prefixes of held, ready, active and jobs, returns in a row that condemn a job, about
 -- how many dead letters are kept, n, n holders to renew, then holders that are given up at once.
 -- Returns turns put back, jobs sent to the dead letters, whether each renewed holder was still
@@ -13,6 +13,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HLEN', returns)
 redis.call('HLEN', waiting)
 redis.call('XLEN', dead)
+redis.call('XLEN', KEYS[5])
 
 local back, died, given_up, valid = 0, 0, {}, {}
 for k = 10, 9 + n do
@@ -36,8 +37,9 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
     if not given_up[holder] and redis.call('HINCRBY', returns, spot, 1) >= condemned then
       local job = redis.call('RPOP', jobs)
       if job then
-        redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason',
-          'its turn came back ' .. condemned .. ' times in a row', 'lane', lane, 'job', job)
+        local reason = string.format('its turn came back %d times in a row', condemned)
+        redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', reason, 'lane', lane, 'job', job)
+        redis.call('XADD', KEYS[5], '*', 'k', 'dead', 'c', '', 'w', '', 'p', job, 'x', reason)
         redis.call('HINCRBY', waiting, lane, -1)
         died = died + 1
       end

@@ -2,7 +2,7 @@
 -- Nothing is final before flush(); until then nothing that can fail may be done.
 -- ARGV[i..i+9]: run of the server (read on this connection, shortened), prefixes of channels, logs
 -- and pub/sub, a new epoch if one is needed, most log entries, log seconds, channel seconds, about
--- how many events, worker.
+-- how many events (empty: all, until trim.lua has seen them read), worker.
 local function publisher(epoch_key, events, i)
   local channel_prefix, log_prefix, pub_prefix = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
@@ -12,8 +12,8 @@ local function publisher(epoch_key, events, i)
   local self = {}
 
   local function event(kind, name, text, extra)
-    if extra == '' then
-      redis.call('XADD', events, 'MAXLEN', '~', events_max, '*', 'k', kind, 'c', name, 'w', worker, 'p', text)
+    if events_max == '' then
+      redis.call('XADD', events, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
     else
       redis.call('XADD', events, 'MAXLEN', '~', events_max, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
     end
@@ -60,6 +60,11 @@ local function publisher(epoch_key, events, i)
   -- Note as an event that nobody was sent this, because it had expired.
   function self.expire(name, story)
     event('expired', name, story, '')
+  end
+
+  -- Note as an event that a text went to the dead letters.
+  function self.bury(text, reason)
+    event('dead', '', text, reason)
   end
 
   -- Write positions and logs.

@@ -43,6 +43,7 @@ while i <= #ARGV do
         out.expire(name, head)
       elseif accepted == 'dead' then
         redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', extra, 'lane', lane, 'job', head)
+        out.bury(head, extra)
       else
         out.publish(name, accepted, head, extra)
         published = published + 1

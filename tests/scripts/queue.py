@@ -12,7 +12,8 @@ from common.keys import Keys
 from common.names import PARTITIONS
 from common.publication import Position, Publication, parse_publication
 from common.scripts import Script
-from worker.enrich import BatchBuilder
+from worker.enrich import BatchBuilder, entry_at_once
+from worker.publisher import RUN_CHARACTERS
 
 KEYS = Keys()
 LANE = "high"
@@ -83,9 +84,9 @@ class Queue:
                 KEYS.returns, KEYS.events, KEYS.dead,
             ],
             [
-                LANE, f"{KEYS.jobs_prefix}{LANE}:", KEYS.channel_prefix, KEYS.log_prefix,
-                KEYS.pub_prefix, candidate or secrets.token_hex(4), log_max, 100, channel_s,
-                100_000, 100_000, holder.partition(":")[0], *builder.batch.args,
+                LANE, f"{KEYS.jobs_prefix}{LANE}:", 100_000,
+                *await self._publisher(holder, log_max, channel_s, candidate),
+                *builder.batch.args,
             ],
         )  # fmt: skip
         return found
@@ -106,7 +107,7 @@ class Queue:
     ) -> tuple[int, int, list[int]]:
         back, died, valid = await Script("lease")(
             self.redis,
-            [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead],
+            [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events],
             [
                 lease_ms, watched_ms, KEYS.held_prefix, KEYS.ready_prefix, KEYS.active_prefix,
                 KEYS.jobs_prefix, condemned, 100_000, len(renewed), *renewed, *given_up,
@@ -148,18 +149,37 @@ class Queue:
         )
 
     async def admit(
-        self, *items: tuple[bytes, str, Acceptance | None], lane_max: int = 1000
+        self,
+        *items: tuple[bytes, str, Acceptance | None],
+        lane_max: int = 1000,
+        at_once: bool = False,
     ) -> list[list[bytes]]:
         args: list[Any] = [
             KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
-            lane_max, 100, LANE, 100_000,
+            lane_max, 100, LANE, 100_000, *await self._publisher("w:door", 1000, 1000), len(items),
         ]  # fmt: skip
         for text, reason, one in items:
-            args += [text, reason, *(one.arguments() if one else ())]
+            args += [text, reason]
+            if one:
+                entry = entry_at_once(one.jobs[0][2]) if at_once else None
+                args += [*(entry or ("", "", "", "")), *one.arguments()]
         found: list[list[bytes]] = await Script("admit")(
-            self.redis, [KEYS.waiting, KEYS.door(LANE), KEYS.dead], args
+            self.redis,
+            [KEYS.waiting, KEYS.door(LANE), KEYS.dead, KEYS.epoch, KEYS.events],
+            args,
         )
         return found
+
+    async def _publisher(
+        self, holder: str, log_max: int, channel_s: int, candidate: str | None = None
+    ) -> list[Any]:
+        """Arguments of publish.lib.lua."""
+        info = await self.redis.info("server")
+        return [
+            info["run_id"][:RUN_CHARACTERS], KEYS.channel_prefix, KEYS.log_prefix, KEYS.pub_prefix,
+            candidate or secrets.token_hex(4), log_max, 100, channel_s, 100_000,
+            holder.partition(":")[0],
+        ]  # fmt: skip
 
     async def requeue(self, entry: bytes, one: Acceptance, lane_max: int = 1000) -> list[bytes]:
         found: list[bytes] = await Script("requeue")(

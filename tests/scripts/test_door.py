@@ -1,6 +1,9 @@
 import asyncio
 
-from common.jobs import Acceptance
+import pytest
+from redis.exceptions import ResponseError
+
+from common.jobs import Acceptance, plan_one
 from tests.scripts.queue import KEYS, LANE, Queue, notification, request
 from worker.dead_letters import DeadLetter, plan_again
 
@@ -91,3 +94,70 @@ async def test_a_dead_letter_that_finds_its_lane_full_stays(queue: Queue) -> Non
     plan = plan_again(DeadLetter(entry.decode(), "r", "high", job.decode()))
     assert (await queue.requeue(entry, plan, lane_max=0))[0] == b"full"
     assert len(await queue.dead()) == 1
+
+
+def body(room: int, n: int = 0) -> bytes:
+    return b'{"type":"room","userId":1,"target":%d,"message":"%d"}' % (room, n)
+
+
+def of_room(room: int, n: int = 0) -> tuple[bytes, str, Acceptance | None]:
+    return body(room, n), "", plan_one(body(room, n))
+
+
+async def test_what_nothing_waits_ahead_of_is_published_at_once(queue: Queue) -> None:
+    await pushed(queue, body(1), body(2), body(1, 1))
+    verdicts = await queue.admit(of_room(1), of_room(2), of_room(1, 1), at_once=True)
+    assert verdicts == [[b"published"]] * 3
+    assert [entry.offset for entry in await queue.log("default/room:1")] == [1, 2]
+    assert len(await queue.events()) == 3
+    assert await queue.waiting_count() == 0
+    assert await queue.active() == set()
+    assert await left(queue) == []
+
+
+async def test_what_others_wait_ahead_of_is_queued_behind_them(queue: Queue) -> None:
+    await queue.accept(notification(1, message="first"))
+    await pushed(queue, body(1), body(1, 1))
+    assert await queue.admit(of_room(1), of_room(1, 1), at_once=True) == [[b"ok"]] * 2
+    taken = await queue.take("w:high.0.1")
+    # Its turn is held now: there may be nothing in its list, and it is still not idle.
+    await pushed(queue, body(1, 2))
+    assert await queue.admit(of_room(1, 2), at_once=True) == [[b"ok"]]
+    await queue.publish("w:high.0.1", taken)
+    await queue.publish("w:high.0.1", await queue.take("w:high.0.1"))
+    texts = [entry.text for entry in await queue.log("default/room:1")]
+    assert [text.split(b'"message":"')[1].split(b'"')[0] for text in texts] == [
+        b"first", b"0", b"1", b"2",
+    ]  # fmt: skip
+    await pushed(queue, body(1, 3))
+    assert await queue.admit(of_room(1, 3), at_once=True) == [[b"published"]]
+
+
+async def test_what_was_published_at_once_is_not_published_again(queue: Queue) -> None:
+    keyed = plan_one(body(1), key="k")
+    await pushed(queue, body(1), body(1))
+    verdicts = await queue.admit((body(1), "", keyed), (body(1), "", keyed), at_once=True)
+    assert [verdict[0] for verdict in verdicts] == [b"published", b"replay"]
+    assert len(await queue.log("default/room:1")) == 1
+
+
+async def test_an_item_that_cannot_be_taken_leaves_those_before_it_published(queue: Queue) -> None:
+    keyed = plan_one(body(2), key="k")
+    await queue.redis.lpush(f"{KEYS.accepted_prefix}k", "somebody wrote here")
+    await pushed(queue, body(1), body(2))
+    verdicts = await queue.admit(of_room(1), (body(2), "", keyed), at_once=True)
+    assert [verdict[0] for verdict in verdicts] == [b"published", b"failed"]
+    assert b"WRONGTYPE" in verdicts[1][1]
+    assert await left(queue) == [body(2)]
+    assert (await queue.redis.hget(f"{KEYS.channel_prefix}default/room:1", "o")) == b"1"
+
+
+async def test_a_channel_that_somebody_wrote_over_stops_the_call_before_its_first_write(
+    queue: Queue,
+) -> None:
+    await queue.redis.set(f"{KEYS.channel_prefix}default/room:2", "not a hash")
+    await pushed(queue, body(1), body(2))
+    before = await queue.snapshot()
+    with pytest.raises(ResponseError):
+        await queue.admit(of_room(1), of_room(2), at_once=True)
+    assert await queue.snapshot() == before

@@ -1,0 +1,1 @@
+"""Reference clients, one folder per language."""

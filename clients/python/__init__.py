@@ -1,0 +1,1 @@
+"""Asyncio client: keeps positions, comes back with jitter, resumes. Stands alone."""

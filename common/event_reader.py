@@ -1,0 +1,148 @@
+"""A consumer group on the event stream, of which one replica reads at a time.
+
+Guarantee: every entry is handed out at least once, in the order of the stream, until it is
+acknowledged. One replica leads, by a lease in Redis; the others wait. A new leader begins with what
+the one before did not acknowledge. A leader that was paused may hand on what it holds once more, but
+nothing that its successor has not begun with: first occurrences stay in order.
+
+A group that Redis lost is made again from the beginning of the stream: what was acknowledged before
+comes once more, nothing is skipped.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from common.events import Event, parse_event
+from common.keys import Keys
+from common.scripts import Script
+
+log = logging.getLogger("roomcast.events")
+
+LEASE_S: Final = 5.0
+"""A leader that did not call `read` for this long may be succeeded."""
+_CLAIM_CHUNK: Final = 1_000
+
+
+class EventReader:
+    """One replica's end of a consumer group.
+
+    Args:
+        redis: a client whose replies may take `block_s`.
+        keys: of the shard.
+        group: name of the group: the reader, as `EVENT_READERS` names it.
+        batch: most entries handed out at once.
+        block_s: how long to wait for a first one.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, group: str, *, batch: int, block_s: float = 1.0
+    ) -> None:
+        self._redis: Any = redis
+        self._stream = keys.events
+        self._lease_key = keys.reader(group)
+        self._group = group
+        self._batch = batch
+        self._block_ms = int(block_s * 1000)
+        self._lead = Script("lead")
+        self.name = secrets.token_hex(4)
+        self.leads = False
+        """Whether this replica has the lease, as of the last `read`."""
+        self._taken_over: str | None = None
+        self._led_at = float("-inf")
+
+    async def read(self) -> list[Event]:
+        """Wait for entries.
+
+        Returns:
+            The next ones in order; none if none came, or if another replica leads.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer; call again.
+        """
+        if not await self._has_lease():
+            return []
+        try:
+            if self._taken_over is not None:
+                return await self._take_over()
+            return await self._next()
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            await self._make_group()
+            return []
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Say that these need not be handed out again.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer; call again.
+        """
+        if events:
+            await self._redis.xack(self._stream, self._group, *(event.id for event in events))
+
+    async def close(self) -> None:
+        """Give the lease up, and the consumer if it holds nothing.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer; both run out by themselves.
+        """
+        await self._lead(self._redis, [self._lease_key], [self.name, 0])
+        self.leads = False
+
+    async def _has_lease(self) -> bool:
+        # Renewed in every third of its time, so that a quick reader does not ask each time.
+        if self.leads and time.monotonic() - self._led_at < LEASE_S / 3:
+            return True
+        asked = time.monotonic()
+        leads = bool(
+            await self._lead(self._redis, [self._lease_key], [self.name, int(LEASE_S * 1000)])
+        )
+        if leads and not self.leads:
+            log.info("leads", extra={"group": self._group, "consumer": self.name})
+            self._taken_over = "0-0"
+        self.leads, self._led_at = leads, asked
+        if not leads:
+            await self._pause()
+        return leads
+
+    async def _pause(self) -> None:
+        # As long as a read would have waited; a follower has nothing else to do.
+        await self._redis.blpop([f"{self._lease_key}:never"], timeout=self._block_ms / 1000)
+
+    async def _make_group(self) -> None:
+        log.warning("the group is made from the start", extra={"group": self._group})
+        try:
+            await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def _take_over(self) -> list[Event]:
+        """Hand out what any consumer of the group holds unacknowledged, the oldest first."""
+        start, entries, *_ = await self._redis.xautoclaim(
+            self._stream,
+            self._group,
+            self.name,
+            min_idle_time=0,
+            start_id=self._taken_over,
+            count=min(self._batch, _CLAIM_CHUNK),
+        )
+        self._taken_over = None if start in (b"0-0", "0-0") else start
+        return _parse(entries)
+
+    async def _next(self) -> list[Event]:
+        reply = await self._redis.xreadgroup(
+            self._group, self.name, {self._stream: ">"}, count=self._batch, block=self._block_ms
+        )
+        return _parse(reply[0][1]) if reply else []
+
+
+def _parse(entries: list[Any]) -> list[Event]:
+    # What was trimmed while somebody held it comes without fields.
+    return [parse_event(entry_id, fields) for entry_id, fields in entries if fields]

@@ -1,0 +1,69 @@
+"""The event stream `rc:{s}:events`: what is in it, and how an entry is read.
+
+Every publication and every receipt is an entry, written in the step that makes it true. Readers are
+consumer groups (`common.event_reader`). Fields of an entry: `k` kind, `c` scoped channel, `w` who
+wrote it (a worker or a gateway), `p` JSON text, `x` more JSON that clients are not sent, or absent.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class EventKind(StrEnum):
+    """What happened; the text of an entry depends on it."""
+
+    PUBLISHED = "published"
+    """`p` is the frame that clients got; `x` may be `{"email"}`."""
+    EXPIRED = "expired"
+    """A job that nobody was sent: `p` is `{"id", "createdAt"}`."""
+    DEAD = "dead"
+    """What went to the dead letters: `p` is the text (a job, or whatever was found), `x` is why, as
+    plain text; `c` is empty."""
+    DELIVERED = "delivered"
+    """A user's receipt: `p` is `{"id", "userId", "at"}`; `c` is the user's channel."""
+    READ = "read"
+    """A user's receipt, as `DELIVERED`."""
+    WRITTEN = "written"
+    """How many sockets of a gateway a run of publications was written to.
+
+    `p` is `{"gateway", "epoch", "runs": [[first offset, last offset, sockets], …], "at"}`.
+    """
+    MIRRORED = "mirrored"
+    """Where publications are in Kafka; written by the bridge, and itself not mirrored.
+
+    `p` is `{"topic", "at", "entries": [[epoch, offset, partition, kafka offset], …]}`; `c` is the
+    channel of all of them.
+    """
+
+
+class Event(NamedTuple):
+    """One entry. `id` is its id in the stream, `<Unix ms>-<number>`."""
+
+    id: str
+    kind: str
+    channel: str
+    writer: str
+    text: bytes
+    extra: bytes
+
+    @property
+    def at_ms(self) -> int:
+        """Unix time in milliseconds at which it was written, by Redis's clock."""
+        return int(self.id.partition("-")[0])
+
+
+def parse_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    """Read an entry as redis-py returns it.
+
+    Raises:
+        KeyError, UnicodeDecodeError: it is no entry of this stream's.
+    """
+    return Event(
+        entry_id.decode(),
+        fields[b"k"].decode(),
+        fields[b"c"].decode(),
+        fields.get(b"w", b"").decode(),
+        fields[b"p"],
+        fields.get(b"x", b""),
+    )

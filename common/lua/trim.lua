@@ -1,0 +1,39 @@
+-- Trim the event stream up to what every enabled reader has acknowledged.
+-- KEYS: events. ARGV: the groups. Nothing is trimmed while one of them is not there yet.
+-- Returns entries that are left, then per group how many it has not acknowledged (-1: not there).
+local function number(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local function before(a, b)
+  local ams, aseq = number(a)
+  local bms, bseq = number(b)
+  return ams < bms or (ams == bms and aseq < bseq)
+end
+
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  local none = {0}
+  for k = 1, #ARGV do none[k + 1] = -1 end
+  return none
+end
+local known = {}
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local g = {}
+  for k = 1, #group, 2 do g[group[k]] = group[k + 1] end
+  known[g['name']] = g
+end
+local safe, missing, behind = nil, false, {}
+for k = 1, #ARGV do
+  local g = known[ARGV[k]]
+  if not g then
+    missing, behind[k] = true, -1
+  else
+    local at = g['last-delivered-id']
+    behind[k] = (tonumber(g['lag']) or 0) + g['pending']
+    if g['pending'] > 0 then at = redis.call('XPENDING', KEYS[1], ARGV[k])[2] end
+    if not safe or before(at, safe) then safe = at end
+  end
+end
+-- What is at the position itself stays; it is one entry.
+if safe and not missing then redis.call('XTRIM', KEYS[1], 'MINID', '~', safe) end
+return {redis.call('XLEN', KEYS[1]), unpack(behind)}

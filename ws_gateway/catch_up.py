@@ -1,0 +1,179 @@
+"""Connections that are behind a channel are brought up from its log.
+
+A connection is behind because it comes back from elsewhere (`resume`), or because it did not read
+fast enough and was left behind. The fan-out passes it by in that channel until it has had, from the
+log, everything up to where the channel's fan-out stands; then it hears the channel live again.
+Nothing is sent twice, nothing is left out: an offset is either behind that point or after it.
+
+Reads of the same channel from the same position are shared, frames and all: thousands of clients that
+come back at once are mostly behind by the same.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from common.backoff import jittered
+from common.publication import Position
+from ws_gateway import metrics
+from ws_gateway.channel import Channel
+from ws_gateway.connection import Connection
+from ws_gateway.frames import text_frame
+from ws_gateway.log_reader import LogReader, Replay
+from ws_gateway.protocol import reset_text
+
+log = logging.getLogger("roomcast.gateway")
+
+READS_AT_ONCE: Final = 32
+READ_MAX_BYTES: Final = 256 * 1024
+"""Of one read of a log, and so of one write to a connection."""
+_SHARED_S: Final = 0.2
+_SHARED_MAX: Final = 64
+"""Reads that are kept for others, for this long; each holds `READ_MAX_BYTES` and its frames."""
+_WAIT_S: Final = 0.02
+"""Until a gateway has what it was asked to go on from."""
+
+
+class Missed:
+    """What one read of a channel's log after a position told; shared."""
+
+    __slots__ = ("_joined", "after", "replay")
+
+    def __init__(self, after: Position, replay: Replay) -> None:
+        self.after = after
+        self.replay = replay
+        self._joined: tuple[Position, bytes, Position, int] | None = None
+
+    def until(self, channel: Channel) -> tuple[bytes, Position, int]:
+        """Frames of what the channel's fan-out has begun to send by now.
+
+        Returns:
+            The frames, the position behind them, and how many publications they are.
+        """
+        handed = channel.handed
+        if self._joined is None or self._joined[0] != handed:
+            self._joined = (handed, *self._join(channel, handed))
+        return self._joined[1:]
+
+    def _join(self, channel: Channel, handed: Position) -> tuple[bytes, Position, int]:
+        frames: list[bytes] = []
+        at, count = self.after, 0
+        for publication in self.replay.publications:
+            position = Position(publication.epoch, publication.offset)
+            if publication.epoch == handed.epoch:
+                if publication.offset > handed.offset:
+                    break
+            elif publication.epoch != channel.ended.epoch:
+                # Neither of this gateway's two epochs: it has not heard of that one yet.
+                break
+            if position.epoch != at.epoch:
+                before = Position(position.epoch, position.offset - 1)
+                frames.append(text_frame(reset_text(channel.label, before, recovered=True)))
+            frames.append(text_frame(publication.text))
+            at, count = position, count + 1
+        if not self.replay.publications and at != handed == self.replay.now:
+            # The epoch ended and nothing came since.
+            frames.append(text_frame(reset_text(channel.label, handed, recovered=True)))
+            at = handed
+        return b"".join(frames), at, count
+
+
+class CatchUp:
+    """Brings connections up.
+
+    Args:
+        reader: of the logs.
+    """
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self._slots = asyncio.Semaphore(READS_AT_ONCE)
+        self._reads: OrderedDict[tuple[str, Position], asyncio.Task[Missed]] = OrderedDict()
+        self._tasks: dict[Connection, asyncio.Task[None]] = {}
+
+    async def read(self, channel: Channel, after: Position) -> Missed:
+        """Read what came after a position; repeated until Redis answers."""
+        for wait in jittered():
+            try:
+                return await asyncio.shield(self._shared(channel.name, after))
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("a log could not be read", extra={"reason": str(error)})
+                await asyncio.sleep(wait)
+        raise AssertionError("jittered() ends never")
+
+    def begin(self, connection: Connection) -> None:
+        """Bring a connection up in every channel that it is behind, unless that is under way."""
+        if connection in self._tasks or not connection.behind:
+            return
+        task = asyncio.ensure_future(self._bring_up(connection))
+        self._tasks[connection] = task
+        task.add_done_callback(lambda task: self._done(connection, task))
+
+    async def close(self) -> None:
+        """End what is under way."""
+        tasks = [*self._tasks.values(), *self._reads.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, connection: Connection, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(connection, None)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a connection could not be brought up", exc_info=error)
+            connection.abort()
+        elif connection.behind and not connection.choked:
+            # It was left behind again, or could be written to again, as this ended.
+            self.begin(connection)
+
+    async def _bring_up(self, connection: Connection) -> None:
+        while connection.behind and not connection.choked:
+            channel, after = next(iter(connection.behind.items()))
+            missed = await self.read(channel, after)
+            if (connection.behind or {}).get(channel) != after:
+                continue
+            if not self.apply(connection, channel, missed):
+                await asyncio.sleep(_WAIT_S)
+
+    def apply(self, connection: Connection, channel: Channel, missed: Missed) -> bool:
+        """Send a connection what it missed of a channel that it is behind.
+
+        Returns:
+            Whether it came further.
+        """
+        assert connection.behind is not None
+        if not missed.replay.exact:
+            metrics.unrecovered.inc()
+            connection.send(reset_text(channel.label, channel.handed, recovered=False))
+            connection.catch_up_with(channel)
+            return True
+        data, at, count = missed.until(channel)
+        if data:
+            connection.write(data)
+            metrics.replayed.inc(count)
+        connection.behind[channel] = at
+        if at == channel.handed:
+            connection.catch_up_with(channel)
+            return True
+        return bool(data)
+
+    def _shared(self, name: str, after: Position) -> "asyncio.Task[Missed]":
+        key = (name, after)
+        task = self._reads.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._read(name, after))
+            self._reads[key] = task
+            if len(self._reads) > _SHARED_MAX:
+                self._reads.popitem(last=False)
+            asyncio.get_running_loop().call_later(_SHARED_S, self._forget, key, task)
+        return task
+
+    def _forget(self, key: tuple[str, Position], task: "asyncio.Task[Missed]") -> None:
+        if self._reads.get(key) is task:
+            del self._reads[key]
+
+    async def _read(self, name: str, after: Position) -> Missed:
+        async with self._slots:
+            return Missed(after, await self._reader.replay(name, after, READ_MAX_BYTES))

@@ -1,0 +1,94 @@
+"""How many sockets each publication was written to, reported as counts and not one by one."""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.events import EventKind
+from common.jobs import format_time
+from common.keys import Keys
+from ws_gateway import metrics
+from ws_gateway.channel import Channel, Pending
+
+log = logging.getLogger("roomcast.gateway")
+
+REPORT_INTERVAL_S: Final = 1.0
+RUNS_MAX: Final = 50_000
+"""Runs that wait to be reported; what comes on top is counted as dropped."""
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class WriteCounts:
+    """Gathers counts and writes them to the event stream, about once a second.
+
+    A run is a first and a last offset and the number of sockets that all between were written to.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, gateway: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._gateway = gateway
+        self._runs: dict[tuple[str, str], list[list[int]]] = {}
+        self._count = 0
+
+    def note(self, channel: Channel, items: list[Pending], written: int) -> None:
+        """Note that these publications were written to so many sockets."""
+        if not written:
+            return
+        first = last = 0
+        epoch = ""
+        for item in items:
+            if not item.accepted_ms:
+                continue
+            if first and (item.position.epoch != epoch or item.position.offset != last + 1):
+                self._add(channel.name, epoch, first, last, written)
+                first = 0
+            epoch, last = item.position
+            first = first or last
+        if first:
+            self._add(channel.name, epoch, first, last, written)
+
+    def note_replayed(self, channel: Channel, epoch: str, first: int, last: int) -> None:
+        """Note that a connection got a run of publications from the log."""
+        self._add(channel.name, epoch, first, last, 1)
+
+    def _add(self, channel: str, epoch: str, first: int, last: int, sockets: int) -> None:
+        runs = self._runs.setdefault((channel, epoch), [])
+        if runs and runs[-1][1] == first - 1 and runs[-1][2] == sockets:
+            runs[-1][1] = last
+            return
+        if self._count >= RUNS_MAX:
+            metrics.written_dropped.inc()
+            return
+        self._count += 1
+        runs.append([first, last, sockets])
+
+    async def run(self) -> None:
+        """Report, until cancelled."""
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            await self.report()
+
+    async def report(self) -> None:
+        """Write what was gathered; what Redis does not take is kept for the next time."""
+        runs, self._runs, self._count = self._runs, {}, 0
+        if not runs:
+            return
+        at = format_time(time.time_ns() // 1_000_000)
+        pipe = self._redis.pipeline(transaction=False)
+        for (channel, epoch), found in runs.items():
+            text = _encode({"gateway": self._gateway, "epoch": epoch, "runs": found, "at": at})
+            fields = {"k": EventKind.WRITTEN, "c": channel, "w": self._gateway, "p": text}
+            pipe.xadd(self._keys.events, fields)  # type: ignore[arg-type]
+        try:
+            await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("writes could not be reported", extra={"reason": str(error)})
+            for (channel, epoch), found in runs.items():
+                for first, last, sockets in found:
+                    self._add(channel, epoch, first, last, sockets)
