@@ -45,7 +45,7 @@ CREATE TABLE writes (
     gateway      text NOT NULL,
     sockets      integer NOT NULL,
     at           timestamptz NOT NULL,
-    PRIMARY KEY (client, channel, epoch, first_offset, gateway, at)
+    PRIMARY KEY (client, channel, epoch, first_offset, last_offset, gateway, at)
 ) PARTITION BY RANGE (at);
 
 CREATE TABLE mirrors (
