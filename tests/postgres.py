@@ -7,7 +7,8 @@ A stack with `history` (or with `database=True`, if only the database is wanted)
 database of its own on the session's server; `await migrate(stack.database_url)` makes its tables
 where no history process does. A test that kills PostgreSQL brings its own:
 
-    with Postgres(tmp_path, free_port()) as postgres, Stack(tmp_path, history=1, postgres=postgres) as stack:
+    with Postgres(tmp_path, free_port()) as postgres:
+        stack = make_stack(history=1, postgres=postgres)
         postgres.kill()
         postgres.start()
 """
