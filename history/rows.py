@@ -33,7 +33,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """Columns of each table, in the order of a row."""
 
-TIME_COLUMN: Final = {table: "at" for table in COLUMNS} | {"publications": "created_at"}
+TIME_COLUMN: Final = dict.fromkeys(COLUMNS, "at") | {"publications": "created_at"}
 """The column that each table is partitioned by."""
 _TIME_AT: Final = {table: COLUMNS[table].index(column) for table, column in TIME_COLUMN.items()}
 
