@@ -30,8 +30,8 @@ GROUP: Final = "history"
 REDIS_TIMEOUT_S: Final = 5.0
 FINISH_TIMEOUT_S: Final = 10.0
 GC_THRESHOLDS: Final = (200_000, 20, 100)
-"""A batch is tens of thousands of objects without a cycle; with Python's own thresholds a third of the
-time goes into looking for cycles."""
+"""A batch is tens of thousands of objects without a cycle; with Python's own thresholds a third of
+the time goes into looking for cycles."""
 
 
 async def write_history(settings: Settings) -> None:

@@ -40,8 +40,11 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Write until the end of the block."""
 
+        ends = asyncio.Event()
+
         async def run() -> None:
-            while True:
+            # Not cancelled: the outcome of the last batch must be known.
+            while not ends.is_set():
                 await self.write(1_000)
                 await asyncio.sleep(0.05)
 
@@ -49,9 +52,8 @@ class Load:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            ends.set()
+            await task
 
     async def check(self) -> None:
         """Compare what was written with the rows there are."""
