@@ -45,8 +45,8 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         "",
-        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in the "
-        "environment, `make run` starts no own one.",
+        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in "
+        "the environment, `make run` starts no own one.",
     )
     kafka_brokers: str = Field(
         "",

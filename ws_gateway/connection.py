@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         self._clear_again()
 
     def write_if_bounded(self, data: bytes) -> None:
-        """Write what is for this connection alone; cut off who asks and does not read the answers."""
+        """Write what is for it alone; one that asks and does not read the answers is cut off."""
         transport = self._transport
         if transport is None or self.closing_since is not None or transport.is_closing():
             return
