@@ -151,7 +151,7 @@ class CatchUp:
             return True
         data, at, count = missed.until(channel)
         if data:
-            connection.write(data)
+            connection.write_frames(channel, data)
             metrics.replayed.inc(count)
         connection.behind[channel] = at
         if at == channel.handed:
