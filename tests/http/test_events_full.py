@@ -1,5 +1,7 @@
 """A reader that is too far behind stops acceptance, not delivery; nothing old is thrown away."""
 
+import json
+
 from tests.conftest import MakeStack
 from tests.stack import KEYS, Client, post, until
 
@@ -17,9 +19,7 @@ async def test_past_the_bound_new_notifications_are_refused_until_there_is_room(
         refused = await post(stack, body)
         assert (refused.status, refused.body["code"]) == (503, "events-full")
         assert int(refused.headers["Retry-After"]) >= 1
-        await redis.lpush(
-            KEYS.door("high"), '{"type":"private","userId":1,"target":1,"message":"y"}'
-        )
+        await redis.lpush(KEYS.door("high"), json.dumps(body))
         assert stack.metric("worker-1", "roomcast_events_unread", reader="history") == -1
         # The reader comes, and acknowledges everything.
         await redis.xgroup_create(KEYS.events, "history", id="$")

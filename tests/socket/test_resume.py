@@ -228,7 +228,8 @@ async def test_the_reference_client_resumes_through_kills_of_its_gateway(
             stack.kill("gateway-1")
             sent += await send(stack, "1", 30)
             await asyncio.to_thread(stack.restart, "gateway-1")
-            await until(lambda count=len(sent): len(heard) >= count)  # type: ignore[misc]
+            count = len(sent)
+            await until(lambda count=count: len(heard) >= count)  # type: ignore[misc]
         assert heard == sent
         assert client.connects == 4
         assert client.duplicates == 0
