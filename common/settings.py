@@ -177,8 +177,8 @@ class Settings(BaseSettings):
     max_rooms: Count = Field(100, description="Rooms per connection.")
     slow_client_max_bytes: Count = Field(
         1_048_576,
-        description="Unsent bytes at which a client that does not read is left behind, to be caught "
-        "up from the log.",
+        description="Unsent bytes at which a client that does not read is left behind, to be "
+        "caught up from the log.",
     )
     send_buffer_bytes: Count = Field(16_384, description="SO_SNDBUF of a client's socket.")
     drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
