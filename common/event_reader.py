@@ -155,7 +155,7 @@ class EventReader:
             count=self._count,
         )
         self._taken_over = None if start in (b"0-0", "0-0") else start
-        return _parse(entries)
+        return parse_entries(entries)
 
     def _noted(self, events: list[Event]) -> list[Event]:
         # Next time as many are asked for as would fit, if they are like these.
@@ -171,10 +171,11 @@ class EventReader:
         reply = await self._redis.xreadgroup(
             self._group, self.name, {self._stream: ">"}, count=self._count, block=self._block_ms
         )
-        return _parse(reply[0][1]) if reply else []
+        return parse_entries(reply[0][1]) if reply else []
 
 
-def _parse(entries: list[Any]) -> list[Event]:
+def parse_entries(entries: list[Any]) -> list[Event]:
+    """Read entries as redis-py returns them; what is no event has an empty kind."""
     # What was trimmed while somebody held it comes without fields.
     return [_parse_one(entry_id, fields) for entry_id, fields in entries if fields]
 

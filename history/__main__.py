@@ -10,11 +10,11 @@ from typing import Final
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from common.event_reader import EventReader
 from common.http_problems import problems
 from common.keys import Keys
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
+from common.run_reader import RunReader
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
@@ -42,7 +42,7 @@ async def write_history(settings: Settings) -> None:
         OSError: the port is taken.
     """
     redis = connect(settings.redis_client, timeout_s=REDIS_TIMEOUT_S)
-    reader = EventReader(redis, Keys(), GROUP, batch=settings.history_batch_max)
+    reader = RunReader(redis, Keys(), GROUP, batch=settings.history_batch_max)
     partitions = Partitions(settings.history_retention_days)
     store = Store(settings.database_url, partitions)
     writer = Writer(reader, store, partitions, delay_s=settings.history_delay_s)
