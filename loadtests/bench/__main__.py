@@ -10,6 +10,7 @@ from typing import Final
 from loadtests.bench import fanout_rows, machine, report
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.curves_row import curves
+from loadtests.bench.history_row import history
 from loadtests.bench.ingest_row import server
 from loadtests.bench.latency_rows import post_to_socket, private_during_broadcast
 from loadtests.bench.open_loop_row import open_loop
@@ -35,6 +36,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "resume-storm": resume_storm,
     "server": server,
     "worker": worker,
+    "history": history,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"
