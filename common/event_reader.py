@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from common.events import Event, parse_event
 from common.keys import Keys
@@ -76,6 +76,21 @@ class EventReader:
                 raise
             await self._make_group()
             return []
+        except (RedisError, OSError, TimeoutError):
+            # What the lost reply handed out is this consumer's now, and would not come again.
+            self._taken_over = "0-0"
+            raise
+
+    async def keep(self) -> bool:
+        """Keep the lease while nothing is read, because the reader can't take more.
+
+        Returns:
+            Whether this replica leads.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        return self.leads and await self._has_lease()
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """Say that these need not be handed out again.

@@ -46,8 +46,18 @@ START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 20.0
 WAIT_TIMEOUT_S: Final = 30.0
 
-_PACKAGES: Final = {"server": "server", "worker": "worker", "gateway": "ws_gateway"}
-_PORTS: Final = {"server": "PORT", "worker": "WORKER_PORT", "gateway": "WS_PORT"}
+_PACKAGES: Final = {
+    "server": "server",
+    "worker": "worker",
+    "gateway": "ws_gateway",
+    "bridge": "kafka_bridge",
+}
+_PORTS: Final = {
+    "server": "PORT",
+    "worker": "WORKER_PORT",
+    "gateway": "WS_PORT",
+    "bridge": "KAFKA_BRIDGE_PORT",
+}
 _given_out: set[int] = set()
 stacks: "list[Stack]" = []
 """Every stack that runs, for the logs of a failed test."""
@@ -237,6 +247,7 @@ class Stack:
     Args:
         folder: for data and logs.
         servers, workers, gateways: how many processes of each, on a port each.
+        bridges: Kafka bridges; they need the settings `KAFKA_BROKERS` and `EVENT_READERS`.
         valkey: another Valkey than one with default settings; it is started if need be, and ended.
         settings: of every process, for instance `LEASE_S="1"`. No `.env` is read.
     """
@@ -248,6 +259,7 @@ class Stack:
         servers: int = 1,
         workers: int = 1,
         gateways: int = 1,
+        bridges: int = 0,
         valkey: Valkey | None = None,
         **settings: str,
     ) -> None:
@@ -265,12 +277,17 @@ class Stack:
             "DRAIN_S": "0.2",
             **settings,
         }
-        for kind, count in (("gateway", gateways), ("worker", workers), ("server", servers)):
+        for kind, count in (
+            ("bridge", bridges),
+            ("gateway", gateways),
+            ("worker", workers),
+            ("server", servers),
+        ):
             for _ in range(count):
                 self.add(kind)
 
     def add(self, kind: str, **settings: str) -> str:
-        """Add one more `server`, `worker` or `gateway`, with settings of its own.
+        """Add one more `server`, `worker`, `gateway` or `bridge`, with settings of its own.
 
         Returns:
             Its name, to be started with `start` unless the whole stack is yet to be.
