@@ -1,6 +1,7 @@
 """Composition root of the bridge: `python -m kafka_bridge [restore --since TIME]`."""
 
 import asyncio
+import gc
 import logging
 import sys
 
@@ -38,7 +39,9 @@ async def work(settings: Settings) -> None:
         OSError: the port is taken.
     """
     keys = Keys()
-    redis = connect(settings.redis_client, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s))
+    redis = connect(
+        settings.redis_client, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s)
+    )
     events_out, dead_out = Outbox(settings), Outbox(settings)
     mirror = Mirror(redis, keys, settings, events_out)
     ingest = Ingest(settings, Admission(redis, keys, settings), dead_out)
@@ -72,6 +75,10 @@ async def work(settings: Settings) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(mirror.run())
             group.create_task(ingest.run())
+
+    # Batches of thousands of small tuples make the collector look at all of them, in vain.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
     async def finish() -> None:
         readiness.draining = True
@@ -114,9 +121,7 @@ def main() -> None:
     if number is None and len(sys.argv) > 1:
         sys.exit(restore.main(settings, sys.argv[1:]))
     try:
-        run(
-            "kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings)
-        )
+        run("kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings))
     except (UnfitRedisError, OSError) as error:
         log.critical("can't run", extra={"reason": str(error)})
         sys.exit(1)

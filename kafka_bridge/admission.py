@@ -22,8 +22,9 @@ class NoRoomError(Exception):
 class Admission:
     """Pushes planned requests.
 
-    Guarantee: a verdict is given only after Redis executed the script (with `ACCEPT_FSYNC`, after it
-    was on disk). A lost reply leads to the same call again, which the idempotency keys make harmless.
+    Guarantee: a verdict is given only after Redis executed the script (with `ACCEPT_FSYNC`, after
+    it was on disk). A lost reply leads to the same call again, which the idempotency keys make
+    harmless.
 
     Args:
         redis: a client whose replies may take `ACCEPT_TIMEOUT_S`.
@@ -113,4 +114,3 @@ class Admission:
             if synced[0] < 1:
                 raise TimeoutError("the append-only file was not on disk in time")
         return verdicts
-

@@ -2,8 +2,9 @@
 
 The JSON text of an event is passed through byte for byte as `data`. What Roomcast needs to restore
 an event beyond that travels in extension attributes: `client`, `streamid` (its id in the event
-stream), `writer` (the worker or gateway), and for a publication `acceptedtime` and `extra` (JSON that
-clients were not sent). A dead letter may be any bytes: it travels as `data_base64`, with its `reason`.
+stream), `writer` (the worker or gateway), and for a publication `acceptedtime` and `extra` (JSON
+that clients were not sent). A dead letter may be any bytes: it travels as `data_base64`, with its
+`reason`.
 """
 
 import base64
@@ -15,9 +16,11 @@ import msgspec
 
 from common.events import Event, EventKind
 from common.jobs import format_time
+from common.names import DEFAULT_CLIENT
+from kafka_bridge.message import Header, Message
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
-SOURCE: Final = "urn:roomcast"
+SOURCE: Final = b"urn:roomcast"
 DATA_MAX_BYTES: Final = 2 * 1024 * 1024
 """A dead letter longer than this is cut (`truncated`); nothing else can be as long."""
 
@@ -36,28 +39,13 @@ _OFFSET: Final = b'","offset":'
 _EPOCH: Final = b'"epoch":"'
 _CREATED: Final = b'"createdAt":"'
 _ID: Final = b'"id":"'
+_OFFSET_LENGTH: Final = len(_OFFSET)
+_EPOCH_LENGTH: Final = len(_EPOCH)
+_CREATED_LENGTH: Final = len(_CREATED)
+_ID_LENGTH: Final = len(_ID)
 _TIME_LENGTH: Final = len("2026-11-21T04:00:00.123Z")
 _CONTENT_TYPE_HEADER: Final = ("content-type", CONTENT_TYPE.encode())
 _encode: Final = msgspec.json.Encoder().encode
-
-Header = tuple[str, bytes]
-
-
-class Place(NamedTuple):
-    """Where a publication is: its channel's epoch and offset."""
-
-    epoch: str
-    offset: int
-
-
-class Message(NamedTuple):
-    """What is sent to Kafka. `place` is that of a publication, else None."""
-
-    key: bytes
-    value: bytes
-    headers: list[Header]
-    at_ms: int
-    place: Place | None
 
 
 class _Id(msgspec.Struct):
@@ -104,39 +92,44 @@ def to_message(event: Event) -> Message | None:
 
 
 def _publication(event: Event) -> Message:
-    text = event.text
+    entry, _, channel, writer, text, extra = event
     # The last ones are the frame's own: a quote inside a JSON text is never bare.
     end = text.rindex(_OFFSET)
-    start = text.rindex(_EPOCH, 0, end) + len(_EPOCH)
-    created = text.rindex(_CREATED, 0, start) + len(_CREATED)
-    epoch, offset = text[start:end], text[end + len(_OFFSET) : -1]
-    name = text.index(_ID) + len(_ID)
+    start = text.rindex(_EPOCH, 0, end) + _EPOCH_LENGTH
+    created = text.rindex(_CREATED, 0, start) + _CREATED_LENGTH
+    epoch, offset = text[start:end], text[end + _OFFSET_LENGTH : -1]
+    name = text.index(_ID) + _ID_LENGTH
     notification = text[name : text.index(b'"', name)]
     if b"\\" in notification:
         notification = _id_decoder.decode(text).id.encode()
-    key, quoted, middle = _channel_parts(event.channel)
-    value = (
-        b'{"specversion":"1.0","type":"roomcast.notification.published","source":"urn:roomcast",'
-        b'"id":"%b/%b/%b","time":"%b",%b"streamid":"%b","writer":%b,"acceptedtime":"%b",%b"data":%b}'
-    ) % (
-        quoted,
-        epoch,
-        offset,
-        format_time(event.at_ms).encode(),
-        middle,
-        event.id.encode(),
-        _quoted(event.writer),
-        text[created : created + _TIME_LENGTH],
-        b'"extra":%b,' % _encode(event.extra.decode()) if event.extra else b"",
-        text,
+    key, opening, middle = _channel_parts(channel)
+    at_ms = entry.partition("-")[0]
+    value = b"".join(
+        (
+            opening,
+            epoch,
+            b"/",
+            offset,
+            b'","time":"',
+            _time(at_ms),
+            middle,
+            entry.encode(),
+            b'","writer":',
+            _quoted(writer),
+            b',"acceptedtime":"',
+            text[created : created + _TIME_LENGTH],
+            b'","extra":%b,"data":' % _encode(extra.decode()) if extra else b'","data":',
+            text,
+            b"}",
+        )
     )
     headers = [_CONTENT_TYPE_HEADER, ("id", notification), ("offset", offset)]
-    return Message(key, value, headers, event.at_ms, Place(epoch.decode(), int(offset)))
+    return Message(key, value, headers, int(at_ms), epoch, offset)
 
 
 def _other(event: Event, name: str) -> Message:
     key, _, middle = _channel_parts(event.channel)
-    client = event.channel.partition("/")[0] or "default"
+    client = event.channel.partition("/")[0] or DEFAULT_CLIENT
     if event.kind == EventKind.DEAD:
         cut = len(event.text) > DATA_MAX_BYTES
         reason = event.extra.decode(errors="replace")
@@ -146,7 +139,7 @@ def _other(event: Event, name: str) -> Message:
             base64.b64encode(event.text[:DATA_MAX_BYTES]),
         )
         middle = middle.replace(b"application/json", b"application/octet-stream")
-        headers = [_CONTENT_TYPE_HEADER]
+        headers: list[Header] = [_CONTENT_TYPE_HEADER]
     else:
         extra = b'"extra":%b,' % _encode(event.extra.decode()) if event.extra else b""
         data = b'%b"data":%b' % (extra, event.text)
@@ -155,28 +148,40 @@ def _other(event: Event, name: str) -> Message:
         if notification:
             headers.append(("id", notification.encode()))
     value = (
-        b'{"specversion":"1.0","type":"%b","source":"urn:roomcast","id":%b,"time":"%b",%b'
-        b'"streamid":"%b","writer":%b,%b}'
+        b'{"specversion":"1.0","type":"%b","source":"%b","id":%b,"time":"%b%b%b","writer":%b,%b}'
     ) % (
         name.encode(),
+        SOURCE,
         _encode(f"{client}/{event.id}"),
-        format_time(event.at_ms).encode(),
+        _time(event.id.partition("-")[0]),
         middle,
         event.id.encode(),
         _quoted(event.writer),
         data,
     )
-    return Message(key, value, headers, event.at_ms, None)
+    return Message(key, value, headers, event.at_ms)
 
 
 @lru_cache(maxsize=10_000)
 def _channel_parts(channel: str) -> tuple[bytes, bytes, bytes]:
-    """Key of a scoped channel, its text inside a JSON string, and the attributes that depend on it."""
+    """Key of a scoped channel, and what depends on it before the epoch and behind the time."""
     client, _, name = channel.partition("/")
-    middle = b'"client":%b,"datacontenttype":"application/json",' % _encode(client or "default")
-    if name:
-        middle = b'"subject":%b,' % _encode(name) + middle
-    return channel.encode(), _encode(channel)[1:-1], middle
+    opening = b'{"specversion":"1.0","type":"%b","source":"%b","id":"%b/' % (
+        TYPES[EventKind.PUBLISHED].encode(),
+        SOURCE,
+        _encode(channel)[1:-1],
+    )
+    subject = b'"subject":%b,' % _encode(name) if name else b""
+    middle = b'",%b"client":%b,"datacontenttype":"application/json","streamid":"' % (
+        subject,
+        _encode(client or DEFAULT_CLIENT),
+    )
+    return channel.encode(), opening, middle
+
+
+@lru_cache(maxsize=1_000)
+def _time(unix_ms: str) -> bytes:
+    return format_time(int(unix_ms)).encode()
 
 
 @lru_cache(maxsize=1_000)
@@ -207,15 +212,15 @@ def from_message(value: bytes) -> MirroredEvent:
     )
 
 
-def place_of(event: Event) -> Place:
+def place_of(event: Event) -> tuple[str, int]:
     """Epoch and offset of a publication.
 
     Raises:
         ValueError: its text is no frame.
     """
     end = event.text.rindex(_OFFSET)
-    start = event.text.rindex(_EPOCH, 0, end) + len(_EPOCH)
-    return Place(event.text[start:end].decode(), int(event.text[end + len(_OFFSET) : -1]))
+    start = event.text.rindex(_EPOCH, 0, end) + _EPOCH_LENGTH
+    return event.text[start:end].decode(), int(event.text[end + _OFFSET_LENGTH : -1])
 
 
 def accepted_ms(event: Event) -> int:

@@ -1,9 +1,9 @@
 """Notifications from Kafka: the requests topic into Redis's lanes.
 
 Guarantee: a message's offset is committed only after Redis has its jobs, or the dead-letter topic
-has it. A message that comes again (a crash between the two, a rebalance) is found by its idempotency
-key and queued no second time, for as long as `IDEMPOTENCY_TTL_S` remembers it. The messages of a
-partition are queued in their order.
+has it. A message that comes again (a crash between the two, a rebalance) is found by its
+idempotency key and queued no second time, for as long as `IDEMPOTENCY_TTL_S` remembers it. The
+messages of a partition are queued in their order.
 """
 
 import asyncio
@@ -11,14 +11,16 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as Taken
 
 from common.backoff import jittered
 from common.settings import Settings
 from kafka_bridge import metrics
 from kafka_bridge.admission import Admission, NoRoomError
 from kafka_bridge.brokers import connection, make_topics
-from kafka_bridge.outbox import NotWrittenError, Outbox, Outgoing
+from kafka_bridge.message import Message
+from kafka_bridge.outbox import NotWrittenError, Outbox
 from kafka_bridge.requests import Request, RubbishError, plan
 
 log = logging.getLogger("roomcast.kafka")
@@ -61,7 +63,7 @@ class Ingest:
         self._paused = False
         self._stopping = False
         self._ended = asyncio.Event()
-        self._early: list[Message] = []
+        self._early: list[Taken] = []
         self.trouble: str | None = None
         """Why nothing is taken now, or None."""
 
@@ -120,14 +122,14 @@ class Ingest:
     async def _call(self, what: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what, *arguments)
 
-    def _consume(self) -> list[Message]:
+    def _consume(self) -> list[Taken]:
         if self._early:
             early, self._early = self._early, []
             return early
         found = self._consumer.consume(BATCH_MAX, _POLL_S)
         return [message for message in found if not self._is_error(message)]
 
-    def _is_error(self, message: Message) -> bool:
+    def _is_error(self, message: Taken) -> bool:
         error = message.error()
         if error is None:
             return False
@@ -136,7 +138,7 @@ class Ingest:
             log.warning("kafka has nothing to take", extra={"reason": error.str()})
         return True
 
-    async def _take(self, messages: list[Message]) -> None:
+    async def _take(self, messages: list[Taken]) -> None:
         """Queue a batch or send it to the dead letters, then commit it."""
         rubbish: list[tuple[Request, str]] = []
         planned = []
@@ -190,10 +192,10 @@ class Ingest:
     async def _bury(self, rubbish: list[tuple[Request, str]]) -> None:
         if not rubbish:
             return
-        letters = [_letter(self._settings.kafka_dead_topic, *one) for one in rubbish]
+        letters = [_letter(*one) for one in rubbish]
         for wait in jittered():
             try:
-                written = await self._outbox.send(letters)
+                written = await self._outbox.send(self._settings.kafka_dead_topic, letters)
                 while not written.done():
                     await asyncio.wait([written], timeout=_POLL_S)
                     if not written.done():
@@ -208,10 +210,10 @@ class Ingest:
         await self._resume()
         metrics.ingested.labels("dead").inc(len(rubbish))
 
-    async def _commit(self, messages: list[Message]) -> None:
+    async def _commit(self, messages: list[Taken]) -> None:
         ends: dict[tuple[str, int], int] = {}
-        for message in messages:
-            ends[message.topic(), message.partition()] = message.offset() + 1
+        for request in map(_request_of, messages):
+            ends[request.topic, request.partition] = request.offset + 1
         offsets = [TopicPartition(topic, part, end) for (topic, part), end in ends.items()]
         try:
             await self._call(lambda: self._consumer.commit(offsets=offsets, asynchronous=False))
@@ -224,7 +226,8 @@ def _lost(_: Any, partitions: list[TopicPartition]) -> None:
     log.warning("partitions lost", extra={"lost": [each.partition for each in partitions]})
 
 
-def _request_of(message: Message) -> Request:
+def _request_of(message: Any) -> Request:
+    # Any: librdkafka's types leave open whether a message that was taken has a place.
     return Request(
         message.topic(),
         message.partition(),
@@ -235,7 +238,7 @@ def _request_of(message: Message) -> Request:
     )
 
 
-def _letter(topic: str, request: Request, reason: str) -> Outgoing:
+def _letter(request: Request, reason: str) -> Message:
     log.warning(
         "a request is no notification",
         extra={"partition": request.partition, "offset": request.offset, "reason": reason[:300]},
@@ -245,4 +248,4 @@ def _letter(topic: str, request: Request, reason: str) -> Outgoing:
         ("reason", reason.encode()),
         ("source", f"{request.topic}:{request.partition}:{request.offset}".encode()),
     ]
-    return Outgoing(topic, request.key, request.value, headers)
+    return Message(request.key, request.value, headers)

@@ -11,9 +11,7 @@ mirror_retries = Counter(
 mirror_seconds = latency_histogram(
     "roomcast_kafka_mirror_seconds", "From the sending of a batch to the broker's acknowledgement"
 )
-leads = Gauge(
-    "roomcast_kafka_leads", "1 while a replica mirrors", multiprocess_mode="livesum"
-)
+leads = Gauge("roomcast_kafka_leads", "1 while a replica mirrors", multiprocess_mode="livesum")
 ingested = Counter(
     "roomcast_kafka_ingested_total", "Requests taken from Kafka, by outcome", ["outcome"]
 )

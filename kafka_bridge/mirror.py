@@ -2,8 +2,8 @@
 
 Guarantee: every event but `mirrored` is written at least once; the first occurrences of a channel's
 events are in the order of the stream. Nothing is acknowledged on the stream before the broker has
-acknowledged it. While Kafka is away, at most `IN_FLIGHT_MAX` batches are held here, and all the rest
-waits in the stream.
+acknowledged it. While Kafka is away, at most `IN_FLIGHT_MAX` batches are held here, and all the
+rest waits in the stream.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ from common.keys import Keys
 from common.settings import Settings
 from kafka_bridge import metrics
 from kafka_bridge.brokers import make_topics
-from kafka_bridge.cloud_events import Message, to_message
-from kafka_bridge.outbox import NotWrittenError, Outbox, Outgoing
+from kafka_bridge.cloud_events import to_message
+from kafka_bridge.message import Message
+from kafka_bridge.outbox import NotWrittenError, Outbox
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -41,8 +42,7 @@ class _Sent:
     """A batch that is under way: its events, and the messages of those that are mirrored."""
 
     events: list[Event]
-    mirrored: list[tuple[Event, Message]]
-    outgoing: list[Outgoing]
+    messages: list[Message]
     at: float
     written: "asyncio.Future[list[tuple[int, int]]] | None" = None
 
@@ -122,7 +122,7 @@ class Mirror:
         return True
 
     async def _send(self, events: list[Event]) -> None:
-        mirrored = []
+        messages = []
         for event in events:
             try:
                 message = to_message(event)
@@ -131,12 +131,8 @@ class Mirror:
                 log.error("no event", extra={"entry": event.id, "reason": str(error)})  # noqa: TRY400
                 continue
             if message is not None:
-                mirrored.append((event, message))
-        outgoing = [
-            Outgoing(self._topic, message.key, message.value, message.headers, message.at_ms)
-            for _, message in mirrored
-        ]
-        sent = _Sent(events, mirrored, outgoing, time.perf_counter())
+                messages.append(message)
+        sent = _Sent(events, messages, time.perf_counter())
         async with self._sending:
             self._under_way.append(sent)
             await self._hand_over(sent)
@@ -145,7 +141,7 @@ class Mirror:
 
     async def _hand_over(self, sent: _Sent) -> None:
         try:
-            sent.written = await self._outbox.send(sent.outgoing)
+            sent.written = await self._outbox.send(self._topic, sent.messages)
         except NotWrittenError as error:
             sent.written = asyncio.get_running_loop().create_future()
             sent.written.set_exception(error)
@@ -174,7 +170,7 @@ class Mirror:
             waits = jittered()
             await self._acknowledge(sent, places)
             self.trouble = None
-            metrics.mirrored.inc(len(sent.mirrored))
+            metrics.mirrored.inc(len(sent.messages))
             metrics.mirror_seconds.observe(time.perf_counter() - sent.at)
             async with self._changed:
                 self._under_way.popleft()
@@ -201,7 +197,12 @@ class Mirror:
                     for channel, story in stories:
                         pipeline.xadd(
                             self._stream,
-                            {"k": EventKind.MIRRORED.value, "c": channel, "w": self._reader.name, "p": story},
+                            {
+                                "k": EventKind.MIRRORED.value,
+                                "c": channel,
+                                "w": self._reader.name,
+                                "p": story,
+                            },
                         )
                     pipeline.xack(self._stream, GROUP, *(event.id for event in sent.events))
                     await pipeline.execute()
@@ -211,17 +212,15 @@ class Mirror:
             else:
                 return
 
-    def _stories(self, sent: _Sent, places: list[tuple[int, int]]) -> list[tuple[str, bytes]]:
+    def _stories(self, sent: _Sent, places: list[tuple[int, int]]) -> list[tuple[bytes, bytes]]:
         """Scoped channel and text of a `mirrored` event for each channel of a batch."""
-        entries: dict[str, list[tuple[str, int, int, int]]] = {}
-        for (event, message), (partition, offset) in zip(sent.mirrored, places, strict=True):
-            if message.place is not None:
-                entry = (*message.place, partition, offset)
-                entries.setdefault(event.channel, []).append(entry)
+        entries: dict[bytes, list[tuple[str, msgspec.Raw, int, int]]] = {}
+        for message, (partition, offset) in zip(sent.messages, places, strict=True):
+            if message.key and message.epoch:
+                entry = (message.epoch.decode(), msgspec.Raw(message.offset), partition, offset)
+                entries.setdefault(message.key, []).append(entry)
         at = format_time(time.time_ns() // 1_000_000)
         return [
             (channel, msgspec.json.encode({"topic": self._topic, "at": at, "entries": those}))
             for channel, those in entries.items()
         ]
-
-

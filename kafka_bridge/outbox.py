@@ -2,8 +2,8 @@
 
 Guarantee: batches are written to every partition in the order in which they were sent. When one
 fails, nothing behind it is written either (idempotent producer, no gaps); after `reopen` the same
-batches are to be sent again from the first that failed, so that repeats occur, and first occurrences
-stay in order. librdkafka waits for brokers that are away as long as it takes.
+batches are to be sent again from the first that failed, so that repeats occur, and first
+occurrences stay in order. librdkafka waits for brokers that are away as long as it takes.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.settings import Settings
 from kafka_bridge.brokers import MESSAGE_MAX_BYTES, connection
+from kafka_bridge.message import Message
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -43,17 +44,6 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
-class Outgoing(NamedTuple):
-    """One message to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    at_ms: int = 0
-    """Unix time in milliseconds; 0: now."""
-
-
 class NotWrittenError(Exception):
     """The brokers refused a batch, or its fate is unknown."""
 
@@ -70,7 +60,7 @@ class _Batch:
         # Whoever gave up waiting does not read it.
         self.written.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
+    def delivered(self, index: int, error: KafkaError | None, message: Any) -> None:
         if error is None:
             self.places[index] = (message.partition(), message.offset())
         elif self._error is None:
@@ -111,7 +101,9 @@ class Outbox:
         )
         self._polling.start()
 
-    async def send(self, messages: Sequence[Outgoing]) -> "asyncio.Future[list[tuple[int, int]]]":
+    async def send(
+        self, topic: str, messages: Sequence[Message]
+    ) -> "asyncio.Future[list[tuple[int, int]]]":
         """Queue a batch behind those that were sent before.
 
         Returns:
@@ -126,7 +118,7 @@ class Outbox:
             batch.written.set_result([])
             return batch.written
         produce, delivered = self._producer.produce, batch.delivered
-        for index, (topic, key, value, headers, at_ms) in enumerate(messages):
+        for index, (key, value, headers, at_ms, _, _) in enumerate(messages):
             while True:
                 try:
                     produce(

@@ -1,4 +1,4 @@
-"""Channels as they are rebuilt from publications, one after the other. Pure: no broker, no Redis."""
+"""Channels as they are rebuilt from publications, in order. Pure: no broker, no Redis."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -37,7 +37,9 @@ class Channel:
         if offset != self.offset + 1:
             # The log's index is an offset: it may have no hole.
             self.log.clear()
-        self.log.append(b"%b %d %d %b\n%b" % (epoch.encode(), offset, accepted, base.encode(), text))
+        self.log.append(
+            b"%b %d %d %b\n%b" % (epoch.encode(), offset, accepted, base.encode(), text)
+        )
         self.offset = offset
 
 

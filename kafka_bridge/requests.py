@@ -60,5 +60,3 @@ def plan(request: Request) -> Acceptance:
         return plan_batch(body, key=key) if is_batch(body) else plan_one(body, key=key)
     except Problem as problem:
         raise RubbishError(f"{problem.code}: {problem.detail}") from None
-
-

@@ -116,7 +116,9 @@ class Restore:
                 raise
         info = await self._redis.xinfo_stream(self._keys.events)
         last = info["last-generated-id"]
-        milliseconds, _, number = (last.decode() if isinstance(last, bytes) else last).partition("-")
+        milliseconds, _, number = (last.decode() if isinstance(last, bytes) else last).partition(
+            "-"
+        )
         self._known = self._top = (int(milliseconds), int(number))
 
     async def _put_back(self, chunk: list[Event]) -> None:
@@ -138,16 +140,16 @@ class Restore:
                 pipeline.xadd(
                     keys.events,
                     fields,
-                    id="%d-%d" % self._top,
+                    id=_entry_id(self._top),
                     maxlen=None if kept else settings.events_max_entries,
                 )
             # They came from Kafka: the bridge need not send them there.
-            pipeline.xgroup_setid(keys.events, GROUP, id="%d-%d" % self._top)
+            pipeline.xgroup_setid(keys.events, GROUP, id=_entry_id(self._top))
             await pipeline.execute()
         self.added += len(fresh)
 
     async def _wait_for_history(self, more: int) -> None:
-        """Let the history writer take its events before the stream is fuller than half its bound."""
+        """Let the history writer take events while the stream is fuller than half its bound."""
         while True:
             length = int(await self._redis.xlen(self._keys.events))
             if length + more <= max(more, self._settings.events_bound // 2):
@@ -199,6 +201,10 @@ class Restore:
             f"{archive.read - self.events - archive.foreign} repeats, {archive.foreign} others; "
             f"wrote {self.added} events and {self.channels} of {len(rebuild.channels)} channels"
         )
+
+
+def _entry_id(order: tuple[int, int]) -> str:
+    return f"{order[0]}-{order[1]}"
 
 
 def _take(events: Iterator[Event]) -> list[Event]:

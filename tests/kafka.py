@@ -1,4 +1,4 @@
-"""Real brokers for tests: Tansu from the wheel, or Apache Kafka itself; and what is in their topics.
+"""Real brokers for tests, Tansu from the wheel or Apache Kafka itself, and what they hold.
 
     with Tansu(tmp_path) as broker, Stack(tmp_path, bridges=1, **broker.settings()) as stack:
         ...
