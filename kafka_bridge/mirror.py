@@ -207,6 +207,7 @@ class Mirror:
                     pipeline.xack(self._stream, GROUP, *(event.id for event in sent.events))
                     await pipeline.execute()
             except (RedisError, OSError, TimeoutError) as error:
+                self.trouble = f"redis: {type(error).__name__}: {error}"
                 log.warning("events can't be acknowledged", extra={"reason": str(error)})
                 await asyncio.sleep(wait)
             else:

@@ -150,6 +150,20 @@ class Broker:
         finally:
             consumer.close()
 
+    def forget_offsets(self, group: str, topic: str) -> None:
+        """Set the committed offsets of a group that nobody is in back to the beginning. Blocks."""
+        consumer: Any = Consumer(
+            {"bootstrap.servers": self.brokers, "group.id": group, "enable.auto.commit": False}
+        )
+        try:
+            numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            consumer.commit(
+                offsets=[TopicPartition(topic, number, 0) for number in numbers],
+                asynchronous=False,
+            )
+        finally:
+            consumer.close()
+
     def _answers(self) -> bool:
         try:
             AdminClient({"bootstrap.servers": self.brokers, "log_level": 0}).list_topics(timeout=1)
