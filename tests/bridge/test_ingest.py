@@ -127,4 +127,3 @@ async def test_redis_away_leaves_requests_in_kafka(tansu: Broker, make_stack: Ma
     await asyncio.sleep(2)
     await asyncio.to_thread(stack.valkey.start)
     await until_published(stack, wanted)
-
