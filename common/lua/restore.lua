@@ -12,8 +12,7 @@ redis.call('DEL', log)
 for k = 7, #ARGV, 500 do
   redis.call('RPUSH', log, unpack(ARGV, k, math.min(k + 499, #ARGV)))
 end
-redis.call('HSET', hash, 'e', ARGV[1], 'o', ARGV[2], 'r', 'restored')
-if ARGV[3] ~= '' then redis.call('HSET', hash, 'p', ARGV[3], 'q', ARGV[4]) end
+redis.call('HSET', hash, 'e', ARGV[1], 'o', ARGV[2], 'r', 'restored', 'p', ARGV[3], 'q', ARGV[4])
 redis.call('EXPIRE', hash, ARGV[6])
 redis.call('EXPIRE', log, ARGV[5])
 return 1

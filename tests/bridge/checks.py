@@ -66,7 +66,7 @@ async def _settled(client: Redis, group: str) -> bool:
     connection: Any = client
     for found in await connection.xinfo_groups(KEYS.events):
         if found["name"] == group:
-            return found["pending"] == 0 and found["lag"] == 0
+            return bool(found["pending"] == 0 and found["lag"] == 0)
     return False
 
 

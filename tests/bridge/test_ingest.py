@@ -16,6 +16,7 @@ def message(body: object, **headers: str) -> tuple[bytes | None, dict[str, bytes
 
 
 async def published(stack: Stack) -> list[str]:
+    # The reader `history` is enabled and not there, so nothing is trimmed.
     return [e.body["message"] for e in await events(stack) if e.kind == "published"]
 
 
@@ -34,7 +35,7 @@ async def until_joined(stack: Stack) -> None:
 
 
 async def test_requests_are_queued_once(tansu: Broker, make_stack: MakeStack) -> None:
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     await until_joined(stack)
     tansu.produce(
         REQUESTS,
@@ -64,7 +65,7 @@ async def test_a_crash_between_redis_and_commit_queues_nothing_twice(
     tansu: Broker, make_stack: MakeStack
 ) -> None:
     """The bridge is killed over and over while it takes requests; the offsets lag behind."""
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     await until_joined(stack)
     wanted = [f"m{n}" for n in range(3_000)]
     producing = asyncio.create_task(
@@ -88,7 +89,7 @@ async def test_the_same_offsets_again_queue_nothing_twice(
     tansu: Broker, make_stack: MakeStack
 ) -> None:
     """What was accepted but not committed: the offsets are set back to where they were."""
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     await until_joined(stack)
     wanted = [f"m{n}" for n in range(50)]
     await asyncio.to_thread(tansu.produce, REQUESTS, *(message(room(1, text)) for text in wanted))
@@ -105,7 +106,9 @@ async def test_the_same_offsets_again_queue_nothing_twice(
 
 
 async def test_a_full_lane_leaves_requests_in_kafka(tansu: Broker, make_stack: MakeStack) -> None:
-    stack = make_stack(bridges=1, gateways=0, workers=0, LANE_MAX_JOBS="10", **tansu.settings())
+    stack = make_stack(
+        bridges=1, gateways=0, workers=0, LANE_MAX_JOBS="10", **tansu.settings("history,kafka")
+    )
     await until_joined(stack)
     wanted = [f"m{n}" for n in range(40)]
     await asyncio.to_thread(tansu.produce, REQUESTS, *(message(room(1, text)) for text in wanted))
@@ -119,7 +122,7 @@ async def test_a_full_lane_leaves_requests_in_kafka(tansu: Broker, make_stack: M
 
 
 async def test_redis_away_leaves_requests_in_kafka(tansu: Broker, make_stack: MakeStack) -> None:
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     await until_joined(stack)
     stack.valkey.stop()
     wanted = [f"m{n}" for n in range(40)]

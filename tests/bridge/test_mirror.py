@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from typing import Any
 
 from tests.bridge.checks import (
     check_all_acknowledged,
@@ -95,7 +96,8 @@ async def test_history_is_told_where_in_kafka_it_is(tansu: Broker, make_stack: M
 
     async def mirrored() -> list[dict[str, str]]:
         async with stack.valkey.client() as client:
-            entries = await client.xrange(KEYS.events)
+            connection: Any = client
+            entries = await connection.xrange(KEYS.events)
             return [fields for _, fields in entries if fields["k"] == "mirrored"]
 
     await until(mirrored)

@@ -163,8 +163,7 @@ async def test_repeats_in_the_topic_are_dropped(tansu: Broker, make_stack: MakeS
     status, said = await restore(stack)
     assert status == 0, said
     assert f"{len(first)} events, {len(first)} repeats" in said
-    async with stack.valkey.client() as client:
-        entries = await client.lrange(f"{KEYS.log_prefix}default/room:1", 0, -1)
+    entries = stack.valkey.command("LRANGE", f"{KEYS.log_prefix}default/room:1", 0, -1)
     offsets = [parse_publication(entry.encode()).offset for entry in entries]
     assert offsets == list(range(1, len(offsets) + 1))
 
