@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.bench import fanout_rows, machine, report
+from loadtests.bench.bridge_row import bridge
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.curves_row import curves
 from loadtests.bench.ingest_row import server
@@ -35,6 +36,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "resume-storm": resume_storm,
     "server": server,
     "worker": worker,
+    "bridge": bridge,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"
