@@ -153,7 +153,7 @@ async def test_a_redis_with_something_in_it_is_refused(
 
 
 async def test_repeats_in_the_topic_are_dropped(tansu: Broker, make_stack: MakeStack) -> None:
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     ids = await send_many(stack, 200)
     first = await check_mirror(tansu, ids)
     stack.processes["bridge-1"].stop()
