@@ -119,6 +119,11 @@ class Keys:
         """String with expiry: which replica of a reader of the event stream leads."""
         return f"{self.root}reader:{group}"
 
+    @property
+    def restored(self) -> str:
+        """Hash: that this Redis was restored from Kafka; since when, and whether to the end."""
+        return f"{self.root}restored"
+
     def unread(self, user: str) -> str:
         """Sorted set: a scoped user's (`default/1`) unread notifications, by creation (Unix ms)."""
         return f"{self.root}unread:{user}"

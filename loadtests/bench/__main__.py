@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.bench import fanout_rows, machine, report
+from loadtests.bench.bridge_row import bridge
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.curves_row import curves
 from loadtests.bench.history_row import history
@@ -37,6 +38,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "server": server,
     "worker": worker,
     "history": history,
+    "bridge": bridge,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"
