@@ -17,7 +17,17 @@ from common.settings import Settings
 
 IDS_MAX: Final = 1_000
 """Most notifications that one call reports."""
+READS_MAX: Final = 1_000
+"""Reads of a user that are remembered until the history writer has surely written them."""
+READS_KEPT_S: Final = 86_400
 _encode: Final = msgspec.json.Encoder().encode
+
+
+def read_kinds(settings: Settings) -> tuple[EventKind, ...]:
+    """Kinds of receipts that count as read."""
+    if settings.read_on_delivery:
+        return EventKind.READ, EventKind.DELIVERED
+    return (EventKind.READ,)
 
 
 class Receipts:
@@ -35,6 +45,7 @@ class Receipts:
         self._redis: Any = redis
         self._keys = keys
         self._writer = writer
+        self._read_kinds = read_kinds(settings)
         self._events_max: Argument = "" if settings.reader_groups else settings.events_max_entries
         self.script = Script("receipt")
 
@@ -49,7 +60,8 @@ class Receipts:
     ) -> None:
         """Write one receipt per notification, all in one step.
 
-        What was read is also told to the user's connections, but the one that it came from.
+        What was read is also told to the user's connections, but the one that it came from; it
+        leaves the cache of unread notifications in the same step.
 
         Args:
             kind: `DELIVERED` or `READ`.
@@ -83,15 +95,22 @@ class Receipts:
         if kind is EventKind.READ:
             frame = _encode({"type": "read", "userId": user, "ids": notifications})
             signal = b"! %b\n%b" % (connection.encode(), frame)
-        at = format_time(time.time_ns() // 1_000_000)
+        at_ms = time.time_ns() // 1_000_000
+        at = format_time(at_ms)
+        user_scoped = scoped(user, client)
         args: list[Argument] = [
             self._events_max,
             self._writer,
             str(kind),
             channel,
             self._keys.pub(channel),
-            self._keys.unread(scoped(user, client)),
+            self._keys.unread(user_scoped),
             signal,
+            self._keys.reads(user_scoped),
+            self._keys.changes(user_scoped),
+            at_ms if kind in self._read_kinds else "",
+            READS_MAX,
+            READS_KEPT_S,
         ]
         for notification in notifications:
             args += (notification, _encode({"id": notification, "userId": user, "at": at}))
