@@ -60,7 +60,8 @@ class EventReader:
         """Wait for entries.
 
         Returns:
-            The next ones in order; none if none came, or if another replica leads.
+            The next ones in order; none if none came, or if another replica leads. What somebody
+            wrote by hand and is no event has an empty kind.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer; call again.
@@ -145,4 +146,12 @@ class EventReader:
 
 def _parse(entries: list[Any]) -> list[Event]:
     # What was trimmed while somebody held it comes without fields.
-    return [parse_event(entry_id, fields) for entry_id, fields in entries if fields]
+    return [_parse_any(entry_id, fields) for entry_id, fields in entries if fields]
+
+
+def _parse_any(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
+    try:
+        return parse_event(entry_id, fields)
+    except (KeyError, UnicodeDecodeError):
+        # Written by somebody else. It must be acknowledged like the others, so it is handed out.
+        return Event(entry_id.decode(), "", "", "", b"", b"")
