@@ -135,8 +135,9 @@ class Keys:
         return f"{self.root}reads:{user}"
 
     def changes(self, user: str) -> str:
-        """Hash with expiry: last read `r` and change `m` of a scoped user's inbox, until when (Unix
-        ms) nothing may be cached `q`.
+        """Hash with expiry: last read `r` and last change `m` of a scoped user's inbox.
+
+        `q` is until when (Unix ms) nothing may be cached.
         """
         return f"{self.root}changes:{user}"
 

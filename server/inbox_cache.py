@@ -156,8 +156,8 @@ class InboxCache:
     async def change(self, user: str) -> AsyncIterator[int]:
         """Change a user's inbox in the database, within; gives the time (Unix ms, Redis's clock).
 
-        Nothing is answered from the cache, or cached, until it is over. If this process dies, or the
-        outcome is not known, nothing is cached until it can't be under way any more.
+        Nothing is answered from the cache, or cached, until it is over. If this process dies, or
+        the outcome is not known, nothing is cached until it can't be under way any more.
         """
         keys = [self._keys.changes(scoped(user, self._client))]
         name, now_ms = await self._change(self._redis, keys, ["", CHANGE_MAX_MS, READS_KEPT_S])
