@@ -104,6 +104,7 @@ async def test_filters(api: Api, user: str, room: str) -> None:
     second = await api.send("room", room)
     await asyncio.sleep(0.01)
     since = datetime.now(UTC)
+    await asyncio.sleep(0.01)
     third = await api.send("private", user)
     await api.arrived(user, third, second, first)
     assert await api.ids(user, room=room) == [second]
