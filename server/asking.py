@@ -5,13 +5,14 @@ Everything that is wrong is refused with 422 and a pointer to the parameter.
 
 import re
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from aiohttp import web
 
 from common.identifiers import identifier
+from common.notification import DATE_MAX_CHARACTERS
 from common.problems import FieldError, Problem, pointer
 
 LIMIT_DEFAULT: Final = 20
@@ -19,8 +20,11 @@ LIMIT_MAX: Final = 100
 CURSOR_PATTERN: Final = r"^[0-9]{1,14}\.[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{0,128}$"
 """JSON Schema's form."""
 _DATE: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+_MIDDLE_YEAR: Final = 5_000
 _CURSOR: Final = re.compile(
     r"([0-9]{1,14})\.([^\u0000-\u001f\u007f-\u009f\u2028\u2029]{0,128})", re.ASCII
 )
@@ -126,16 +130,17 @@ def moment(text: str) -> datetime:
         ValueError: it is none.
     """
     fault = "must be an RFC 3339 date and time with an offset"
-    if not _DATE.fullmatch(text):
+    if len(text) > DATE_MAX_CHARACTERS or not _DATE.fullmatch(text):
         raise ValueError(fault)
     try:
         found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.upper()))
-        found.timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError(fault) from None
-    if not 2 <= found.year <= 9998:
-        raise ValueError(fault)
-    return found
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        # An offset took it out of the years that there are.
+        return _LATEST if found.year > _MIDDLE_YEAR else _EARLIEST
 
 
 def one_of(*names: str) -> Callable[[str], str]:

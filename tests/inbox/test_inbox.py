@@ -2,11 +2,13 @@ import asyncio
 import json
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from yarl import URL
 
 from tests.inbox.api import Api
-from tests.stack import Client, Stack, events, until
+from tests.stack import KEYS, Client, Stack, events, until
 
 
 async def test_private_room_and_broadcast_are_there_newest_first(
@@ -34,13 +36,14 @@ async def test_an_item_is_the_frame_byte_for_byte_and_whether_it_was_read(
     )
     await api.arrived(user, answer.body["id"])
     async with inbox_stack.valkey.client() as redis:
-        ((_, entry),) = [
-            (at, fields)
-            for at, fields in await redis.xrange("rc:{0}:events", "-", "+")
-            if answer.body["id"] in fields["p"] and fields["k"] == "published"
-        ]
+        entries: Any = await redis.xrange(KEYS.events, "-", "+")
+    (frame,) = [
+        fields["p"]
+        for _, fields in entries
+        if answer.body["id"] in fields["p"] and fields["k"] == "published"
+    ]
     text = (await api("GET", f"/users/{user}/notifications", params={"limit": 1})).text
-    item = entry["p"][:-1] + ',"read":false,"readAt":null}'
+    item = frame[:-1] + ',"read":false,"readAt":null}'
     assert text.startswith('{"notifications":[' + item + '],"nextCursor":')
     assert data in text
 
@@ -184,14 +187,14 @@ async def test_cached_and_not_it_is_the_same(api: Api, user: str, inbox_stack: S
     async def cached() -> bool:
         await api.inbox(user)
         async with inbox_stack.valkey.client() as redis:
-            return bool(await redis.exists(f"rc:{{0}}:inbox:default/{user}"))
+            return bool(await redis.exists(KEYS.inbox(f"default/{user}")))
 
     await until(cached)
     assert await api.read(user, sent[24]) == 204
     warm = await api.inbox(user)
     warm_count = await api.unread(user)
     async with inbox_stack.valkey.client() as redis:
-        await redis.delete(f"rc:{{0}}:inbox:default/{user}")
+        await redis.delete(KEYS.inbox(f"default/{user}"))
     cold = await api.inbox(user)
     assert json.dumps(warm) == json.dumps(cold)
     assert await api.unread(user) == warm_count
@@ -220,8 +223,6 @@ async def test_cached_and_not_it_is_the_same(api: Api, user: str, inbox_stack: S
 async def test_bad_questions_are_refused_with_a_pointer(
     api: Api, path: str, parameter: str
 ) -> None:
-    from yarl import URL
-
     async with api._session.get(URL(api.root + path, encoded=True)) as response:
         body = await response.json(content_type=None)
         assert response.status == 422, body
