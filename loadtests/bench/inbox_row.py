@@ -32,12 +32,14 @@ from server.inbox import PAGE_DEFAULT, Inbox
 USERS: Final = 50
 ROOMS_PER_USER: Final = 20
 ROOMS: Final = 100
-PER_ROOM: Final = 300
+PER_ROOM: Final = 450
+"""15 a day, for the 30 days that history is kept by default."""
 PER_USER: Final = 100
 BROADCASTS: Final = 200
 READ_SHARE: Final = 0.95
 """Of every inbox, the oldest part is read."""
-_CREATED: Final = timedelta(days=2)
+_DAYS: Final = 30
+_CREATED: Final = timedelta(days=_DAYS)
 _FRAME_DATA: Final = "x" * 200
 
 
@@ -206,7 +208,7 @@ async def _fill(url: str) -> None:
     through = now - _CREATED * (1 - READ_SHARE)
     connection = await asyncpg.connect(url)
     try:
-        for day in range(-3, 2):
+        for day in range(-_DAYS - 1, 2):
             first = (now + timedelta(days=day)).date()
             for table in ("publications", "receipts"):
                 await connection.execute(
