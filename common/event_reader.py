@@ -2,8 +2,8 @@
 
 Guarantee: every entry is handed out at least once, in the order of the stream, until it is
 acknowledged. One replica leads, by a lease in Redis; the others wait. A new leader begins with what
-the one before did not acknowledge. A leader that was paused may hand on what it holds once more, but
-nothing that its successor has not begun with: first occurrences stay in order.
+the one before did not acknowledge. A leader that was paused may hand on what it holds once more,
+but nothing that its successor has not begun with: first occurrences stay in order.
 
 A group that Redis lost is made again from the beginning of the stream: what was acknowledged before
 comes once more, nothing is skipped.

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 SIGNAL: Final = b"! "
 """What a payload begins with that is no publication: `! <connection>\\n<text>`.
 
-The text is for everybody who hears the channel but that connection; it has no offset, and is lost to
-whoever is not there.
+The text is for everybody who hears the channel but that connection; it has no offset, and is lost
+to whoever is not there.
 """
 
 

@@ -45,8 +45,8 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         "",
-        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in the "
-        "environment, `make run` starts no own one.",
+        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in "
+        "the environment, `make run` starts no own one.",
     )
     kafka_brokers: str = Field(
         "",
@@ -176,7 +176,9 @@ class Settings(BaseSettings):
     client_frames_burst: Count = Field(200, description="Messages a client may send in one burst.")
     max_rooms: Count = Field(100, description="Rooms per connection.")
     slow_client_max_bytes: Count = Field(
-        1_048_576, description="Unsent bytes at which a client that doesn't read is cut off."
+        1_048_576,
+        description="Unsent bytes at which a client that does not read is left behind, to be "
+        "caught up from the log.",
     )
     send_buffer_bytes: Count = Field(16_384, description="SO_SNDBUF of a client's socket.")
     drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")

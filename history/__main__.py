@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 from typing import Final
@@ -28,6 +29,9 @@ GROUP: Final = "history"
 """Name of this reader of the event stream in `EVENT_READERS`."""
 REDIS_TIMEOUT_S: Final = 5.0
 FINISH_TIMEOUT_S: Final = 10.0
+GC_THRESHOLDS: Final = (200_000, 20, 100)
+"""A batch is tens of thousands of objects without a cycle; with Python's own thresholds a third of
+the time goes into looking for cycles."""
 
 
 async def write_history(settings: Settings) -> None:
@@ -73,6 +77,8 @@ async def write_history(settings: Settings) -> None:
 
     async def write() -> None:
         await wait_until_fit(redis)
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         await writer.run()
 
     async def finish() -> None:

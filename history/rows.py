@@ -6,6 +6,7 @@ Only what a column needs is read from a frame; its message and its data are skip
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -148,8 +149,14 @@ def _scope(scoped: str) -> tuple[str, str]:
     return client, channel
 
 
-def _from_ms(unix_ms: int) -> datetime:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+def _written_at(event: Event) -> datetime:
+    return _from_ms(event.id.partition("-")[0])
+
+
+@lru_cache(maxsize=64)
+def _from_ms(unix_ms: str) -> datetime:
+    # Under load, dozens of entries are of the same millisecond.
+    return datetime.fromtimestamp(int(unix_ms) / 1000, UTC)
 
 
 def _published(event: Event) -> tuple[str, list[Row]]:
@@ -159,7 +166,7 @@ def _published(event: Event) -> tuple[str, list[Row]]:
     row = (
         client, frame.id, channel, frame.epoch, frame.offset, "published", frame.type,
         frame.user_id, frame.target, frame.priority, email, event.text.decode(), event.writer,
-        frame.created_at, _from_ms(event.at_ms),
+        frame.created_at, _written_at(event),
     )  # fmt: skip
     return "publications", [row]
 
@@ -173,7 +180,7 @@ def _expired(event: Event) -> tuple[str, list[Row]]:
         raise ValueError(f"no channel: {channel[:200]!r}")
     row = (
         client, job.id, channel, "", 0, "expired", str(kind), "", target if colon else None, "", "",
-        "", event.writer, job.created_at, _from_ms(event.at_ms),
+        "", event.writer, job.created_at, _written_at(event),
     )  # fmt: skip
     return "publications", [row]
 
@@ -187,7 +194,7 @@ def _dead(event: Event) -> tuple[str, list[Row]]:
         # Whatever somebody put there, it is not an id.
         notification = ""
     reason = event.extra.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    row = (DEFAULT_CLIENT, event.id, notification, event.text, reason, _from_ms(event.at_ms))
+    row = (DEFAULT_CLIENT, event.id, notification, event.text, reason, _written_at(event))
     return "dead_letters", [row]
 
 

@@ -519,14 +519,18 @@ class Client:
     url: str
     user: int | str = 1
     room: int | str | list[Any] | None = None
+    resume: dict[str, Any] | None = None
     frames: list[Frame] = field(default_factory=list)
-    """Every frame but the answers to `ask`, in order."""
+    """Every notification, in order."""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Everything else that nobody asked for: `reset`, `read`."""
     registered: dict[str, Any] = field(default_factory=dict)
     close_code: int | None = None
     """Once the gateway closed it."""
     closed_at: float | None = None
     _socket: ClientConnection | None = None
     _reading: "asyncio.Task[None] | None" = None
+    _asked: int = 0
     _answers: "asyncio.Queue[dict[str, Any]]" = field(default_factory=asyncio.Queue)
 
     async def __aenter__(self) -> Self:
@@ -537,6 +541,8 @@ class Client:
         body: dict[str, Any] = {"userId": self.user}
         if self.room is not None:
             body["room"] = self.room
+        if self.resume is not None:
+            body["resume"] = self.resume
         try:
             self.registered = await self.ask(body)
             assert self.registered["type"] == "registered", self.registered
@@ -558,6 +564,7 @@ class Client:
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send an action and return its answer."""
         assert self._socket is not None
+        self._asked += 1
         await self._socket.send(json.dumps(body))
         async with asyncio.timeout(WAIT_TIMEOUT_S):
             return await self._answers.get()
@@ -568,6 +575,17 @@ class Client:
         return [frame.body for frame in self.frames]
 
     @property
+    def positions(self) -> dict[str, Any]:
+        """Where it is in each channel, for `resume` of another client."""
+        found = {
+            channel: {"epoch": position["epoch"], "offset": position["offset"]}
+            for channel, position in self.registered["channels"].items()
+        }
+        for body in [frame.body for frame in self.frames]:
+            found[body["channel"]] = {"epoch": body["epoch"], "offset": body["offset"]}
+        return found
+
+    @property
     def ids(self) -> list[str]:
         """Ids of the notifications that came, in order."""
         return [frame.body["id"] for frame in self.frames]
@@ -576,9 +594,12 @@ class Client:
         try:
             async for text in socket_:
                 body = json.loads(text)
-                if "offset" in body:
+                if body["type"] == "reset" or (body["type"] == "read" and not self._asked):
+                    self.told.append(body)
+                elif "offset" in body:
                     self.frames.append(Frame(time.monotonic(), body))
                 else:
+                    self._asked -= 1
                     self._answers.put_nowait(body)
         except ConnectionClosed:
             pass
@@ -607,7 +628,8 @@ async def events(stack: Stack) -> list[Event]:
         while True:
             page: Any = await client.xrange(KEYS.events, start, "+", count=1_000)
             for _, entry in page:
-                found.append(Event(entry["k"], entry["c"], json.loads(entry["p"])))
+                body = {} if entry["k"] == "dead" else json.loads(entry["p"])
+                found.append(Event(entry["k"], entry["c"], body))
             if len(page) < 1_000:
                 return found
             start = f"({page[-1][0]}"

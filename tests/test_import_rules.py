@@ -14,10 +14,11 @@ def test_processes_import_common_and_never_one_another(monkeypatch: pytest.Monke
 
 def test_the_rules_know_every_process() -> None:
     rules = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (independent,) = (
-        set(contract["modules"])
+    independent = {
+        module
         for contract in rules["contracts"]
-        if contract["name"] == "Processes never import one another"
-    )
+        if contract["type"] == "independence"
+        for module in contract["modules"]
+    }
     runs = {path.parent.name for path in PROJECT.glob("*/__main__.py")}
-    assert runs - {"loadtests"} == independent
+    assert runs - {"loadtests"} <= independent

@@ -132,11 +132,21 @@ class Channel:
         self.position = self.handed = position
         return self._release()
 
-    def adopt(self, position: Position) -> bool:
-        """Take a new epoch over if nothing was ever published in either, and tell whether."""
-        if self.state is not State.LIVE or self.position.offset or position.offset:
+    def adopt(self, position: Position, before: str) -> bool:
+        """Take a new epoch over if nothing was ever published in either, and queue word of it.
+
+        Args:
+            position: where Redis says that the channel is.
+            before: the epoch before that one; if it isn't the one here, something may be lost.
+
+        Returns:
+            Whether it was taken over.
+        """
+        mine = self.position
+        if self.state is not State.LIVE or mine.offset or position.offset or mine.epoch != before:
             return False
-        self.position = self.handed = position
+        self._reset(position, recovered=True)
+        self._move(position)
         return True
 
     def receive(self, publication: Publication) -> bool:

@@ -33,7 +33,7 @@ REASONS: Final[dict[int, str]] = {
     CloseCode.NOT_TEXT: "text is not UTF-8",
     CloseCode.TOO_LARGE: "message too large",
     CloseCode.RESTARTING: "gateway restarts, come back",
-    CloseCode.SLOW_CLIENT: "too much unread, come back",
+    CloseCode.SLOW_CLIENT: "answers not read, come back",
     CloseCode.NO_PONG: "ping not answered, come back",
     CloseCode.NOT_REGISTERED: "not registered in time",
     CloseCode.TOO_MANY_FRAMES: "too many messages",

@@ -178,6 +178,13 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether it was written to.
         """
+        if not self.may_be_given(a_pass):
+            return False
+        self.write(a_pass.data)
+        return True
+
+    def may_be_given(self, a_pass: "Pass") -> bool:
+        """Whether a pass can be written to it; if it hasn't read enough, it falls behind here."""
         channel, transport = a_pass.channel, self._transport
         if transport is None or self.closing_since is not None or transport.is_closing():
             return False
@@ -187,8 +194,12 @@ class Connection(asyncio.Protocol):
             metrics.left_behind.inc()
             self.fall_behind(channel, a_pass.before)
             return False
-        transport.write(a_pass.data)
         return True
+
+    def write_frames(self, channel: "Channel", frames: bytes) -> None:
+        """Write text frames of a channel, out of the fan-out's way."""
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(frames)
 
     def fall_behind(self, channel: "Channel", position: Position) -> None:
         """Hear nothing of a channel but what comes from its log, from a position on."""
@@ -206,7 +217,7 @@ class Connection(asyncio.Protocol):
         self._clear_again()
 
     def write_if_bounded(self, data: bytes) -> None:
-        """Write what is for this connection alone; cut off who asks and does not read the answers."""
+        """Write what is for it alone; one that asks and does not read the answers is cut off."""
         transport = self._transport
         if transport is None or self.closing_since is not None or transport.is_closing():
             return

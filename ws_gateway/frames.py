@@ -24,6 +24,18 @@ def text_frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
+def payloads(frames: bytes) -> Iterator[bytes]:
+    """Texts of a run of frames that `text_frame` made."""
+    at = 0
+    while at < len(frames):
+        size, at = frames[at + 1], at + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size, at = int.from_bytes(frames[at : at + width], "big"), at + width
+        yield frames[at : at + size]
+        at += size
+
+
 def pong_frame(payload: bytes) -> bytes:
     """Pong with the payload (at most 125 bytes) of the ping it answers."""
     return bytes((0x8A, len(payload))) + payload

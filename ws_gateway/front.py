@@ -4,14 +4,24 @@ import asyncio
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
-from ws_gateway.handshake import HEAD_MAX_BYTES, answer_upgrade, is_upgrade, refusal
+from ws_gateway.event_stream import EventStream, registration
+from ws_gateway.handshake import (
+    HEAD_MAX_BYTES,
+    answer_upgrade,
+    is_upgrade,
+    read_head,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from ws_gateway.session import Gateway
+
+
+_EVENTS: Final = (b"GET /events?", b"GET /events ")
 
 
 class Front(asyncio.Protocol):
@@ -73,6 +83,8 @@ class Front(asyncio.Protocol):
         end += 4
         if is_upgrade(head[:end]):
             self._upgrade(transport, head[:end], head[end:])
+        elif head.startswith(_EVENTS):
+            self._stream_events(transport, head[:end])
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
@@ -88,14 +100,35 @@ class Front(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+    def _has_room(self, transport: asyncio.Transport) -> bool:
         gateway = self._gateway
         if gateway.draining:
             # It was accepted before the listener closed; nobody would tell it to come back.
             self._turn_away(transport, "draining", "this gateway is about to stop")
-            return
+            return False
         if len(gateway.connections) >= gateway.limits.max_connections:
             self._turn_away(transport, "full", "this gateway has no room for more connections")
+            return False
+        return True
+
+    def _stream_events(self, transport: asyncio.Transport, head: bytes) -> None:
+        if not self._has_room(transport):
+            return
+        try:
+            request = read_head(head)
+            message = registration(request.query, request.field("last-event-id"))
+        except ValueError as error:
+            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
+            return
+        metrics.handshakes.labels("accepted").inc()
+        bound_send_buffer(transport, self._gateway.limits.send_buffer_bytes)
+        stream = EventStream(self._gateway, transport, self._number)
+        self._hand_over(transport, stream, b"")
+        stream.begin(message)
+
+    def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        gateway = self._gateway
+        if not self._has_room(transport):
             return
         answer = answer_upgrade(head)
         metrics.handshakes.labels("accepted" if answer.accepted else "refused").inc()

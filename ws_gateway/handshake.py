@@ -59,7 +59,7 @@ def _bad(detail: str) -> Answer:
     return Answer(refusal(HTTPStatus.BAD_REQUEST, "bad-handshake", detail), accepted=False)
 
 
-class _Head:
+class Head:
     """What llhttp tells of a request's head; lists are joined (RFC 9110, section 5.3)."""
 
     __slots__ = ("complete", "fields", "repeated", "target")
@@ -71,9 +71,11 @@ class _Head:
         self.complete = False
 
     def on_url(self, url: bytes) -> None:
+        """See httptools."""
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools."""
         name = name.lower()
         before = self.fields.get(name)
         if before is not None:
@@ -83,7 +85,35 @@ class _Head:
         self.fields[name] = value
 
     def on_headers_complete(self) -> None:
+        """See httptools."""
         self.complete = True
+
+    @property
+    def query(self) -> str:
+        """What follows the `?`, still percent-encoded."""
+        return self.target.partition(b"?")[2].decode("ascii")
+
+    def field(self, name: str) -> str | None:
+        """Value of a field, by its name in lower case."""
+        value = self.fields.get(name.encode())
+        return None if value is None else value.decode("ascii")
+
+
+def read_head(head: bytes) -> Head:
+    """Read the head of a plain GET.
+
+    Raises:
+        ValueError: it is not HTTP/1.1; the text says why.
+    """
+    read = Head()
+    parser = httptools.HttpRequestParser(read)
+    try:
+        parser.feed_data(head)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        raise ValueError(f"not HTTP/1.1: {error}") from None
+    if not read.complete or parser.get_http_version() != "1.1":
+        raise ValueError("only HTTP/1.1 is spoken")
+    return read
 
 
 def answer_upgrade(head: bytes) -> Answer:
@@ -92,7 +122,7 @@ def answer_upgrade(head: bytes) -> Answer:
     Args:
         head: the request's head, up to and with the empty line.
     """
-    read = _Head()
+    read = Head()
     parser = httptools.HttpRequestParser(read)
     try:
         parser.feed_data(head)
@@ -131,7 +161,7 @@ _ACCEPTED: Final = (
 )
 
 
-def _fault(head: _Head) -> str | None:
+def _fault(head: Head) -> str | None:
     fields = head.fields
     if head.repeated:
         return f"{head.repeated.decode()} may be there once"

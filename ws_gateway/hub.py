@@ -19,7 +19,7 @@ from common.publication import SIGNAL, Position, parse_publication
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending, State
 from ws_gateway.fan_out import FanOut
-from ws_gateway.log_reader import LogReader
+from ws_gateway.log_reader import LogReader, Standing
 from ws_gateway.subscription import Subscription
 
 log = logging.getLogger("roomcast.gateway")
@@ -213,10 +213,10 @@ class Hub:
     async def _open(self, channels: list[Channel]) -> None:
         assert self.subscription is not None
         await self.subscription.subscribe([self._pub(channel) for channel in channels])
-        positions = await self._reader.positions([channel.name for channel in channels])
-        for channel, position in zip(channels, positions, strict=True):
+        found = await self._reader.positions([channel.name for channel in channels])
+        for channel, standing in zip(channels, found, strict=True):
             before = channel.pending_bytes
-            if channel.open_at(position):
+            if channel.open_at(standing.position):
                 self.fan_out.enqueue(channel, channel.pending_bytes - before)
             if channel.state is State.BEHIND:
                 self._repair(channel)
@@ -234,12 +234,14 @@ class Hub:
         live = [channel for channel in self.channels.values() if channel.state is State.LIVE]
         for first in range(0, len(live), OPEN_CHUNK):
             chunk = live[first : first + OPEN_CHUNK]
-            positions = await self._reader.positions([channel.name for channel in chunk])
+            found = await self._reader.positions([channel.name for channel in chunk])
             differing = [
-                (channel, position)
-                for channel, position in zip(chunk, positions, strict=True)
-                if self._is_behind(channel, position) and not channel.adopt(position)
+                (channel, standing.position)
+                for channel, standing in zip(chunk, found, strict=True)
+                if self._is_behind(channel, standing.position)
+                and not self._adopt(channel, standing)
             ]
+            self.fan_out.turn()
             if differing:
                 # What Redis had published by then may still be on its way to here.
                 await self.subscription.barrier()
@@ -249,6 +251,13 @@ class Hub:
                     metrics.gaps.labels(found_by).inc()
                     self._repair(channel)
             await asyncio.sleep(0)
+
+    def _adopt(self, channel: Channel, standing: Standing) -> bool:
+        before = channel.pending_bytes
+        adopted = channel.adopt(standing.position, standing.before)
+        if adopted:
+            self.fan_out.enqueue(channel, channel.pending_bytes - before)
+        return adopted
 
     @staticmethod
     def _is_behind(channel: Channel, position: Position) -> bool:

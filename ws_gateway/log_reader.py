@@ -26,6 +26,13 @@ class Replay(NamedTuple):
     publications: list[Publication]
 
 
+class Standing(NamedTuple):
+    """Where a channel is, and the epoch that it was in before (empty: none is known)."""
+
+    position: Position
+    before: str
+
+
 class LogReader:
     """Positions and logs of one Redis."""
 
@@ -35,8 +42,8 @@ class LogReader:
         self._positions = Script("positions")
         self._replay = Script("replay")
 
-    async def positions(self, names: Sequence[str]) -> list[Position]:
-        """Positions of scoped channels, in order.
+    async def positions(self, names: Sequence[str]) -> list[Standing]:
+        """Where scoped channels are, in order.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
@@ -46,8 +53,8 @@ class LogReader:
             self._redis, [keys.epoch], [keys.channel_prefix, secrets.token_hex(4), *names]
         )
         return [
-            Position(epoch.decode(), int(offset))
-            for epoch, offset in zip(reply[::2], reply[1::2], strict=True)
+            Standing(Position(epoch.decode(), int(offset)), before.decode())
+            for epoch, offset, before in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
 
     async def replay(self, name: str, after: Position, max_bytes: int = REPLAY_MAX_BYTES) -> Replay:

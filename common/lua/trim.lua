@@ -35,5 +35,5 @@ for k = 1, #ARGV do
   end
 end
 -- What is at the position itself stays; it is one entry.
-if safe and not missing then redis.call('XTRIM', KEYS[1], 'MINID', '~', safe) end
+if safe and not missing then redis.call('XTRIM', KEYS[1], 'MINID', '=', safe) end
 return {redis.call('XLEN', KEYS[1]), unpack(behind)}

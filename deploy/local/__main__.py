@@ -17,8 +17,11 @@ from common.settings import Settings, load_settings
 from deploy.local.console import Console
 from deploy.local.parts import (
     child_environment,
+    complete,
     list_listeners,
     list_parts,
+    postgres_folder,
+    uses_own_postgres,
     uses_own_valkey,
     valkey_folder,
 )
@@ -33,10 +36,13 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
     """Run the stack with its files below `pipes` (short-lived) and `DATA_DIR`."""
     own_valkey = uses_own_valkey(os.environ)
-    if conflicts := find_conflicts(list_listeners(settings, own_valkey=own_valkey)):
+    own_postgres = uses_own_postgres(os.environ)
+    settings = complete(settings, own_postgres=own_postgres)
+    listeners = list_listeners(settings, own_valkey=own_valkey, own_postgres=own_postgres)
+    if conflicts := find_conflicts(listeners):
         sys.stderr.write("".join(f"{conflict}\n" for conflict in conflicts))
         return 1
-    parts = list_parts(settings, own_valkey=own_valkey)
+    parts = list_parts(settings, own_valkey=own_valkey, own_postgres=own_postgres)
     places = _places(settings, pipes)
     password = secrets.token_urlsafe()
     write_configuration(places, parts, PROJECT, password)
@@ -47,7 +53,14 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
         )
     else:
         redis = f"{_without_password(settings.redis_client)} (REDIS_CLIENT)"
-    screen = first_screen(settings, redis, _shorten(places.configuration))
+    if own_postgres:
+        folder = _shorten(postgres_folder(settings))
+        database = f"PostgreSQL on port {settings.postgres_port}, data in {folder}"
+    elif settings.database_url:
+        database = f"{_without_password(settings.database_url)} (DATABASE_URL)"
+    else:
+        database = "off: DATABASE_URL is empty"
+    screen = first_screen(settings, redis, _shorten(places.configuration), database)
     console = Console([RUNNER, *(part.name for part in parts)])
 
     async def run_stack() -> int:

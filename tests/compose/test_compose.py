@@ -48,6 +48,7 @@ TREE = [
     "compose.override.yaml",
     "compose.yaml",
     "deploy",
+    "history",
     "requirements",
     "server",
     "worker",

@@ -44,7 +44,7 @@ async def add(stack: Stack, *entries: dict[str, Any]) -> list[str]:
     async with stack.valkey.client() as client:
         pipe = client.pipeline(transaction=False)
         for entry in entries:
-            pipe.xadd(KEYS.events, entry)
+            pipe.xadd(KEYS.events, entry)  # type: ignore[arg-type]  # invariant in redis-py
         return [str(found) for found in await pipe.execute()]
 
 

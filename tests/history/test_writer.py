@@ -60,7 +60,7 @@ async def test_every_kind_of_event_becomes_its_rows(stack: Stack) -> None:
     mirror = {"topic": "t", "at": at, "entries": [["e", 1, 0, 17], ["e", 2, 3, 4]]}
     _, _, _, _, _, dead = await add(
         stack,
-        {"k": "expired", "c": "default/user:9", "w": "w1", "p": json.dumps({"id": "n0", "createdAt": at})},
+        {"k": "expired", **user, "p": json.dumps({"id": "n0", "createdAt": at})},
         {"k": "delivered", **user, "p": receipt},
         {"k": "read", **user, "p": receipt},
         {"k": "written", **user, "p": json.dumps(report)},

@@ -129,7 +129,7 @@ class Queue:
             [KEYS.epoch],
             [KEYS.channel_prefix, candidate or secrets.token_hex(4), *names],
         )
-        return [Position(e.decode(), o) for e, o in zip(reply[::2], reply[1::2], strict=True)]
+        return [Position(e.decode(), o) for e, o in zip(reply[::3], reply[1::3], strict=True)]
 
     async def replay(
         self, name: str, after: Position, *, entries: int = 500, size: int = 1 << 20

@@ -6,8 +6,9 @@ from typing import Any
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side, State
 
-from ws_gateway.channel import Channel
+from ws_gateway.channel import Channel, Pending
 from ws_gateway.connection import Connection
+from ws_gateway.fan_out import Pass
 
 
 class FakeConnection:
@@ -23,15 +24,20 @@ class FakeConnection:
         assert not self.cut_off
         self.writes.append(data)
 
-    def write_if_bounded(self, data: bytes) -> None:
+    def deliver(self, a_pass: Pass) -> bool:
         if not self.cut_off:
-            self.writes.append(data)
+            self.writes.append(a_pass.data)
+        return not self.cut_off
 
     @property
     def texts(self) -> list[bytes]:
         client = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
         client.receive_data(b"".join(self.writes))
         return [bytes(event.data) for event in client.events_received() if isinstance(event, Frame)]
+
+
+def unwritten(channel: Channel, items: list[Pending], written: int) -> None:
+    """Nobody counts."""
 
 
 def add(channel: Channel, connection: FakeConnection) -> None:

@@ -1,5 +1,6 @@
 """A channel and the fan-out under any interleaving, against a model of what Redis published."""
 
+import json
 from collections import deque
 from typing import Any
 
@@ -15,7 +16,14 @@ from hypothesis.stateful import (
 
 from common.publication import Position, Publication
 from tests.examples import examples
-from tests.unit.ws_gateway.fakes import FakeConnection, FakeLoop, add, as_connection, remove
+from tests.unit.ws_gateway.fakes import (
+    FakeConnection,
+    FakeLoop,
+    add,
+    as_connection,
+    remove,
+    unwritten,
+)
 from ws_gateway import fan_out as fan_out_module
 from ws_gateway.channel import HELD_BACK_MAX, JOIN_MAX_BYTES, Channel, State
 from ws_gateway.fan_out import FanOut
@@ -23,6 +31,10 @@ from ws_gateway.fan_out import FanOut
 
 def publication(offset: int, epoch: str = "a", text: bytes | None = None) -> Publication:
     return Publication(epoch, offset, 0, None, b"%d" % offset if text is None else text)
+
+
+def publications(member: FakeConnection) -> list[bytes]:
+    return [text for text in member.texts if not text.startswith(b'{"type":"reset"')]
 
 
 class ChannelMachine(RuleBasedStateMachine):
@@ -37,7 +49,7 @@ class ChannelMachine(RuleBasedStateMachine):
         self.loop = FakeLoop()
         loop: Any = self.loop
         self.progress: list[int] = []
-        self.fan_out = FanOut(loop, self.progress.append)
+        self.fan_out = FanOut(loop, self.progress.append, unwritten)
         self.channel = Channel("default/room:1", "room:1")
         self.members: dict[FakeConnection, int] = {}
         self.gone: dict[FakeConnection, int] = {}
@@ -114,7 +126,8 @@ class ChannelMachine(RuleBasedStateMachine):
             self.channel.put_back(aside)
             return
         before = self.channel.pending_bytes
-        if self.channel.fill(entries, now):
+        self.channel.fill(entries, now)
+        if self.channel.pending_bytes > before:
             self.enqueue(before)
         if self.channel.position.offset >= now.offset:
             before = self.channel.pending_bytes
@@ -143,7 +156,7 @@ class ChannelMachine(RuleBasedStateMachine):
         remove(self.channel, member)
         since = self.members.pop(member)
         self.assert_heard(member, since)
-        self.gone[member] = len(member.texts)
+        self.gone[member] = len(publications(member))
         if again:
             add(self.channel, member)
             heard = len(member.writes)
@@ -154,8 +167,9 @@ class ChannelMachine(RuleBasedStateMachine):
     # Promises.
 
     def assert_heard(self, member: FakeConnection, since: int) -> None:
-        heard = member.texts
+        heard = publications(member)
         assert heard == [entry.text for entry in self.log[since : since + len(heard)]]
+        assert not any(b'"recovered":false' in text for text in member.texts)
 
     @invariant()
     def every_member_hears_what_came_after_it_joined_once_and_in_order(self) -> None:
@@ -165,7 +179,7 @@ class ChannelMachine(RuleBasedStateMachine):
     @invariant()
     def who_left_hears_nothing_more(self) -> None:
         for member, heard in self.gone.items():
-            assert len(member.texts) == heard
+            assert len(publications(member)) == heard
 
     @invariant()
     def bytes_that_wait_are_counted(self) -> None:
@@ -190,7 +204,7 @@ class ChannelMachine(RuleBasedStateMachine):
         assert self.channel.is_quiet
         assert self.fan_out.idle
         for member, since in self.members.items():
-            assert len(member.texts) == len(self.log) - since
+            assert len(publications(member)) == len(self.log) - since
             self.assert_heard(member, since)
 
 
@@ -256,13 +270,54 @@ def test_what_is_held_back_is_bounded_and_then_comes_from_the_log() -> None:
     assert channel.position.offset == 1
 
 
-def test_where_the_log_no_longer_reaches_the_channel_jumps() -> None:
+def told(channel: Channel) -> list[dict[str, Any]]:
+    """What members are told when everything pending goes out, in order: offsets and resets."""
+    heard = FakeConnection()
+    while channel.pending:
+        heard.write(channel.take_join()[0])
+    found = []
+    for text in heard.texts:
+        body = json.loads(text)
+        found.append(body if isinstance(body, dict) else {"offset": body})
+    return found
+
+
+def test_where_the_log_no_longer_reaches_the_channel_jumps_and_says_so() -> None:
     channel = opened()
     channel.receive(publication(900))
-    channel.fill([], Position("b", 899))
+    channel.fill([], Position("b", 899), exact=False)
     channel.caught_up()
     assert channel.position == Position("b", 899)
+    assert told(channel) == [
+        {"type": "reset", "channel": "room:1", "epoch": "b", "offset": 899, "recovered": False}
+    ]
     assert channel.handed == Position("b", 899)
+
+
+def test_a_hole_in_the_log_is_told_before_what_is_behind_it() -> None:
+    channel = opened()
+    channel.receive(publication(900))
+    channel.fill([publication(n) for n in (899, 900)], Position("a", 900), exact=False)
+    channel.caught_up()
+    reset, *rest = told(channel)
+    assert (reset["offset"], reset["recovered"]) == (898, False)
+    assert rest == [{"offset": 899}, {"offset": 900}]
+
+
+def test_an_epoch_that_ends_without_loss_is_told_as_recovered() -> None:
+    channel = opened()
+    channel.receive(publication(1))
+    channel.receive(Publication("b", 2, 0, Position("a", 1), b"2"))
+    first, reset, second = told(channel)
+    assert (first, second) == ({"offset": 1}, {"offset": 2})
+    assert (reset["epoch"], reset["offset"], reset["recovered"]) == ("b", 1, True)
+
+
+def test_a_silent_channel_takes_a_new_epoch_over_only_from_the_one_it_was_in() -> None:
+    channel = opened()
+    assert not channel.adopt(Position("c", 0), before="b")
+    assert channel.adopt(Position("b", 0), before="a")
+    assert [reset["epoch"] for reset in told(channel)] == ["b"]
 
 
 def test_a_join_is_bounded_but_takes_at_least_one() -> None:
@@ -291,7 +346,7 @@ def test_what_is_left_of_an_epoch_that_ended_does_not_keep_the_channel_behind() 
     channel.fill(log, Position("b", 3))
     channel.caught_up()
     assert state(channel) is State.LIVE
-    assert [item.position.offset for item in channel.pending] == [1, 2, 3]
+    assert [entry["offset"] for entry in told(channel) if "type" not in entry] == [1, 2, 3]
     assert [entry.offset for entry in aside] == [2]
 
 

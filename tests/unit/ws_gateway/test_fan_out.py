@@ -1,7 +1,7 @@
 from typing import Any
 
 from common.publication import Position, Publication
-from tests.unit.ws_gateway.fakes import FakeConnection, FakeLoop, add, remove
+from tests.unit.ws_gateway.fakes import FakeConnection, FakeLoop, add, remove, unwritten
 from ws_gateway.channel import Channel
 from ws_gateway.fan_out import SLICE_WRITES, FanOut
 
@@ -32,7 +32,7 @@ class Room:
 def fan_out_and_loop() -> tuple[FanOut, FakeLoop, list[int]]:
     loop, progress = FakeLoop(), list[int]()
     anything: Any = loop
-    return FanOut(anything, progress.append), loop, progress
+    return FanOut(anything, progress.append, unwritten), loop, progress
 
 
 def test_all_that_waits_for_a_small_channel_goes_out_at_once_and_in_one_write() -> None:

@@ -1,6 +1,7 @@
 """The hub's decisions, with Redis played by the test."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
@@ -8,10 +9,10 @@ import pytest
 
 from common.keys import Keys
 from common.publication import Position, Publication
-from tests.unit.ws_gateway.fakes import FakeConnection, add
+from tests.unit.ws_gateway.fakes import FakeConnection, add, unwritten
 from ws_gateway.channel import Channel, State
 from ws_gateway.hub import LINGER_S, Hub
-from ws_gateway.log_reader import Replay
+from ws_gateway.log_reader import Replay, Standing
 
 KEYS = Keys()
 
@@ -39,8 +40,8 @@ class PlayedRedis:
     async def barrier(self) -> None:
         await asyncio.sleep(0)
 
-    async def positions(self, names: Sequence[str]) -> list[Position]:
-        return [self.now.get(name, Position("e", 0)) for name in names]
+    async def positions(self, names: Sequence[str]) -> list[Standing]:
+        return [Standing(self.now.get(name, Position("e", 0)), "e") for name in names]
 
     async def replay(self, name: str, after: Position) -> Replay:
         await asyncio.sleep(0)
@@ -62,7 +63,7 @@ async def redis() -> PlayedRedis:
 @pytest.fixture
 async def hub(redis: PlayedRedis) -> AsyncIterator[Hub]:
     played: Any = redis
-    hub = Hub(KEYS, played, asyncio.get_running_loop(), 1 << 20)
+    hub = Hub(KEYS, played, asyncio.get_running_loop(), 1 << 20, unwritten)
     hub.subscription = played
     opening = asyncio.create_task(hub.run_opening())
     yield hub
@@ -153,7 +154,11 @@ async def test_past_the_end_of_the_log_the_channel_goes_on_with_what_the_log_has
     await settle()
     message(hub, 9, "f")
     await settle()
-    assert member.texts == [b"8", b"9"]
+    reset, *rest = member.texts
+    assert json.loads(reset) == {
+        "type": "reset", "channel": "room:1", "epoch": "f", "offset": 7, "recovered": False,
+    }  # fmt: skip
+    assert rest == [b"8", b"9"]
     assert channel.state is State.LIVE
 
 

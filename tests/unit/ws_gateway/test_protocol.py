@@ -144,9 +144,11 @@ def test_ids_are_text_and_rooms_count_once(user: int | str, rooms: list[int | st
 def test_answers_say_where_the_gateway_stands() -> None:
     positions = {"user:1": Position("ab", 0), "room:é": Position("cd", 7)}
     channels = {"user:1": {"epoch": "ab", "offset": 0}, "room:é": {"epoch": "cd", "offset": 7}}
-    assert json.loads(registered_text("1", ("é",), "g-1", positions)) == {
+    resumed = {"user:1": channels["user:1"], "room:é": channels["room:é"] | {"recovered": False}}
+    answer = registered_text("1", ("é",), "g-1", positions, {"room:é": False})
+    assert json.loads(answer) == {
         "type": "registered", "userId": "1", "rooms": ["é"], "connectionId": "g-1",
-        "channels": channels,
+        "channels": resumed,
     }  # fmt: skip
     assert json.loads(joined_text(("é",), positions)) == {
         "type": "joined", "rooms": ["é"], "channels": channels,

@@ -1,0 +1,146 @@
+"""Server-Sent Events: as a browser's EventSource or `curl -N` hears them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.publication import Position
+from tests.examples import examples
+from tests.stack import WAIT_TIMEOUT_S, Client, Sender, Stack, post
+from tests.unit import strategies
+from ws_gateway.event_stream import format_event_id, parse_event_id
+
+
+class Listener:
+    """Parses the stream: (event, id, data)."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.last_id = ""
+
+    async def next(self) -> tuple[str, Any]:
+        """The next event and its data."""
+        name, data = "message", list[str]()
+        async with asyncio.timeout(WAIT_TIMEOUT_S):
+            while True:
+                line = (await self.response.content.readline()).decode()
+                assert line, "the stream ended"
+                line = line.rstrip("\n")
+                if not line and data:
+                    return name, json.loads("\n".join(data))
+                field, _, value = line.partition(": ")
+                match field:
+                    case "event":
+                        name = value
+                    case "data":
+                        data.append(value)
+                    case "id":
+                        self.last_id = value
+
+
+@asynccontextmanager
+async def listen(url: str, last_id: str = "", **query: Any) -> AsyncIterator[Listener]:
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    address = url.replace("ws://", "http://") + "events?" + urlencode(query, doseq=True)
+    async with aiohttp.ClientSession() as session, session.get(address, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        assert answer.content_type == "text/event-stream"
+        yield Listener(answer)
+
+
+async def test_a_stream_hears_what_a_socket_hears_and_resumes_elsewhere(stack: Stack) -> None:
+    user = f"ü/{uuid4()}"
+    async with Sender(stack.http_urls[0]) as send:
+
+        async def to_room(n: int) -> str:
+            body = {"type": "room", "userId": 1, "target": user, "data": {"n": n}}
+            return (await send(body)).id
+
+        async with listen(stack.ws_urls[0], userId=user, room=[user, "other"]) as stream:
+            name, registered = await stream.next()
+            assert (name, registered["userId"]) == ("registered", user)
+            first = await to_room(1)
+            private = (
+                await send({"type": "private", "userId": 1, "target": user, "message": "p"})
+            ).id
+            heard = [await stream.next(), await stream.next()]
+            assert {(n, body["id"]) for n, body in heard} == {
+                ("message", first), ("message", private),
+            }  # fmt: skip
+            last_id = stream.last_id
+        missed = [await to_room(n) for n in range(2, 7)]
+        for resume in ({"last_id": last_id}, {"lastEventId": last_id}):
+            async with listen(stack.ws_urls[1], userId=user, room=user, **resume) as again:
+                _, registered = await again.next()
+                assert {c["recovered"] for c in registered["channels"].values()} == {True}
+                assert [(await again.next())[1]["id"] for _ in missed] == missed
+                live = await to_room(7)
+                assert (await again.next())[1]["id"] == live
+            missed.append(live)
+
+
+async def test_line_breaks_that_a_sender_left_in_its_json_do_not_break_the_stream(
+    stack: Stack,
+) -> None:
+    user = str(uuid4())
+    async with listen(stack.ws_urls[0], userId=user) as stream:
+        await stream.next()
+        body = b'{"type":"private","userId":1,"target":"%b","data":{\r\n"a":\n\n1,\r"b":"\\n"}}'
+        await post(stack, body % user.encode())
+        _, notification = await stream.next()
+        assert notification["data"] == {"a": 1, "b": "\n"}
+
+
+async def test_reading_is_told_to_streams_too(stack: Stack) -> None:
+    user = str(uuid4())
+    async with (
+        listen(stack.ws_urls[0], userId=user) as stream,
+        Client(stack.ws_urls[1], user=user) as phone,
+    ):
+        await stream.next()
+        answer = await phone.ask({"action": "read", "id": "some-id"})
+        assert await stream.next() == ("read", answer)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "userId=", "userId=1&userId=2", "userId=1&x=1", "userId=%ff", "userId=1&room=",
+        "userId=1&lastEventId=rubbish", "userId=1&lastEventId=broadcast~a~-1", "&&&", "userId",
+        "userId=1&lastEventId=broadcast~a~x", "userId=" + "x" * 129,
+    ],
+)  # fmt: skip
+async def test_a_query_that_is_not_understood_is_a_problem(stack: Stack, query: str) -> None:
+    url = stack.ws_urls[0].replace("ws://", "http://") + "events?" + query
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 400
+        assert answer.content_type == "application/problem+json"
+        assert (await answer.json())["detail"]
+
+
+async def test_a_stream_is_told_when_its_gateway_stops(make_stack: Any) -> None:
+    stack = make_stack(gateways=1)
+    async with listen(stack.ws_urls[0], userId=1) as stream:
+        await stream.next()
+        await asyncio.to_thread(stack.processes["gateway-1"].stop)
+        name, reason = await stream.next()
+        assert (name, reason["code"], reason["comeBack"]) == ("close", 1012, True)
+
+
+@examples(200)
+@given(st.dictionaries(strategies.ids.map(str), st.integers(0, 2**53), max_size=5))
+def test_an_event_id_holds_any_position(channels: dict[str, int]) -> None:
+    positions = {f"room:{name}": Position("ab12", offset) for name, offset in channels.items()}
+    text = format_event_id(positions)
+    assert text.isascii()
+    assert "\n" not in text
+    assert parse_event_id(text) == positions
