@@ -49,7 +49,7 @@ Route = tuple[str, str, HistoryHandler]
 def history_routes(history: History | None, routes: list[Route]) -> list[web.RouteDef]:
     """Routes that answer 503 while history is off or a part of it is away."""
     return [
-        web.route(method, path, _guarded(history, handler), allow_head=False)
+        web.get(path, _guarded(history, handler))
         if method == "GET"
         else web.route(method, path, _guarded(history, handler))
         for method, path, handler in routes

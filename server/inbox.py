@@ -139,27 +139,26 @@ class Inbox:
         """
         marks = await self.cache.marks(user)
         reader = self._reader(user, marks)
-        async with self.cache.change(user) as now_ms:
-            async with self._database.snapshot() as connection:
-                unread = await queries.unread_ids(connection, reader, MARKED_MAX)
-                count = len(unread)
-                if count == MARKED_MAX:
-                    count = await queries.unread_count(connection, reader)
-                rooms = await queries.rooms_of(connection, self._client, user)
-            ids = {place.id: None for place in unread}
-            late = [an_id for an_id in await self._late(user, rooms) if an_id not in ids]
-            async with self._database.connection() as connection:
-                known = await queries.read_among(connection, reader, late) | set(marks.reads)
-            seen = [an_id for an_id in late if an_id not in known]
-            everything = [*seen, *ids]
-            for first in range(0, len(everything), IDS_MAX):
-                await self._receipts.record(
-                    EventKind.READ, user, everything[first : first + IDS_MAX], client=self._client
-                )
-            async with self._database.connection() as connection:
-                await queries.mark_read_through(
-                    connection, self._client, user, from_unix_ms(now_ms)
-                )
+        async with self._database.snapshot() as connection:
+            unread = await queries.unread_ids(connection, reader, MARKED_MAX)
+            count = len(unread)
+            if count == MARKED_MAX:
+                count = await queries.unread_count(connection, reader)
+            rooms = await queries.rooms_of(connection, self._client, user)
+        ids = {place.id: None for place in unread}
+        late = [an_id for an_id in await self._late(user, rooms) if an_id not in ids]
+        async with self._database.connection() as connection:
+            known = await queries.read_among(connection, reader, late) | set(marks.reads)
+        seen = [an_id for an_id in late if an_id not in known]
+        everything = [*seen, *ids]
+        for first in range(0, len(everything), IDS_MAX):
+            await self._receipts.record(
+                EventKind.READ, user, everything[first : first + IDS_MAX], client=self._client
+            )
+        async with self.cache.change(user), self._database.connection() as connection:
+            await queries.mark_read_through(
+                connection, self._client, user, from_unix_ms(marks.now_ms)
+            )
         return count + len(seen)
 
     async def _marks(self, user: str) -> Marks | None:
@@ -184,7 +183,10 @@ class Inbox:
             many = len(unread) > UNREAD_IDS_MAX
             count = await queries.unread_count(connection, reader) if many else len(unread)
             caught_up = (
-                positions is not None
+                marks is not None
+                and positions is not None
+                # Had the reads been lost, nobody could tell whether the database has them.
+                and bool(marks.reads or not marks.last_read)
                 and await _knows(connection, self._client, positions)
                 and await queries.knows_reads(connection, reader)
             )

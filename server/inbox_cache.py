@@ -17,7 +17,7 @@ from history.inbox import Item, Place
 
 KEPT_S: Final = 300
 """How long an inbox is cached; what was deleted from the database (retention) may be in it."""
-CHANGE_MAX_MS: Final = int((ACQUIRE_TIMEOUT_S + 4 * STATEMENT_TIMEOUT_S) * 1000)
+CHANGE_MAX_MS: Final = int((ACQUIRE_TIMEOUT_S + 2 * STATEMENT_TIMEOUT_S) * 1000)
 """By then a change of a server that died has been done, or never will be."""
 PAGE_MAX_BYTES: Final = 256 * 1024
 """A larger first page is not cached."""
@@ -34,6 +34,8 @@ class Marks(NamedTuple):
     run: str
     last_read: str
     last_change: str
+    now_ms: int
+    """Unix time by Redis's clock."""
     reads: dict[str, int]
     """What the user read of late, and when (Unix ms)."""
 
@@ -93,7 +95,7 @@ class InboxCache:
     async def marks(self, user: str) -> Marks:
         """What to remember before an inbox is read from the database."""
         name = scoped(user, self._client)
-        run, last_read, last_change, reads = await self._begin(
+        run, last_read, last_change, now_ms, reads = await self._begin(
             self._redis, [self._keys.reads(name), self._keys.changes(name)], []
         )
         pairs = zip(reads[::2], reads[1::2], strict=True)
@@ -101,6 +103,7 @@ class InboxCache:
             run.decode(),
             last_read.decode(),
             last_change.decode(),
+            int(now_ms),
             {notification.decode(): int(at) for notification, at in pairs},
         )
 
@@ -153,15 +156,15 @@ class InboxCache:
         return bool(stored)
 
     @contextlib.asynccontextmanager
-    async def change(self, user: str) -> AsyncIterator[int]:
-        """Change a user's inbox in the database, within; gives the time (Unix ms, Redis's clock).
+    async def change(self, user: str) -> AsyncIterator[None]:
+        """Change a user's inbox in the database within, by one statement.
 
         Nothing is answered from the cache, or cached, until it is over. If this process dies, or
         the outcome is not known, nothing is cached until it can't be under way any more.
         """
         keys = [self._keys.changes(scoped(user, self._client))]
-        name, now_ms = await self._change(self._redis, keys, ["", CHANGE_MAX_MS, READS_KEPT_S])
-        yield int(now_ms)
+        name = await self._change(self._redis, keys, ["", CHANGE_MAX_MS, READS_KEPT_S])
+        yield
         await self._change(self._redis, keys, [name, 0, READS_KEPT_S])
 
 

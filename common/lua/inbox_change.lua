@@ -2,7 +2,7 @@
 -- is cached until the change is over, or cannot be under way any more.
 -- KEYS: changes. ARGV: change that is over (empty: one begins), ms that one takes at most, seconds for
 -- which this is remembered.
--- Returns the name of the change, and the time (Unix ms).
+-- Returns the name of the change.
 local time = redis.call('TIME')
 local name = time[1] .. '.' .. string.format('%06d', time[2])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -17,4 +17,4 @@ else
   redis.call('HSET', KEYS[1], 'm', name .. '/')
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
-return {name, now}
+return name

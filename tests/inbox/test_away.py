@@ -1,12 +1,15 @@
 """What happens to inboxes when a part of it dies, and that acceptance does not notice."""
 
 import asyncio
+import os
+import signal
+import time
 from pathlib import Path
 
 from tests.conftest import MakeStack
 from tests.inbox.api import Api
 from tests.postgres import Postgres
-from tests.stack import Valkey, free_port, until
+from tests.stack import Client, Valkey, free_port, until
 
 ROUTES = [
     ("GET", "/users/1/notifications?limit=5"),
@@ -61,6 +64,39 @@ async def test_postgres_killed_and_back(make_stack: MakeStack, tmp_path: Path) -
 
             await until(back)
             assert await api.unread("1") == 21
+
+
+async def test_postgres_frozen(make_stack: MakeStack, tmp_path: Path) -> None:
+    with Postgres(tmp_path, free_port()) as postgres:
+        stack = make_stack(history=1, gateways=0, postgres=postgres)
+        async with Api(stack) as api:
+            first = await api.send("private", 1)
+            await api.arrived("1", first)
+            children = [int(pid) for pid in _children(postgres.pid)]
+            for pid in (postgres.pid, *children):
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                asked = [api("GET", f"/users/{n}/notifications") for n in range(2, 32)]
+                answers = asyncio.gather(*asked)
+                for _ in range(50):
+                    started = time.monotonic()
+                    await api.send("private", 1)
+                    assert time.monotonic() - started < 1
+                    await asyncio.sleep(0.02)
+                assert {answer.status for answer in await answers} == {503}
+            finally:
+                for pid in (*children, postgres.pid):
+                    os.kill(pid, signal.SIGCONT)
+
+            async def back() -> bool:
+                answer = await api("GET", "/users/1/notifications/unread-count")
+                return answer.status == 200 and bool(answer.body["count"] == 51)
+
+            await until(back)
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 async def test_redis_killed_and_back(make_stack: MakeStack) -> None:
@@ -132,6 +168,25 @@ async def test_what_the_writer_has_not_written_is_never_cached_away(
         fourth = await api.send("private", 1)
         await api.arrived("1", fourth)
         assert await api.unread("1") == 1
+
+
+async def test_with_a_setting_what_was_delivered_is_read(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, READ_ON_DELIVERY="true")
+    async with Api(stack) as api, Client(stack.ws_urls[0], user=1) as client:
+        sent = await api.send("private", 1)
+        await api.arrived("1", sent)
+        await _cached(api, stack.valkey)
+        assert await api.unread("1") == 1
+        await client.ask({"action": "ack", "id": sent})
+        for _ in range(2):
+            assert await api.unread("1") == 0
+            assert (await api.inbox("1"))["notifications"][0]["readAt"]
+            stack.valkey.command("FLUSHALL")
+
+            async def written() -> bool:
+                return await api.unread("1") == 0
+
+            await until(written)
 
 
 async def test_a_change_of_a_server_that_died_does_not_leave_a_wrong_cache(
