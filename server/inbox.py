@@ -4,6 +4,7 @@ import logging
 from typing import Any, Final
 
 import msgspec
+from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -24,6 +25,13 @@ PAGE_DEFAULT: Final = 20
 """Items of a page that asks for no other number; the first such page is cached."""
 MARKED_MAX: Final = 10_000
 """Notifications that reading all of an inbox writes receipts for; older ones are read without."""
+inbox_answers = Counter(
+    "roomcast_inbox_answers_total",
+    "Unread counts and first pages, by where they came from",
+    ["source"],
+)
+_cached_answers = inbox_answers.labels("cache")
+_database_answers = inbox_answers.labels("database")
 _TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
 
@@ -76,7 +84,10 @@ class Inbox:
             count = await self.cache.unread_count(user)
         except _TROUBLE:
             count = None
-        return (await self._look(user)).count if count is None else count
+        if count is None:
+            return (await self._look(user)).count
+        _cached_answers.inc()
+        return count
 
     async def page(
         self, user: str, filters: Filters, before: Place | None, limit: int
@@ -97,7 +108,10 @@ class Inbox:
                 cached = await self.cache.first_page(user)
             except _TROUBLE:
                 cached = None
-            return cached or (await self._look(user)).page
+            if cached is None:
+                return (await self._look(user)).page
+            _cached_answers.inc()
+            return cached
         reader = self._reader(user, await self._marks(user))
         async with self._database.connection() as connection:
             items = await queries.page(
@@ -172,6 +186,7 @@ class Inbox:
 
     async def _look(self, user: str) -> _View:
         """Read an inbox from the database, and cache it if the database is not behind."""
+        _database_answers.inc()
         marks = await self._marks(user)
         reader = self._reader(user, marks)
         positions = await self._positions(user) if marks else None

@@ -157,13 +157,13 @@ async def test_what_one_device_reads_is_marked_on_the_others(
     await api.arrived(user, sent)
     async with Client(inbox_stack.ws_urls[0], user=user) as client:
         assert await api.read(user, sent) == 204
-        frame = await asyncio.wait_for(client._answers.get(), 10)
-        assert frame == {"type": "read", "userId": user, "ids": [sent]}
+        await until(lambda: client.told)
+        assert client.told == [{"type": "read", "userId": user, "ids": [sent]}]
         more = [await api.send("private", user) for _ in range(3)]
         await api.arrived(user, *reversed(more))
         assert await api.read_all(user) >= 3
-        frame = await asyncio.wait_for(client._answers.get(), 10)
-        assert set(more) <= set(frame["ids"])
+        await until(lambda: len(client.told) == 2)
+        assert set(more) <= set(client.told[1]["ids"])
 
 
 async def test_reading_all_reads_what_was_published_and_no_more(api: Api, user: str) -> None:
