@@ -16,6 +16,7 @@ from loadtests.bench.latency_rows import post_to_socket, private_during_broadcas
 from loadtests.bench.open_loop_row import open_loop
 from loadtests.bench.plot import draw
 from loadtests.bench.resource_rows import handshakes, memory
+from loadtests.bench.resume_row import resume_storm
 from loadtests.bench.rows import Row
 from loadtests.bench.session import FAILURES, OTHER_CORE, SERVER_CORE, Session, needs_two_cores, say
 from loadtests.bench.worker_row import worker
@@ -32,6 +33,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "memory": memory,
     "handshakes": handshakes,
     "cost-per-delivery": fanout_rows.cost_per_delivery,
+    "resume-storm": resume_storm,
     "server": server,
     "worker": worker,
     "inbox": inbox,

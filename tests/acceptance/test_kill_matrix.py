@@ -165,6 +165,24 @@ async def test_sigkill_of_a_gateway(stack: Stack) -> None:
         row("SIGKILL of a gateway (clients of the other one)", times, await flow.check(*surviving))
 
 
+async def test_sigkill_of_a_gateway_whose_clients_resume_elsewhere(stack: Stack) -> None:
+    flow, times = Flow(stack), 6
+    one, other = stack.ws_urls
+    returning = [await flow.returning(*urls) for urls in ((one, other), (other, one)) * 2]
+    async with flow:
+        for turn in range(times):
+            gateway = f"gateway-{1 + turn % 2}"
+            await flow.more(ROUND)
+            stack.kill(gateway)
+            await flow.more(ROUND // 2)
+            await asyncio.to_thread(stack.start, gateway)
+        await flow.more(max(0, 2_000 - flow.accepted))
+        tally = await flow.check(*returning)
+    assert min(client.client.connects for client in returning) > times // 2
+    assert not any(client.lost or client.client.duplicates for client in returning)
+    row("SIGKILL of a gateway (clients resume at the other one)", times, tally)
+
+
 async def test_sigkill_of_the_server(stack: Stack) -> None:
     flow, times = Flow(stack), 4
     clients = await clients_of(flow)
