@@ -1,9 +1,9 @@
 """A consumer group on the event stream, of which one replica reads at a time.
 
 Guarantee: every entry is handed out at least once, in the order of the stream, until it is
-acknowledged. One replica leads, by a lease in Redis; the others wait. A new leader begins with what
-the one before did not acknowledge. A leader that was paused may hand on what it holds once more,
-but nothing that its successor has not begun with: first occurrences stay in order.
+acknowledged. One replica leads, by a lease in Redis; the others wait. A new leader begins with
+what the one before did not acknowledge. A leader that was paused may hand on what it holds once
+more, but nothing that its successor has not begun with: first occurrences stay in order.
 
 A group that Redis lost is made again from the beginning of the stream: what was acknowledged before
 comes once more, nothing is skipped.
@@ -12,11 +12,11 @@ comes once more, nothing is skipped.
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from common.events import Event, parse_event
 from common.keys import Keys
@@ -26,7 +26,10 @@ log = logging.getLogger("roomcast.events")
 
 LEASE_S: Final = 5.0
 """A leader that did not call `read` for this long may be succeeded."""
-_CLAIM_CHUNK: Final = 1_000
+_FIRST_BATCH: Final = 256
+BYTES_MAX: Final = 16 * 1024 * 1024
+"""A batch has about so many bytes of text at most. How many entries that is, is told from the batch
+before, so the first of many large ones may have more."""
 
 
 class EventReader:
@@ -48,11 +51,14 @@ class EventReader:
         self._lease_key = keys.reader(group)
         self._group = group
         self._batch = batch
+        self._count = min(batch, _FIRST_BATCH)
         self._block_ms = int(block_s * 1000)
         self._lead = Script("lead")
         self.name = secrets.token_hex(4)
         self.leads = False
         """Whether this replica has the lease, as of the last `read`."""
+        self.more = False
+        """Whether the last `read` got as many as it asked for, so that more are likely there."""
         self._taken_over: str | None = None
         self._led_at = float("-inf")
 
@@ -60,8 +66,7 @@ class EventReader:
         """Wait for entries.
 
         Returns:
-            The next ones in order; none if none came, or if another replica leads. What somebody
-            wrote by hand and is no event has an empty kind.
+            The next ones in order; none if none came, or if another replica leads.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer; call again.
@@ -70,13 +75,28 @@ class EventReader:
             return []
         try:
             if self._taken_over is not None:
-                return await self._take_over()
-            return await self._next()
+                return self._noted(await self._take_over())
+            return self._noted(await self._next())
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
             await self._make_group()
             return []
+        except (RedisError, OSError, TimeoutError):
+            # What the lost reply handed out is this consumer's now, and would not come again.
+            self._taken_over = "0-0"
+            raise
+
+    async def keep(self) -> bool:
+        """Keep the lease while nothing is read, because the reader can't take more.
+
+        Returns:
+            Whether this replica leads.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        return self.leads and await self._has_lease()
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """Say that these need not be handed out again.
@@ -132,26 +152,37 @@ class EventReader:
             self.name,
             min_idle_time=0,
             start_id=self._taken_over,
-            count=min(self._batch, _CLAIM_CHUNK),
+            count=self._count,
         )
         self._taken_over = None if start in (b"0-0", "0-0") else start
         return _parse(entries)
 
+    def _noted(self, events: list[Event]) -> list[Event]:
+        # Next time as many are asked for as would fit, if they are like these.
+        self.more = len(events) >= self._count
+        if events:
+            size = sum(len(event.text) for event in events)
+            fit = BYTES_MAX * len(events) // (size + 1)
+            grown = 2 * self._count if self.more else self._count
+            self._count = max(1, min(self._batch, grown, fit))
+        return events
+
     async def _next(self) -> list[Event]:
         reply = await self._redis.xreadgroup(
-            self._group, self.name, {self._stream: ">"}, count=self._batch, block=self._block_ms
+            self._group, self.name, {self._stream: ">"}, count=self._count, block=self._block_ms
         )
         return _parse(reply[0][1]) if reply else []
 
 
 def _parse(entries: list[Any]) -> list[Event]:
     # What was trimmed while somebody held it comes without fields.
-    return [_parse_any(entry_id, fields) for entry_id, fields in entries if fields]
+    return [_parse_one(entry_id, fields) for entry_id, fields in entries if fields]
 
 
-def _parse_any(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
+def _parse_one(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     try:
         return parse_event(entry_id, fields)
-    except (KeyError, UnicodeDecodeError):
-        # Written by somebody else. It must be acknowledged like the others, so it is handed out.
+    except (KeyError, UnicodeDecodeError) as error:
+        # Somebody else wrote it. A reader knows no such kind, and acknowledges it with the rest.
+        log.error("no event", extra={"entry": entry_id.decode(), "reason": repr(error)})  # noqa: TRY400
         return Event(entry_id.decode(), "", "", "", b"", b"")

@@ -23,13 +23,6 @@ READS_KEPT_S: Final = 86_400
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def read_kinds(settings: Settings) -> tuple[EventKind, ...]:
-    """Kinds of receipts that count as read."""
-    if settings.read_on_delivery:
-        return EventKind.READ, EventKind.DELIVERED
-    return (EventKind.READ,)
-
-
 class Receipts:
     """Writes receipts to the event stream.
 
@@ -45,7 +38,6 @@ class Receipts:
         self._redis: Any = redis
         self._keys = keys
         self._writer = writer
-        self._read_kinds = read_kinds(settings)
         self._events_max: Argument = "" if settings.reader_groups else settings.events_max_entries
         self.script = Script("receipt")
 
@@ -108,7 +100,7 @@ class Receipts:
             signal,
             self._keys.reads(user_scoped),
             self._keys.changes(user_scoped),
-            at_ms if kind in self._read_kinds else "",
+            at_ms if kind is EventKind.READ else "",
             READS_MAX,
             READS_KEPT_S,
         ]

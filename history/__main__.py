@@ -45,13 +45,7 @@ async def write_history(settings: Settings) -> None:
     reader = EventReader(redis, Keys(), GROUP, batch=settings.history_batch_max)
     partitions = Partitions(settings.history_retention_days)
     store = Store(settings.database_url, partitions)
-    writer = Writer(
-        reader,
-        store,
-        partitions,
-        batch_max=settings.history_batch_max,
-        delay_s=settings.history_delay_s,
-    )
+    writer = Writer(reader, store, partitions, delay_s=settings.history_delay_s)
 
     async def writes() -> str | None:
         # A replica that waits for its turn to lead is ready as well: nothing troubles it.

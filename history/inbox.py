@@ -48,13 +48,12 @@ class Reader(NamedTuple):
     """Whose inbox it is, and what is known of it beyond what the database says.
 
     `reads` maps ids of notifications whose reading the history writer may not have written yet to
-    when they were read (Unix ms); `kinds` are the kinds of receipts that count as read.
+    when they were read (Unix ms).
     """
 
     client: str
     user: str
     reads: dict[str, int]
-    kinds: Sequence[str] = ("read",)
 
 
 _MINE: Final = """
@@ -70,32 +69,34 @@ _MINE: Final = """
     )
 """
 _UNREAD: Final = """
-    p.published_at > through.at AND p.notification <> ALL($6::text[])
+    p.published_at > through.at AND p.notification <> ALL($5::text[])
     AND NOT EXISTS (
         SELECT FROM receipts r WHERE r.client = $1 AND r.user_id = $2
-            AND r.kind = ANY($5::text[]) AND r.notification = p.notification
+            AND r.kind = 'read' AND r.notification = p.notification
     )
 """
-# Per channel no more than a page is read, from the index by channel and time.
+# Per channel no more than a page is read, from the index by channel and time. A channel has a
+# notification twice if Redis lost that it was published, and it was published again.
 _PAGE: Final = """
     SELECT DISTINCT ON (found.created_at, found.notification)
         found.notification, found.created_at, found.frame,
         coalesce(
             (SELECT min(r.at) FROM receipts r WHERE r.client = $1 AND r.user_id = $2
-                AND r.kind = ANY($5::text[]) AND r.notification = found.notification),
+                AND r.kind = 'read' AND r.notification = found.notification),
             CASE WHEN found.published_at <= through.at THEN through.at END
         ) AS read_at
     FROM through, mine CROSS JOIN LATERAL (
-        SELECT p.notification, p.created_at, p.published_at, p.frame, p.channel
+        SELECT DISTINCT ON (p.created_at, p.notification)
+            p.notification, p.created_at, p.published_at, p.frame, p.channel
         FROM publications p
         WHERE p.client = $1 AND p.channel = mine.channel AND p.status = 'published'
-            AND p.created_at >= mine.since AND p.created_at >= $7
-            AND p.created_at <= $8 AND (p.created_at, p.notification) < ($8, $9)
-            AND ($6::text[] IS NULL OR {unread})
-        ORDER BY p.created_at DESC, p.notification DESC LIMIT $10
+            AND p.created_at >= mine.since AND p.created_at >= $6
+            AND p.created_at <= $7 AND (p.created_at, p.notification) < ($7, $8)
+            AND ($5::text[] IS NULL OR {unread})
+        ORDER BY p.created_at DESC, p.notification DESC LIMIT $9
     ) found
-    WHERE $11::text IS NULL OR mine.channel = $11
-    ORDER BY found.created_at DESC, found.notification DESC, found.channel LIMIT $10
+    WHERE $10::text IS NULL OR mine.channel = $10
+    ORDER BY found.created_at DESC, found.notification DESC, found.channel LIMIT $9
 """
 _PAGE_ALL: Final = _MINE + _PAGE.format(unread="true")
 _PAGE_UNREAD: Final = _MINE + _PAGE.format(unread=_UNREAD)
@@ -104,7 +105,7 @@ _UNREAD_IDS_TEMPLATE: Final = """
     FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
     WHERE {unread}
-    GROUP BY p.notification ORDER BY 2 DESC, 1 DESC LIMIT $7
+    GROUP BY p.notification ORDER BY 2 DESC, 1 DESC LIMIT $6
 """
 _UNREAD_IDS: Final = _MINE + _UNREAD_IDS_TEMPLATE.format(unread=_UNREAD)
 _UNREAD_COUNT_TEMPLATE: Final = """
@@ -118,7 +119,7 @@ _FIND_TEMPLATE: Final = """
     SELECT bool_and(NOT ({unread})) AS read
     FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
-    WHERE p.notification = $7
+    WHERE p.notification = $6
     HAVING count(*) > 0
 """
 _FIND: Final = _MINE + _FIND_TEMPLATE.format(unread=_UNREAD)
@@ -132,7 +133,6 @@ def _arguments(reader: Reader) -> list[Any]:
         reader.user,
         user_channel(reader.user),
         BROADCAST_CHANNEL,
-        list(reader.kinds),
         list(reader.reads),
     ]
 
@@ -206,15 +206,14 @@ async def read_among(connection: Any, reader: Reader, ids: Sequence[str]) -> set
     rows = await connection.fetch(
         """
         SELECT notification FROM receipts WHERE client = $1 AND user_id = $2
-            AND kind = ANY($3::text[]) AND notification = ANY($4::text[])
+            AND kind = 'read' AND notification = ANY($3::text[])
         UNION
         SELECT p.notification FROM publications p, users u
         WHERE u.client = $1 AND u.id = $2 AND p.client = $1
-            AND p.notification = ANY($4::text[]) AND p.published_at <= u.read_through
+            AND p.notification = ANY($3::text[]) AND p.published_at <= u.read_through
         """,
         reader.client,
         reader.user,
-        list(reader.kinds),
         list(ids),
     )
     return {row["notification"] for row in rows}
@@ -259,12 +258,11 @@ async def knows_reads(connection: Any, reader: Reader) -> bool:
     known = await connection.fetchval(
         """
         SELECT count(DISTINCT notification) FROM receipts
-        WHERE client = $1 AND user_id = $2 AND kind = ANY($3::text[])
-            AND notification = ANY($4::text[]) AND at >= $5
+        WHERE client = $1 AND user_id = $2 AND kind = 'read'
+            AND notification = ANY($3::text[]) AND at >= $4
         """,
         reader.client,
         reader.user,
-        list(reader.kinds),
         ids,
         from_unix_ms(newest),
     )

@@ -49,7 +49,6 @@ class Writer:
         reader: of the event stream.
         store: the database.
         partitions: those that the store knows.
-        batch_max: most events in one transaction.
         delay_s: how long to let events come together.
     """
 
@@ -59,13 +58,11 @@ class Writer:
         store: Store,
         partitions: Partitions,
         *,
-        batch_max: int,
         delay_s: float,
     ) -> None:
         self._reader = reader
         self._store = store
         self._partitions = partitions
-        self._batch_max = batch_max
         self._delay_s = delay_s
         self._batches: asyncio.Queue[list[Event]] = asyncio.Queue(1)
         self._stopping = False
@@ -102,7 +99,7 @@ class Writer:
             metrics.leads.set(self._reader.leads)
             if events:
                 await self._batches.put(events)
-                if len(events) < self._batch_max:
+                if not self._reader.more:
                     await asyncio.sleep(self._delay_s)
         await asyncio.Event().wait()
 

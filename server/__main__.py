@@ -39,7 +39,7 @@ def make_history(settings: Settings, keys: Keys) -> History | None:
     # Of its own, so that nothing here stands in the way of POST /notify.
     redis = connect(settings.redis_client, timeout_s=HISTORY_TIMEOUT_S)
     receipts = Receipts(redis, keys, settings, f"server-{secrets.token_hex(4)}")
-    return History(database, Inbox(database, redis, keys, settings, receipts), redis, keys)
+    return History(database, Inbox(database, redis, keys, receipts), redis, keys)
 
 
 async def serve(settings: Settings) -> None:

@@ -12,8 +12,7 @@ from common.events import EventKind
 from common.keys import Keys
 from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, room_channel, scoped, user_channel
 from common.publication import Position, parse_publication
-from common.receipts import IDS_MAX, Receipts, read_kinds
-from common.settings import Settings
+from common.receipts import IDS_MAX, Receipts
 from history import inbox as queries
 from history.database import Database, from_unix_ms
 from history.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
@@ -59,17 +58,13 @@ class Inbox:
         database: where history is.
         redis: a client with a short timeout.
         keys: of the shard.
-        settings: what counts as read.
         receipts: writes what is read as events.
     """
 
-    def __init__(
-        self, database: Database, redis: Redis, keys: Keys, settings: Settings, receipts: Receipts
-    ) -> None:
+    def __init__(self, database: Database, redis: Redis, keys: Keys, receipts: Receipts) -> None:
         self._database = database
         self._redis: Any = redis
         self._keys = keys
-        self._kinds = tuple(str(kind) for kind in read_kinds(settings))
         self._receipts = receipts
         self.cache = InboxCache(redis, keys)
         self._client = DEFAULT_CLIENT
@@ -182,7 +177,7 @@ class Inbox:
             return None
 
     def _reader(self, user: str, marks: Marks | None) -> Reader:
-        return Reader(self._client, user, marks.reads if marks else {}, self._kinds)
+        return Reader(self._client, user, marks.reads if marks else {})
 
     async def _look(self, user: str) -> _View:
         """Read an inbox from the database, and cache it if the database is not behind."""

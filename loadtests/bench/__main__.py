@@ -10,6 +10,7 @@ from typing import Final
 from loadtests.bench import fanout_rows, machine, report
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.curves_row import curves
+from loadtests.bench.history_row import history
 from loadtests.bench.inbox_row import inbox
 from loadtests.bench.ingest_row import server
 from loadtests.bench.latency_rows import post_to_socket, private_during_broadcast
@@ -37,6 +38,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "server": server,
     "worker": worker,
     "inbox": inbox,
+    "history": history,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"

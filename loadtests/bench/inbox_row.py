@@ -85,12 +85,11 @@ class _Bench:
     """The server's inbox, with and without what is cached."""
 
     def __init__(self, url: str, redis_port: int) -> None:
-        self._settings = Settings(_env_file=None)
         self._keys = Keys()
         self._redis: Any = connect(f"redis://127.0.0.1:{redis_port}/0", timeout_s=5)
         self._database = Database(url)
-        receipts = Receipts(self._redis, self._keys, self._settings, "bench")
-        self._inbox = Inbox(self._database, self._redis, self._keys, self._settings, receipts)
+        receipts = Receipts(self._redis, self._keys, Settings(_env_file=None), "bench")
+        self._inbox = Inbox(self._database, self._redis, self._keys, receipts)
 
     async def place(self) -> None:
         """Let Redis know the positions that the workers would have left there."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,3 +219,20 @@ def test_it_refuses_to_start_without_a_database(make_stack: MakeStack) -> None:
     process.start()
     assert process.wait() == 1
     assert "DATABASE_URL is empty" in process.log_tail()
+
+
+async def test_large_messages_are_read_in_small_batches(make_stack: MakeStack) -> None:
+    stack = make_stack(servers=0, workers=0, gateways=0, history=1)
+    large = "x" * 64_000
+    for first in range(1, 2_001, 250):
+        bodies = (frame(n, message=large) for n in range(first, first + 250))
+        await add(stack, *(published(body) for body in bodies))
+    await written(stack)
+    assert await count(stack, "publications") == 2_000
+    assert peak_kb(stack.processes["history-1"].pid) < 400_000
+
+
+def peak_kb(pid: int) -> int:
+    """Most memory that a process had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
