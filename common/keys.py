@@ -119,9 +119,32 @@ class Keys:
         """String with expiry: which replica of a reader of the event stream leads."""
         return f"{self.root}reader:{group}"
 
+    @property
+    def restored(self) -> str:
+        """Hash: that this Redis was restored from Kafka; since when, and whether to the end."""
+        return f"{self.root}restored"
+
     def unread(self, user: str) -> str:
-        """Sorted set: a scoped user's (`default/1`) unread notifications, by creation (Unix ms)."""
+        """Sorted set: a scoped user's (`default/1`) unread notifications, by creation (Unix ms).
+
+        It is a cache, and holds only together with `inbox`, whose stamp its empty member has.
+        """
         return f"{self.root}unread:{user}"
+
+    def inbox(self, user: str) -> str:
+        """Hash with expiry: what a scoped user's cached inbox was made of, and its first page."""
+        return f"{self.root}inbox:{user}"
+
+    def reads(self, user: str) -> str:
+        """Sorted set with expiry: what a scoped user read of late, by when (Unix ms)."""
+        return f"{self.root}reads:{user}"
+
+    def changes(self, user: str) -> str:
+        """Hash with expiry: last read `r` and last change `m` of a scoped user's inbox.
+
+        `q` is until when (Unix ms) nothing may be cached.
+        """
+        return f"{self.root}changes:{user}"
 
     @property
     def dead(self) -> str:

@@ -17,6 +17,9 @@ from common.settings import Settings
 
 IDS_MAX: Final = 1_000
 """Most notifications that one call reports."""
+READS_MAX: Final = 1_000
+"""Reads of a user that are remembered until the history writer has surely written them."""
+READS_KEPT_S: Final = 86_400
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -49,7 +52,8 @@ class Receipts:
     ) -> None:
         """Write one receipt per notification, all in one step.
 
-        What was read is also told to the user's connections, but the one that it came from.
+        What was read is also told to the user's connections, but the one that it came from; it
+        leaves the cache of unread notifications in the same step.
 
         Args:
             kind: `DELIVERED` or `READ`.
@@ -83,15 +87,22 @@ class Receipts:
         if kind is EventKind.READ:
             frame = _encode({"type": "read", "userId": user, "ids": notifications})
             signal = b"! %b\n%b" % (connection.encode(), frame)
-        at = format_time(time.time_ns() // 1_000_000)
+        at_ms = time.time_ns() // 1_000_000
+        at = format_time(at_ms)
+        user_scoped = scoped(user, client)
         args: list[Argument] = [
             self._events_max,
             self._writer,
             str(kind),
             channel,
             self._keys.pub(channel),
-            self._keys.unread(scoped(user, client)),
+            self._keys.unread(user_scoped),
             signal,
+            self._keys.reads(user_scoped),
+            self._keys.changes(user_scoped),
+            at_ms if kind is EventKind.READ else "",
+            READS_MAX,
+            READS_KEPT_S,
         ]
         for notification in notifications:
             args += (notification, _encode({"id": notification, "userId": user, "at": at}))

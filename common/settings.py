@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     )
     history_retention_days: Count = Field(30, description="How long history is kept.")
     read_on_delivery: bool = Field(
-        False, description="A notification that was delivered live counts as read."
+        False, description="A private notification that was delivered live counts as read."
     )
 
     # Kafka.

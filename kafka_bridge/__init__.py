@@ -1,5 +1,6 @@
-"""Nothing is here yet.
+"""`python -m kafka_bridge`: events to Kafka, notifications from Kafka, and Redis from Kafka.
 
-This package will mirror the event stream to Kafka, take notifications from Kafka, and restore from
-Kafka what Redis lost. The worker already writes the stream that it will read (`Keys.events`).
+`mirror` writes the event stream to a topic as CloudEvents (`cloud_events`) by way of `outbox`;
+`ingest` takes requests (`requests`) from a topic and queues them (`admission`); `restore` rebuilds
+an empty Redis (`archive`, `rebuild`). docs/kafka.md tells what each of them promises.
 """

@@ -2,26 +2,44 @@
 
 import asyncio
 import logging
+import secrets
 import sys
 
 from aiohttp import web
 
 from common.keys import Keys
 from common.plain_http import plain_http
+from common.receipts import Receipts
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
+from history.database import Database
 from server.acceptor import Acceptor
 from server.app import make_app
 from server.front import NotifyFront, close_overdue
+from server.history_access import History
+from server.inbox import Inbox
 from server.intake import Intake
 from server.watch import RedisWatch
 
 log = logging.getLogger("roomcast.server")
 
 BACKLOG = 1024
+HISTORY_TIMEOUT_S = 2.0
+"""How long the routes of history wait for Redis."""
+
+
+def make_history(settings: Settings, keys: Keys) -> History | None:
+    """What the routes of history work with, or None if history is off. Nothing is connected yet."""
+    if not settings.database_url:
+        return None
+    database = Database(settings.database_url)
+    # Of its own, so that nothing here stands in the way of POST /notify.
+    redis = connect(settings.redis_client, timeout_s=HISTORY_TIMEOUT_S)
+    receipts = Receipts(redis, keys, settings, f"server-{secrets.token_hex(4)}")
+    return History(database, Inbox(database, redis, keys, receipts), redis, keys)
 
 
 async def serve(settings: Settings) -> None:
@@ -43,7 +61,9 @@ async def serve(settings: Settings) -> None:
         return "redis is nearly full" if watch.nearly_full else watch.trouble
 
     readiness = Readiness(can_queue)
-    runner = web.AppRunner(make_app(intake, readiness), access_log=None, handle_signals=False)
+    history = make_history(settings, keys)
+    app = make_app(intake, readiness, history)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     connections: set[NotifyFront] = set()
     handler = plain_http(runner)
@@ -78,6 +98,8 @@ async def serve(settings: Settings) -> None:
         listener.close()
         await runner.cleanup()
         await control.aclose()
+        if history:
+            await history.close()
         log.info("stopped")
 
 

@@ -10,13 +10,21 @@ from common.problems import Problem
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
 from server.docs_page import docs_routes
+from server.history_access import History, history_routes
+from server.inbox_routes import inbox_routes
 from server.intake import BODY_MAX_BYTES, Intake, Reply
+from server.rooms import room_routes
+from server.sent import sent_routes
+from server.story import story_routes
+from server.users import user_routes
 
 BODY_TIMEOUT_S = 30.0
 
 
-def make_app(intake: Intake, readiness: Readiness) -> web.Application:
-    """Application with every route of the server."""
+def make_app(
+    intake: Intake, readiness: Readiness, history: History | None = None
+) -> web.Application:
+    """Application with every route of the server; those of history are off without it."""
 
     async def notify(request: web.Request) -> web.Response:
         try:
@@ -35,4 +43,8 @@ def make_app(intake: Intake, readiness: Readiness) -> web.Application:
 
     app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
     app.add_routes([web.post("/notify", notify), *ops_routes(readiness), *docs_routes()])
+    of_history = [
+        *inbox_routes(), *room_routes(), *user_routes(), *sent_routes(), *story_routes()
+    ]  # fmt: skip
+    app.add_routes(history_routes(history, of_history))
     return app

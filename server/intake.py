@@ -39,7 +39,12 @@ class Reply(NamedTuple):
 _JSON: Final = {"Content-Type": "application/json"}
 
 
-def _refuse_type(content_type: str) -> None:
+def refuse_type(content_type: str) -> None:
+    """Refuse a body that is not JSON.
+
+    Raises:
+        Problem: 415.
+    """
     media, _, parameters = content_type.partition(";")
     if media.strip().lower() != "application/json":
         raise Problem(
@@ -110,7 +115,7 @@ class Intake:
         try:
             key = _scoped_key(idempotency_key)
             if content_type != "application/json":
-                _refuse_type(content_type)
+                refuse_type(content_type)
             if len(body) > BODY_MAX_BYTES:
                 raise too_large()
             batch = is_batch(body)

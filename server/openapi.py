@@ -12,6 +12,8 @@ from common.notification import (
     RoomNotification,
 )
 from server.intake import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
+from server.openapi_history import SCHEMAS, history_paths
+from server.users import NewUser
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -175,7 +177,9 @@ def _state(text: str) -> dict[str, Any]:
 def openapi_document() -> dict[str, Any]:
     """The document (OpenAPI 3.1), as JSON types. Do not change what you get."""
     models = (PrivateNotification, RoomNotification, BroadcastNotification)
-    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    _, schema = models_json_schema(
+        [(model, "validation") for model in (*models, NewUser)], ref_template=_REF
+    )
     schemas: dict[str, Any] = schema["$defs"]
     schemas["Notification"] = {
         "oneOf": [{"$ref": _REF.format(model=model.__name__)} for model in models],
@@ -190,6 +194,7 @@ def openapi_document() -> dict[str, Any]:
     }
     schemas["Problem"] = _PROBLEM
     schemas["Queued"] = _QUEUED
+    schemas |= SCHEMAS
     return {
         "openapi": "3.1.0",
         "info": {
@@ -199,6 +204,7 @@ def openapi_document() -> dict[str, Any]:
         },
         "paths": {
             "/notify": {"post": _notify()},
+            **history_paths(),
             "/healthz": _operation("healthz", "Is the process alive?", {"200": _state("Alive.")}),
             "/readyz": _operation(
                 "readyz",
@@ -216,6 +222,8 @@ def openapi_document() -> dict[str, Any]:
                 },
             ),
         },
-        "tags": [{"name": "notifications"}, {"name": "operations"}],
+        "tags": [
+            {"name": name} for name in ("notifications", "inbox", "users", "rooms", "operations")
+        ],
         "components": {"schemas": schemas},
     }

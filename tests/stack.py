@@ -52,12 +52,14 @@ _PACKAGES: Final = {
     "worker": "worker",
     "gateway": "ws_gateway",
     "history": "history",
+    "bridge": "kafka_bridge",
 }
 _PORTS: Final = {
     "server": "PORT",
     "worker": "WORKER_PORT",
     "gateway": "WS_PORT",
     "history": "HISTORY_PORT",
+    "bridge": "KAFKA_BRIDGE_PORT",
 }
 _given_out: set[int] = set()
 stacks: "list[Stack]" = []
@@ -248,6 +250,7 @@ class Stack:
     Args:
         folder: for data and logs.
         servers, workers, gateways, history: how many processes of each, on a port each.
+        bridges: Kafka bridges; they need the settings `KAFKA_BROKERS` and `EVENT_READERS`.
         valkey: another Valkey than one with default settings; it is started if need be, and ended.
         database: whether there is a database; there is one where there is `history`.
         postgres: another PostgreSQL than the one of the session; it is the caller's.
@@ -262,6 +265,7 @@ class Stack:
         workers: int = 1,
         gateways: int = 1,
         history: int = 0,
+        bridges: int = 0,
         valkey: Valkey | None = None,
         database: bool = False,
         postgres: Postgres | None = None,
@@ -288,6 +292,7 @@ class Stack:
         self.environment |= settings
         for kind, count in (
             ("history", history),
+            ("bridge", bridges),
             ("gateway", gateways),
             ("worker", workers),
             ("server", servers),
@@ -296,7 +301,7 @@ class Stack:
                 self.add(kind)
 
     def add(self, kind: str, **settings: str) -> str:
-        """Add one more `server`, `worker`, `gateway` or `history`, with settings of its own.
+        """Add one more process of a kind (`server`, `history`, …), with settings of its own.
 
         Returns:
             Its name, to be started with `start` unless the whole stack is yet to be.

@@ -20,6 +20,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
 from ws_gateway.front import Front
@@ -27,11 +28,12 @@ from ws_gateway.hub import Hub
 from ws_gateway.log_reader import LogReader
 from ws_gateway.open_files import raise_open_files
 from ws_gateway.probe import PathProbe
+from ws_gateway.read_on_delivery import ReadOnDelivery
 from ws_gateway.receipts import ReceiptWriter
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
-from ws_gateway.written import WriteCounts
+from ws_gateway.written import Run, WriteCounts
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -45,10 +47,6 @@ async def _close_after_answer(_: web.Request, response: web.StreamResponse) -> N
     # An upgrade must never come on a connection that aiohttp holds.
     response.force_close()
     response.headers["Connection"] = "close"
-
-
-def _count_nothing(channel: Channel, items: list[Pending], written: int) -> None:
-    """Leave writes uncounted: nobody reads the events."""
 
 
 async def serve(settings: Settings) -> None:
@@ -68,15 +66,22 @@ async def serve(settings: Settings) -> None:
     gateway_id = secrets.token_hex(4)
     reader = LogReader(control, keys)
     counts = WriteCounts(control, keys, gateway_id)
-    hub = Hub(
-        keys,
-        reader,
-        loop,
-        settings.subscriber_max_bytes,
-        counts.note if settings.reader_groups else _count_nothing,
-    )
     receipts = ReceiptWriter(control, Receipts(control, keys, settings, gateway_id))
-    gateway = Gateway(hub, reader, receipts, limits, Clock(time.monotonic()), gateway_id)
+    listeners = [counts.note] if settings.reader_groups else []
+    if settings.read_on_delivery:
+        listeners.append(ReadOnDelivery(receipts).note)
+
+    def written(channel: Channel, items: list[Pending], sockets: int) -> None:
+        for listener in listeners:
+            listener(channel, items, sockets)
+
+    def replayed(channel: Channel, runs: list[Run]) -> None:
+        if settings.reader_groups:
+            counts.note_replayed(channel, runs)
+
+    hub = Hub(keys, reader, loop, settings.subscriber_max_bytes, written)
+    catch_up = CatchUp(reader, replayed)
+    gateway = Gateway(hub, catch_up, receipts, limits, Clock(time.monotonic()), gateway_id)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
         settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up

@@ -12,6 +12,7 @@ that come back at once are mostly behind by the same.
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -24,6 +25,7 @@ from ws_gateway.connection import Connection
 from ws_gateway.frames import text_frame
 from ws_gateway.log_reader import LogReader, Replay
 from ws_gateway.protocol import reset_text
+from ws_gateway.written import Run
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -45,22 +47,23 @@ class Missed:
     def __init__(self, after: Position, replay: Replay) -> None:
         self.after = after
         self.replay = replay
-        self._joined: tuple[Position, bytes, Position, int] | None = None
+        self._joined: tuple[Position, bytes, Position, list[Run]] | None = None
 
-    def until(self, channel: Channel) -> tuple[bytes, Position, int]:
+    def until(self, channel: Channel) -> tuple[bytes, Position, list[Run]]:
         """Frames of what the channel's fan-out has begun to send by now.
 
         Returns:
-            The frames, the position behind them, and how many publications they are.
+            The frames, the position behind them, and the runs of publications that they are.
         """
         handed = channel.handed
         if self._joined is None or self._joined[0] != handed:
             self._joined = (handed, *self._join(channel, handed))
         return self._joined[1:]
 
-    def _join(self, channel: Channel, handed: Position) -> tuple[bytes, Position, int]:
+    def _join(self, channel: Channel, handed: Position) -> tuple[bytes, Position, list[Run]]:
         frames: list[bytes] = []
-        at, count = self.after, 0
+        runs: list[Run] = []
+        at = self.after
         for publication in self.replay.publications:
             position = Position(publication.epoch, publication.offset)
             if publication.epoch == handed.epoch:
@@ -73,12 +76,14 @@ class Missed:
                 before = Position(position.epoch, position.offset - 1)
                 frames.append(text_frame(reset_text(channel.label, before, recovered=True)))
             frames.append(text_frame(publication.text))
-            at, count = position, count + 1
+            first = runs.pop().first if runs and position.epoch == at.epoch else position.offset
+            runs.append(Run(position.epoch, first, position.offset))
+            at = position
         if not self.replay.publications and at != handed == self.replay.now:
             # The epoch ended and nothing came since.
             frames.append(text_frame(reset_text(channel.label, handed, recovered=True)))
             at = handed
-        return b"".join(frames), at, count
+        return b"".join(frames), at, runs
 
 
 class CatchUp:
@@ -86,10 +91,14 @@ class CatchUp:
 
     Args:
         reader: of the logs.
+        on_replayed: called with what one connection got from a channel's log.
     """
 
-    def __init__(self, reader: LogReader) -> None:
+    def __init__(
+        self, reader: LogReader, on_replayed: Callable[[Channel, list[Run]], None]
+    ) -> None:
         self._reader = reader
+        self._on_replayed = on_replayed
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._reads: OrderedDict[tuple[str, Position], asyncio.Task[Missed]] = OrderedDict()
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
@@ -149,10 +158,11 @@ class CatchUp:
             connection.send(reset_text(channel.label, channel.handed, recovered=False))
             connection.catch_up_with(channel)
             return True
-        data, at, count = missed.until(channel)
+        data, at, runs = missed.until(channel)
         if data:
             connection.write_frames(channel, data)
-            metrics.replayed.inc(count)
+            self._on_replayed(channel, runs)
+            metrics.replayed.inc(sum(run.last - run.first + 1 for run in runs))
         connection.behind[channel] = at
         if at == channel.handed:
             connection.catch_up_with(channel)

@@ -14,7 +14,6 @@ from ws_gateway.catch_up import CatchUp, Missed
 from ws_gateway.channel import Channel
 from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
-from ws_gateway.log_reader import LogReader
 from ws_gateway.protocol import (
     PONG_TEXT,
     ClientError,
@@ -47,7 +46,7 @@ class Gateway:
 
     Args:
         hub: the channels.
-        reader: of the channels' logs.
+        catch_up: brings connections up from the channels' logs.
         receipts: where receipts go.
         limits: bounds of one connection.
         clock: coarse time.
@@ -57,14 +56,14 @@ class Gateway:
     def __init__(
         self,
         hub: Hub,
-        reader: LogReader,
+        catch_up: CatchUp,
         receipts: ReceiptWriter,
         limits: Settings,
         clock: Clock,
         gateway_id: str,
     ) -> None:
         self.hub = hub
-        self.catch_up = CatchUp(reader)
+        self.catch_up = catch_up
         self._receipts = receipts
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
@@ -21,6 +21,14 @@ REPORT_INTERVAL_S: Final = 1.0
 RUNS_MAX: Final = 50_000
 """Runs that wait to be reported; what comes on top is counted as dropped."""
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class Run(NamedTuple):
+    """Publications of one epoch from a first to a last offset, without a hole."""
+
+    epoch: str
+    first: int
+    last: int
 
 
 class WriteCounts:
@@ -53,9 +61,10 @@ class WriteCounts:
         if first:
             self._add(channel.name, epoch, first, last, written)
 
-    def note_replayed(self, channel: Channel, epoch: str, first: int, last: int) -> None:
-        """Note that a connection got a run of publications from the log."""
-        self._add(channel.name, epoch, first, last, 1)
+    def note_replayed(self, channel: Channel, runs: list[Run]) -> None:
+        """Note that one connection got publications from the log."""
+        for run in runs:
+            self._add(channel.name, run.epoch, run.first, run.last, 1)
 
     def _add(self, channel: str, epoch: str, first: int, last: int, sockets: int) -> None:
         runs = self._runs.setdefault((channel, epoch), [])

@@ -13,10 +13,11 @@ It needs nothing but the package `websockets`. The protocol is in docs/protocol.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -50,7 +51,7 @@ class RoomcastClient:
     say that something of a channel was lost.
 
     Args:
-        url: of a gateway, or of what balances several.
+        url: of a gateway, or of what balances several; or a list of gateways, tried in turn.
         user: whom to register as.
         rooms: which rooms to hear.
         positions: where to go on, by channel; of an earlier client's `positions`.
@@ -58,12 +59,12 @@ class RoomcastClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         user: int | str,
         rooms: Iterable[int | str] = (),
         positions: Mapping[str, Position] | None = None,
     ) -> None:
-        self.url = url
+        self.urls = [url] if isinstance(url, str) else list(url)
         self.user = user
         self.rooms = list(rooms)
         self.positions: dict[str, Position] = dict(positions or {})
@@ -155,10 +156,10 @@ class RoomcastClient:
     async def _run(self) -> None:
         wait_s = FIRST_WAIT_S
         try:
-            while True:
+            for url in itertools.cycle(self.urls):
                 connects = self.connects
                 try:
-                    await self._connect_once()
+                    await self._connect_once(url)
                 except ConnectionClosed as error:
                     code = error.rcvd.code if error.rcvd else 1006
                     if code in _FOR_GOOD or 4500 <= code < 5000:
@@ -175,8 +176,8 @@ class RoomcastClient:
             await self._messages.put(error)
             raise
 
-    async def _connect_once(self) -> None:
-        async with connect(self.url, compression=None, proxy=None) as socket:
+    async def _connect_once(self, url: str) -> None:
+        async with connect(url, compression=None, proxy=None) as socket:
             registration: dict[str, Any] = {"userId": self.user, "room": self.rooms}
             if self.positions:
                 registration["resume"] = {

@@ -76,7 +76,7 @@ CREATE TABLE users (
     client       text COLLATE "C" NOT NULL,
     id           text COLLATE "C" NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
-    read_through timestamptz NOT NULL DEFAULT '-infinity',  -- all that was created until then is read
+    read_through timestamptz NOT NULL DEFAULT '-infinity',  -- all that was published until then is read
     PRIMARY KEY (client, id)
 );
 

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.bench import fanout_rows, machine, report
+from loadtests.bench.bridge_row import bridge
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.curves_row import curves
 from loadtests.bench.history_row import history
+from loadtests.bench.inbox_row import inbox
 from loadtests.bench.ingest_row import server
 from loadtests.bench.latency_rows import post_to_socket, private_during_broadcast
 from loadtests.bench.open_loop_row import open_loop
 from loadtests.bench.plot import draw
 from loadtests.bench.resource_rows import handshakes, memory
+from loadtests.bench.resume_row import resume_storm
 from loadtests.bench.rows import Row
 from loadtests.bench.session import FAILURES, OTHER_CORE, SERVER_CORE, Session, needs_two_cores, say
 from loadtests.bench.worker_row import worker
@@ -32,9 +35,12 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "memory": memory,
     "handshakes": handshakes,
     "cost-per-delivery": fanout_rows.cost_per_delivery,
+    "resume-storm": resume_storm,
     "server": server,
     "worker": worker,
+    "inbox": inbox,
     "history": history,
+    "bridge": bridge,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"

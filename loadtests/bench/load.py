@@ -45,6 +45,8 @@ class Report(msgspec.Struct, frozen=True):
     server_cpu: float
     steal: float
     kib_per_conn: float
+    expected_s: float = 0.0
+    total_frames: int = 0
 
     @property
     def bytes_per_frame(self) -> float:
@@ -84,6 +86,8 @@ class Load:
     settle: float = 1.5
     nap_us: int = NAP_US
     most: int | None = None
+    expect: int | None = None
+    """Messages per connection until which to run, instead of `secs`."""
 
 
 def command(target: Target, load: Load) -> list[str]:
@@ -98,6 +102,7 @@ def command(target: Target, load: Load) -> list[str]:
         "window": load.window,
         "rate": load.rate,
         "max": load.most,
+        "expect": load.expect,
         "first": target.first,
         "answer": target.answer,
         "pub": target.pub,

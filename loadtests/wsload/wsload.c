@@ -36,6 +36,8 @@
  *   --size B           bytes of the default payload (200)    --template F  payload from a file, where
  *                      @INDEX is replaced by the target's index as six digits
  *   --pid P[,P...]     server processes: CPU and RSS         --nap US   sleep between polls
+ *   --expect N         instead of --secs: until every connection has N messages, 60 s at most;
+ *                      "expected_s" counts from the first publish, or from the first connect
  *   --label L          copied to the report
  *
  * Prints one JSON object. Latencies are microseconds: lat_* over all receipts, last_* from the publish
@@ -92,7 +94,7 @@ static void read_options(int argc, char **argv)
         {"chan", 1, 0, 'c'}, {"priv", 1, 0, 'v'}, {"one", 0, 0, '1'}, {"epoch", 1, 0, 'E'},
         {"from-offset", 1, 0, 'o'}, {"window", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"max", 1, 0, 'm'},
         {"secs", 1, 0, 's'}, {"warm", 1, 0, 'W'}, {"settle", 1, 0, 'S'}, {"size", 1, 0, 'b'},
-        {"template", 1, 0, 't'}, {"pid", 1, 0, 'i'}, {"nap", 1, 0, 'N'}, {"label", 1, 0, 'l'}, {0}};
+        {"expect", 1, 0, 'x'}, {"template", 1, 0, 't'}, {"pid", 1, 0, 'i'}, {"nap", 1, 0, 'N'}, {"label", 1, 0, 'l'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "", known, 0)) != -1;) switch (o) {
         case 'u': opt.url = optarg; break;
         case 'n': opt.conns = atoi(optarg); break;
@@ -117,6 +119,7 @@ static void read_options(int argc, char **argv)
         case 't': opt.template_file = optarg; break;
         case 'i': opt.pids = optarg; break;
         case 'N': opt.nap_us = atoi(optarg); break;
+        case 'x': opt.expect = strtoull(optarg, 0, 10); break;
         case 'l': opt.label = optarg; break;
         default: exit(2);
         }
@@ -206,12 +209,30 @@ static double client_cpu_s(const struct rusage *u)
            (double)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1e6;
 }
 
+/* Until every connection has what it is to have; returns for how long that took since `from`. */
+static double await_expected(uint64_t from)
+{
+    uint64_t wanted = opt.expect * (uint64_t)opt.conns, end = now_ns() + CONNECT_LIMIT_S * SECOND;
+    while (total_frames < wanted && n_open && now_ns() < end) {
+        uint64_t wait = SECOND / 100;
+        if (publisher_is_on() && published < opt.max) {
+            uint64_t until_due = drive(now_ns());
+            if (until_due < wait) wait = until_due;
+        }
+        poll_once(wait);
+    }
+    return total_frames < wanted ? -1 : (double)(now_ns() - from) / 1e9;
+}
+
+static double expected_s;
+
 static void report(double connect_s, usage_t before, usage_t idle, snapshot_t a, snapshot_t b, double secs,
                    uint64_t backlog)
 {
 #define U(x) (unsigned long long)(x)
     printf("{\"label\":\"%s\",\"conns\":%d,\"open\":%d,\"closed\":%d,\"connect_per_s\":%.0f,\"seconds\":%.3f,",
            opt.label, opt.conns, n_open, n_closed + n_failed, opt.conns / connect_s, secs);
+    printf("\"expected_s\":%.4f,\"total_frames\":%llu,", expected_s, U(total_frames));
     printf("\"published\":%llu,\"frames\":%llu,\"frames_per_s\":%.0f,\"mb_per_s\":%.2f,", U(published), U(frames),
            (double)frames / secs, (double)bytes / secs / 1e6);
     printf("\"lat_p50_us\":%.0f,\"lat_p99_us\":%.0f,\"lat_max_us\":%.0f,", hist_quantile_us(&all_receipts, .5),
@@ -245,15 +266,22 @@ int main(int argc, char **argv)
     ep = epoll_create1(EPOLL_CLOEXEC);
 
     usage_t before = processes_usage(opt.pids);
+    uint64_t began = now_ns();
     double connect_s = connect_all();
     publisher_open();
+    if (opt.expect && publisher_is_on()) {
+        idle_for(opt.settle);
+        began = now_ns();
+    }
+    if (opt.expect) expected_s = await_expected(began);
     idle_for(opt.settle);
     usage_t idle = processes_usage(opt.pids);
     if (!n_open) die("no connection is open");
 
     measured_from = now_ns() + (uint64_t)(opt.warm * 1e9);
     measured_to = measured_from + (uint64_t)(opt.secs * 1e9);
-    snapshot_t a = {0};
+    if (opt.expect) measured_to = measured_from = now_ns();
+    snapshot_t a = snapshot();
     int measuring = 0;
     for (uint64_t t; (t = now_ns()) < measured_to && n_open;) {
         if (!measuring && t >= measured_from) {

@@ -51,7 +51,7 @@ typedef struct {
     const char *url, *first, *answer, *pub, *chan, *priv, *template_file, *pids, *label, *epoch;
     int conns, window, size, nap_us, one, eio, batched, offsets;
     double rate, secs, warm, settle;
-    uint64_t max, from_offset;
+    uint64_t max, from_offset, expect;
 } options_t;
 
 typedef struct {

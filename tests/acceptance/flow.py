@@ -9,11 +9,13 @@ import asyncio
 import itertools
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import aiohttp
 
+from clients.python.roomcast_client import RoomcastClient
 from common.names import scoped
 from tests.stack import Client, Event, Sender, Stack, events, until
 
@@ -49,6 +51,39 @@ class Tally:
     unknown: int
     published: int
     delivered: int
+
+
+class Returning:
+    """A client that comes back at another gateway whenever its own goes away, and resumes there."""
+
+    close_code = closed_at = None
+
+    def __init__(self, urls: Sequence[str], user: str, rooms: Sequence[str]) -> None:
+        self.url = " or ".join(urls)
+        self.client = RoomcastClient(urls, user, rooms)
+        self.notifications: list[dict[str, Any]] = []
+        self.lost: list[dict[str, Any]] = []
+        self._listening: asyncio.Task[None] | None = None
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return self.notifications
+
+    async def start(self) -> Self:
+        """Connect and listen."""
+        await self.client.__aenter__()
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def close(self) -> None:
+        """Hang up."""
+        assert self._listening
+        self._listening.cancel()
+        await self.client.close()
+
+    async def _listen(self) -> None:
+        async for message in self.client:
+            (self.lost if message["type"] == "reset" else self.notifications).append(message)
 
 
 class Flow:
@@ -90,7 +125,7 @@ class Flow:
         self._tag = tag
         self._stop = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._clients: list[Client] = []
+        self._clients: list[Client | Returning] = []
 
     async def __aenter__(self) -> Self:
         self._before = len(await events(self.stack))
@@ -105,6 +140,12 @@ class Flow:
     async def client(self, url: str) -> Client:
         """Connect a client that hears all channels of the flow; before the flow starts."""
         client = await Client(url, user=self.user, room=self.rooms).__aenter__()
+        self._clients.append(client)
+        return client
+
+    async def returning(self, *urls: str) -> Returning:
+        """Connect a client that hears all channels of the flow through any of these gateways."""
+        client = await Returning(urls, self.user, self.rooms).start()
         self._clients.append(client)
         return client
 
@@ -171,7 +212,7 @@ class Flow:
         await asyncio.sleep(RETRY_PAUSE_S)
         return True
 
-    async def check(self, *clients: Client) -> Tally:
+    async def check(self, *clients: Client | Returning) -> Tally:
         """Stop, wait until everything is published and received, and count.
 
         Args:
@@ -232,7 +273,7 @@ class Flow:
         return fences
 
     @staticmethod
-    def _arrived(fences: set[tuple[str, str]], clients: "tuple[Client, ...]") -> bool:
+    def _arrived(fences: set[tuple[str, str]], clients: "tuple[Client | Returning, ...]") -> bool:
         for client in clients:
             assert client.closed_at is None, (
                 f"{client.url} closed with {client.close_code} after {len(client.frames)} frames"
@@ -270,7 +311,7 @@ class Flow:
             in_order = [number for number in numbers if number in line.answered]
             assert in_order == sorted(in_order), f"{channel}: not in the order of acceptance"
 
-    def _check_client(self, client: Client, published: list[Event]) -> int:
+    def _check_client(self, client: Client | Returning, published: list[Event]) -> int:
         count = 0
         for channel in (channel for line in self.lines for channel in line.channels):
             expected = [e.body for e in published if e.channel == scoped(channel)]

@@ -4,10 +4,12 @@ After each fault: every notification answered 202 is in the event stream exactly
 in the order of acceptance, without a hole in the offsets, and the clients of gateways that lived
 on received exactly that. A notification with an unknown outcome is there at most once.
 
-The counts are written as a Markdown table where GUARANTEES_TABLE says; the one in the docs comes
-from:
+Redis emptied is another matter: what it held is gone. That row lists what is missing, and shows
+that every client was told.
 
-    GUARANTEES_TABLE=docs/guarantees-matrix.md python -m pytest tests/acceptance/test_kill_matrix.py
+With GUARANTEES_TABLE the counts are written as Markdown between the marks of that page:
+
+    GUARANTEES_TABLE=docs/guarantees.md python -m pytest tests/acceptance/test_kill_matrix.py
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from typing import Final
 import pytest
 
 from tests.acceptance.flow import Flow, Tally
+from tests.conftest import MakeStack
 from tests.stack import KEYS, Client, Sender, Stack, Valkey, until
 
 pytestmark = pytest.mark.chaos
@@ -36,6 +39,19 @@ _HEAD: Final = (
     " | outcome unknown (503, or no answer) | published | lost | twice | out of order | holes"
     " | deliveries checked |\n|" + " --- |" * 11 + "\n"
 )
+
+
+_lossy: list[str] = []
+_LOSSY_HEAD: Final = (
+    "| what was lost | accepted (202) | never published or not heard by somebody | clients"
+    " | of them told, for every channel that lost something |\n|" + " --- |" * 5 + "\n"
+)
+_BEGIN: Final = "<!-- matrix:begin (written by tests/acceptance/test_kill_matrix.py) -->"
+_END: Final = "<!-- matrix:end -->"
+
+
+def _lossy_table() -> str:
+    return _LOSSY_HEAD + "".join(_lossy)
 
 
 def _table() -> str:
@@ -53,9 +69,13 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     valkey = Valkey(folder, appendfsync="always")
     with Stack(folder, workers=3, gateways=2, valkey=valkey, LEASE_S=str(LEASE_S)) as stack:
         yield stack
-    sys.stdout.write(f"\n{_table()}")
+    table = f"{_table()}\n{_lossy_table()}"
+    sys.stdout.write(f"\n{table}")
     if path := os.environ.get("GUARANTEES_TABLE"):
-        Path(path).write_text(_table())
+        page = Path(path).read_text()
+        before, _, rest = page.partition(_BEGIN)
+        _, _, after = rest.partition(_END)
+        Path(path).write_text(f"{before}{_BEGIN}\n{table}{_END}{after}")
 
 
 @pytest.fixture
@@ -163,6 +183,24 @@ async def test_sigkill_of_a_gateway(stack: Stack) -> None:
                 await until(partial(getattr, back, "frames"), "its port is served again")
         await flow.more(max(0, 2_000 - flow.accepted))
         row("SIGKILL of a gateway (clients of the other one)", times, await flow.check(*surviving))
+
+
+async def test_sigkill_of_a_gateway_whose_clients_resume_elsewhere(stack: Stack) -> None:
+    flow, times = Flow(stack), 6
+    one, other = stack.ws_urls
+    returning = [await flow.returning(*urls) for urls in ((one, other), (other, one)) * 2]
+    async with flow:
+        for turn in range(times):
+            gateway = f"gateway-{1 + turn % 2}"
+            await flow.more(ROUND)
+            stack.kill(gateway)
+            await flow.more(ROUND // 2)
+            await asyncio.to_thread(stack.start, gateway)
+        await flow.more(max(0, 2_000 - flow.accepted))
+        tally = await flow.check(*returning)
+    assert min(client.client.connects for client in returning) > times // 2
+    assert not any(client.lost or client.client.duplicates for client in returning)
+    row("SIGKILL of a gateway (clients resume at the other one)", times, tally)
 
 
 async def test_sigkill_of_the_server(stack: Stack) -> None:
@@ -287,3 +325,42 @@ async def test_subscriber_dropped_for_lagging(stack: Stack) -> None:
             await redis.config_set(limit, before)
     assert stack.metric("gateway-1", "roomcast_gaps_repaired_total") > 0
     row("a gateway stalled until Redis dropped its subscription", times, tally)
+
+
+async def test_redis_emptied_under_load_everybody_is_told(make_stack: MakeStack) -> None:
+    """What waited in Redis is gone. Whoever misses something of a channel is told so."""
+    stack = make_stack(workers=2, gateways=2, GAP_CHECK_INTERVAL_S="0.5")
+    flow = Flow(stack)
+    clients = await clients_of(flow)
+    async with flow:
+        await flow.more(ROUND)
+        async with stack.valkey.client() as redis:
+            await redis.flushall()
+        await flow.more(ROUND)
+        await flow.stop()
+        channels = [channel for line in flow.lines for channel in line.channels]
+
+        def all_told() -> bool:
+            return all(
+                {body["channel"] for body in client.told if not body["recovered"]} >= {*channels}
+                for client in clients
+            )
+
+        await until(all_told, "every client is told of every channel")
+        async with Sender(stack.http_urls[0]) as send:
+            last = (await send({"type": "broadcast", "userId": 1, "message": "the last"})).id
+        await until(lambda: all(client.ids[-1:] == [last] for client in clients))
+        accepted = {an_id for line in flow.lines for an_id in line.answered.values()}
+        missing = set[str]()
+        for client in clients:
+            heard = [(body["channel"], body["id"]) for body in client.notifications]
+            assert len(heard) == len(set(heard)), "something came twice"
+            missing |= accepted - {an_id for _, an_id in heard}
+        told = sum(
+            {body["channel"] for body in client.told if not body["recovered"]} >= {*channels}
+            for client in clients
+        )
+    _lossy.append(
+        f"| Redis emptied (FLUSHALL) | {len(accepted):,} | {len(missing):,} | {len(clients)}"
+        f" | {told} |\n"
+    )

@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "operations.md").read_text()
 
 DEFINED_IN = {
-    "Server": ["server.acceptor", "server.intake"],
+    "Server": ["server.acceptor", "server.inbox", "server.intake"],
     "Worker": ["worker.metrics"],
     "Gateway": ["ws_gateway.metrics"],
     "History": ["history.metrics"],

@@ -264,3 +264,53 @@ async def test_receipts_are_events_and_what_was_read_is_told_to_the_users_other_
     ours = [fields for _, fields in found if fields["c"] == f"default/user:{user}"]
     assert [fields["k"] for fields in ours] == ["read", "delivered", "published"]
     assert json.loads(ours[0]["p"])["id"] == sent.id
+
+
+async def test_writes_to_sockets_are_counted_live_and_replayed(make_stack: MakeStack) -> None:
+    stack = make_stack(gateways=2, EVENT_READERS="history")
+
+    async def counted() -> dict[int, int]:
+        """Sockets by offset in room:1, as the gateways reported them."""
+        found: dict[int, int] = {}
+        async with stack.valkey.client() as redis:
+            entries: Any = await redis.xrange(KEYS.events)
+        for _, fields in entries:
+            if (fields["k"], fields["c"]) == ("written", "default/room:1"):
+                for first, last, sockets in json.loads(fields["p"])["runs"]:
+                    for offset in range(first, last + 1):
+                        found[offset] = found.get(offset, 0) + sockets
+        return found
+
+    async with (
+        Client(stack.ws_urls[0], user=1, room=1) as one,
+        Client(stack.ws_urls[0], user=2, room=1),
+        Client(stack.ws_urls[1], user=3, room=1) as leaving,
+    ):
+        await send(stack, "1", 3)
+        await until(lambda: len(leaving.frames) == len(one.frames) == 3)
+        positions = {"room:1": leaving.positions["room:1"]}
+        await leaving.close()
+        await send(stack, "1", 2)
+        await until(lambda: len(one.frames) == 5)
+        async with Client(stack.ws_urls[1], user=3, room=1, resume=positions) as back:
+            await until(lambda: len(back.frames) == 2)
+
+            async def complete() -> bool:
+                return await counted() == {1: 3, 2: 3, 3: 3, 4: 3, 5: 3}
+
+            await until(complete, "the counts are reported")
+
+
+async def test_what_was_delivered_counts_as_read_where_the_setting_says_so(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(READ_ON_DELIVERY="true")
+    async with Client(stack.ws_urls[0], user=1) as client, stack.valkey.client() as redis:
+        sent = await post(stack, {"type": "private", "userId": 2, "target": 1, "message": "x"})
+        away = await post(stack, {"type": "private", "userId": 2, "target": 9, "message": "x"})
+        await until(lambda: client.told)
+        assert client.told == [{"type": "read", "userId": "1", "ids": [sent.id]}]
+        entries: Any = await redis.xrange(KEYS.events)
+        read = [json.loads(f["p"])["id"] for _, f in entries if f["k"] == "read"]
+        assert read == [sent.id]
+        assert away.id != sent.id

@@ -1,0 +1,20 @@
+-- Say that a user's inbox changes in the database: what is cached does not hold any more, and nothing
+-- is cached until the change is over, or cannot be under way any more.
+-- KEYS: changes. ARGV: change that is over (empty: one begins), ms that one takes at most, seconds for
+-- which this is remembered.
+-- Returns the name of the change.
+local time = redis.call('TIME')
+local name = time[1] .. '.' .. string.format('%06d', time[2])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local last = redis.call('HGET', KEYS[1], 'm') or ''
+if ARGV[1] == '' then
+  -- Two in one microsecond are two.
+  if last == name then name = name .. '+' end
+  redis.call('HSET', KEYS[1], 'm', name, 'q', string.format('%d', now + ARGV[2]))
+else
+  -- Another one that began since is still under way.
+  if last == ARGV[1] then redis.call('HSET', KEYS[1], 'q', '0') end
+  redis.call('HSET', KEYS[1], 'm', name .. '/')
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return name

@@ -1,0 +1,107 @@
+"""The pool of connections to PostgreSQL that the server's queries share."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+
+POOL_MAX: Final = 10
+"""Connections of one server process; a query waits for one no longer than `ACQUIRE_TIMEOUT_S`."""
+ACQUIRE_TIMEOUT_S: Final = 3.0
+STATEMENT_TIMEOUT_S: Final = 5.0
+"""A statement that takes longer is given up here, and ended by PostgreSQL itself."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class DatabaseAwayError(Exception):
+    """PostgreSQL does not answer, or not in time; what was asked may have been done or not."""
+
+
+class Database:
+    """PostgreSQL, connected to when it is first asked, and again whenever it comes back.
+
+    Args:
+        url: `postgresql://…`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pool: Any = None
+        self._making = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Lend a connection.
+
+        Raises:
+            DatabaseAwayError: PostgreSQL is away, also while the connection is used.
+        """
+        try:
+            pool = await self._open()
+            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.InterfaceError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.InsufficientResourcesError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.UndefinedTableError,  # the history writer has not made the tables yet
+        ) as error:
+            raise DatabaseAwayError(f"{type(error).__name__}: {error}") from error
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Any]:
+        """Lend a connection on which all reads see the database at one moment.
+
+        Raises:
+            DatabaseAwayError: PostgreSQL is away.
+        """
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def _open(self) -> Any:
+        async with self._making:
+            if self._pool is None:
+                # With no least size nothing is connected here, so PostgreSQL may be away.
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=POOL_MAX,
+                    timeout=ACQUIRE_TIMEOUT_S,
+                    command_timeout=STATEMENT_TIMEOUT_S,
+                    server_settings={
+                        "statement_timeout": str(int(STATEMENT_TIMEOUT_S * 1000)),
+                        # Plans are short here and compiling them takes longer than running them.
+                        "jit": "off",
+                    },
+                )
+        return self._pool
+
+
+def unix_ms(moment: datetime) -> int:
+    """Unix time in milliseconds."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_unix_ms(milliseconds: int) -> datetime:
+    """Moment of a Unix time in milliseconds.
+
+    Raises:
+        OverflowError: no year of four digits has it.
+    """
+    return _EPOCH + milliseconds * _MILLISECOND

@@ -1,0 +1,183 @@
+"""What became of one notification."""
+
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from history.database import from_unix_ms, unix_ms
+
+CHANNELS_MAX: Final = 1_000
+"""Channels of one notification that its story tells of."""
+RUN_MAX: Final = 100_000
+"""A gateway's run of writes that is longer than this is not found from its end."""
+_CLOCKS: Final = timedelta(minutes=5)
+"""How far the clocks of gateways and Redis may be apart."""
+
+
+class Publication(NamedTuple):
+    """One channel's part of a notification; an expired one has an empty epoch."""
+
+    channel: str
+    epoch: str
+    offset: int
+    status: str
+    kind: str
+    sender: str
+    target: str | None
+    priority: str
+    worker: str
+    created_ms: int
+    published_ms: int
+
+
+class Writes(NamedTuple):
+    """How many sockets of a gateway one publication was written to, and when it said so first."""
+
+    gateway: str
+    sockets: int
+    at_ms: int
+
+
+class Mirror(NamedTuple):
+    """Where one publication is in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+
+
+class Receipt(NamedTuple):
+    """Who got or read a notification, and when first."""
+
+    user: str
+    at_ms: int
+
+
+async def publications(connection: Any, client: str, notification: str) -> list[Publication]:
+    """Where a notification was published or expired, `CHANNELS_MAX` at most."""
+    rows = await connection.fetch(
+        """
+        SELECT channel, epoch, "offset", status, type, sender, target, priority, worker,
+            created_at, published_at
+        FROM publications WHERE client = $1 AND notification = $2
+        ORDER BY published_at, channel, "offset" LIMIT $3
+        """,
+        client,
+        notification,
+        CHANNELS_MAX,
+    )
+    return [
+        Publication(
+            row["channel"],
+            row["epoch"],
+            row["offset"],
+            row["status"],
+            row["type"],
+            row["sender"],
+            row["target"],
+            row["priority"],
+            row["worker"],
+            unix_ms(row["created_at"]),
+            unix_ms(row["published_at"]),
+        )
+        for row in rows
+    ]
+
+
+async def writes(
+    connection: Any, client: str, those: list[Publication]
+) -> dict[tuple[str, str, int], list[Writes]]:
+    """Sockets that publications were written to, by channel, epoch and offset."""
+    rows = await connection.fetch(
+        """
+        SELECT asked.channel, asked.epoch, asked.place, w.gateway, sum(w.sockets) AS sockets,
+            min(w.at) AS at
+        FROM unnest($2::text[], $3::text[], $4::bigint[]) AS asked(channel, epoch, place)
+        JOIN writes w ON w.client = $1 AND w.channel = asked.channel AND w.epoch = asked.epoch
+            AND w.first_offset BETWEEN asked.place - $5 AND asked.place
+            AND w.last_offset >= asked.place AND w.at >= $6
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+        """,
+        client,
+        *_columns(those),
+        RUN_MAX,
+        min((from_unix_ms(one.published_ms) for one in those), default=from_unix_ms(0)) - _CLOCKS,
+    )
+    found: dict[tuple[str, str, int], list[Writes]] = {}
+    for row in rows:
+        place = (row["channel"], row["epoch"], row["place"])
+        one = Writes(row["gateway"], row["sockets"], unix_ms(row["at"]))
+        found.setdefault(place, []).append(one)
+    return found
+
+
+async def mirrors(
+    connection: Any, client: str, those: list[Publication]
+) -> dict[tuple[str, str, int], list[Mirror]]:
+    """Where publications are in Kafka, by channel, epoch and offset."""
+    rows = await connection.fetch(
+        """
+        SELECT asked.channel, asked.epoch, asked.place, m.topic, m.partition, m.kafka_offset, m.at
+        FROM unnest($2::text[], $3::text[], $4::bigint[]) AS asked(channel, epoch, place)
+        JOIN mirrors m ON m.client = $1 AND m.channel = asked.channel AND m.epoch = asked.epoch
+            AND m."offset" = asked.place
+        ORDER BY m.at, m.topic, m.partition, m.kafka_offset
+        """,
+        client,
+        *_columns(those),
+    )
+    found: dict[tuple[str, str, int], list[Mirror]] = {}
+    for row in rows:
+        place = (row["channel"], row["epoch"], row["place"])
+        one = Mirror(row["topic"], row["partition"], row["kafka_offset"], unix_ms(row["at"]))
+        found.setdefault(place, []).append(one)
+    return found
+
+
+def _columns(those: list[Publication]) -> tuple[list[str], list[str], list[int]]:
+    published = [one for one in those if one.status == "published"]
+    return (
+        [one.channel for one in published],
+        [one.epoch for one in published],
+        [one.offset for one in published],
+    )
+
+
+async def receipt_counts(connection: Any, client: str, notification: str) -> dict[str, int]:
+    """How many users got (`delivered`) and read (`read`) a notification."""
+    rows = await connection.fetch(
+        """
+        SELECT kind, count(DISTINCT user_id) AS users FROM receipts
+        WHERE client = $1 AND notification = $2 GROUP BY kind
+        """,
+        client,
+        notification,
+    )
+    return {"delivered": 0, "read": 0} | {row["kind"]: row["users"] for row in rows}
+
+
+async def receipts(
+    connection: Any,
+    client: str,
+    notification: str,
+    kind: str,
+    *,
+    after: Receipt | None,
+    limit: int,
+) -> list[Receipt]:
+    """Who got or read a notification, by when they first did, `limit` at most."""
+    rows = await connection.fetch(
+        """
+        SELECT user_id, min(at) AS first FROM receipts
+        WHERE client = $1 AND notification = $2 AND kind = $3
+        GROUP BY user_id HAVING (min(at), user_id) > ($4, $5)
+        ORDER BY 2, 1 LIMIT $6
+        """,
+        client,
+        notification,
+        kind,
+        from_unix_ms(after.at_ms if after else -62_000_000_000_000),
+        after.user if after else "",
+        limit,
+    )
+    return [Receipt(row["user_id"], unix_ms(row["first"])) for row in rows]

@@ -1,0 +1,131 @@
+"""Composition root of the bridge: `python -m kafka_bridge [restore --since TIME]`."""
+
+import asyncio
+import gc
+import logging
+import sys
+
+from aiohttp import web
+from confluent_kafka import KafkaException
+
+from common.backoff import jittered
+from common.http_problems import problems
+from common.keys import Keys
+from common.redis_client import UnfitRedisError, connect, wait_until_fit
+from common.replicas import replica_number, run, run_until_stopped
+from common.settings import Settings, load_settings
+from common.telemetry.logs import set_up_logs
+from common.telemetry.ops import ops_routes
+from common.telemetry.readiness import Readiness
+from kafka_bridge import restore
+from kafka_bridge.admission import Admission
+from kafka_bridge.brokers import make_topics
+from kafka_bridge.ingest import Ingest
+from kafka_bridge.mirror import Mirror
+from kafka_bridge.outbox import Outbox
+
+log = logging.getLogger("roomcast.kafka")
+
+REDIS_TIMEOUT_S = 5.0
+DRAIN_S = 10.0
+"""How long a stop waits for what is under way; what isn't done by then comes again."""
+
+
+async def work(settings: Settings) -> None:
+    """Mirror and ingest until stopped.
+
+    Raises:
+        UnfitRedisError: Redis can't keep accepted jobs safe.
+        OSError: the port is taken.
+    """
+    keys = Keys()
+    redis = connect(
+        settings.redis_client, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s)
+    )
+    events_out, dead_out = Outbox(settings), Outbox(settings)
+    mirror = Mirror(redis, keys, settings, events_out)
+    ingest = Ingest(settings, Admission(redis, keys, settings), dead_out)
+    connected = asyncio.Event()
+
+    async def delivers() -> str | None:
+        if not connected.is_set():
+            return "kafka or redis was not reached yet"
+        return mirror.trouble or ingest.trouble
+
+    readiness = Readiness(delivers)
+    app = web.Application(middlewares=[problems])
+    app.add_routes(ops_routes(readiness))
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    site = web.TCPSite(
+        runner,
+        settings.host,
+        settings.kafka_bridge_port,
+        reuse_port=settings.kafka_bridge_processes > 1,
+    )
+    await site.start()
+    log.info("working", extra={"brokers": settings.kafka_brokers})
+
+    async def bridge() -> None:
+        await wait_until_fit(redis)
+        await _wait_for_brokers(settings)
+        events_out.open()
+        dead_out.open()
+        connected.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(mirror.run())
+            group.create_task(ingest.run())
+
+    # Batches of thousands of small tuples make the collector look at all of them, in vain.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+
+    async def finish() -> None:
+        readiness.draining = True
+        if connected.is_set():
+            stopping = [asyncio.ensure_future(part.stop()) for part in (mirror, ingest)]
+            _, late = await asyncio.wait(stopping, timeout=DRAIN_S)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("not all was settled; it will come again")
+
+    try:
+        await run_until_stopped(bridge(), readiness.run(connected), at_stop=finish)
+    finally:
+        await asyncio.gather(events_out.close(1.0), dead_out.close(1.0))
+        await runner.cleanup()
+        await redis.aclose()
+        log.info("stopped")
+
+
+async def _wait_for_brokers(settings: Settings) -> None:
+    """Wait until the events topic is there, as long as it takes."""
+    for wait in jittered():
+        try:
+            await asyncio.to_thread(make_topics, settings, settings.kafka_events_topic)
+        except KafkaException as error:
+            log.warning("kafka does not answer yet", extra={"reason": str(error)})
+            await asyncio.sleep(wait)
+        else:
+            return
+
+
+def main() -> None:
+    """Start it."""
+    settings = load_settings()
+    if not settings.kafka_brokers:
+        sys.exit("KAFKA_BROKERS is empty: there is nothing to bridge to. Set it to host:port,…")
+    number = replica_number()
+    set_up_logs(settings, f"bridge.{number}" if number else "bridge")
+    if number is None and len(sys.argv) > 1:
+        sys.exit(restore.main(settings, sys.argv[1:]))
+    try:
+        run("kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings))
+    except (UnfitRedisError, OSError) as error:
+        log.critical("can't run", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

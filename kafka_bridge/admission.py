@@ -1,0 +1,116 @@
+"""Requests into Redis's lanes by the acceptance script, as the server does it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.jobs import Acceptance
+from common.keys import Keys
+from common.scripts import Script
+from common.settings import Settings
+
+CALL_MAX_JOBS: Final = 500
+CALL_MAX_BYTES: Final = 2 * 1024 * 1024
+
+
+class NoRoomError(Exception):
+    """Redis has no room, or does not answer: try again later. The text says which."""
+
+
+class Admission:
+    """Pushes planned requests.
+
+    Guarantee: a verdict is given only after Redis executed the script (with `ACCEPT_FSYNC`, after
+    it was on disk). A lost reply leads to the same call again, which the idempotency keys make
+    harmless.
+
+    Args:
+        redis: a client whose replies may take `ACCEPT_TIMEOUT_S`.
+        keys: of the shard.
+        settings: bounds.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+        self._settings = settings
+        self._script = Script("accept")
+
+    async def admit(self, acceptances: Sequence[Acceptance]) -> list[list[bytes]]:
+        """Push requests, in order, until the first for which there is no room.
+
+        Returns:
+            Verdicts (`ok`, `replay`, `conflict`) of the first ones; at least one.
+
+        Raises:
+            NoRoomError: not even the first could be pushed.
+        """
+        try:
+            head = await self._fitting(acceptances)
+            verdicts = await self._push(head)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise NoRoomError(f"redis: {type(error).__name__}: {error}") from None
+        for index, verdict in enumerate(verdicts):
+            if verdict[0] == b"full":
+                # Others filled the lane at this moment.
+                if index == 0:
+                    raise NoRoomError(f"the lane {verdict[1].decode()} is full")
+                return verdicts[:index]
+        return verdicts
+
+    async def _fitting(self, acceptances: Sequence[Acceptance]) -> Sequence[Acceptance]:
+        """Those of the first ones that fit into one call and into what room there is now."""
+        keys, settings = self._keys, self._settings
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.xlen(keys.events)
+            pipeline.hgetall(keys.waiting)
+            pipeline.info("memory")
+            events, waiting, memory = await pipeline.execute()
+        if events >= settings.events_bound:
+            raise NoRoomError("the event stream is full")
+        limit = memory.get("maxmemory", 0)
+        if limit and memory["used_memory"] >= settings.redis_memory_max_ratio * limit:
+            raise NoRoomError("redis is nearly full")
+        jobs: dict[str, int] = {}
+        size = count = 0
+        for index, acceptance in enumerate(acceptances):
+            for lane, _, _ in acceptance.jobs:
+                jobs[lane] = jobs.get(lane, 0) + 1
+            count += len(acceptance.jobs)
+            size += acceptance.size
+            full = [
+                lane
+                for lane, more in jobs.items()
+                if int(waiting.get(lane.encode(), 0)) + more > settings.lane_max_jobs
+            ]
+            if full and index == 0:
+                raise NoRoomError(f"the lane {full[0]} is full")
+            if index and (full or count > CALL_MAX_JOBS or size > CALL_MAX_BYTES):
+                return acceptances[:index]
+        return acceptances
+
+    async def _push(self, acceptances: Sequence[Acceptance]) -> list[list[bytes]]:
+        keys, settings = self._keys, self._settings
+        args: list[str | bytes | int] = [
+            keys.jobs_prefix,
+            keys.ready_prefix,
+            keys.active_prefix,
+            keys.accepted_prefix,
+            settings.lane_max_jobs,
+            settings.idempotency_ttl_s,
+        ]
+        for acceptance in acceptances:
+            args += acceptance.arguments()
+        if not settings.accept_fsync:
+            verdicts: list[list[bytes]] = await self._script(self._redis, [keys.waiting], args)
+            return verdicts
+        # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
+        async with self._redis.client() as connection:
+            verdicts = await self._script(connection, [keys.waiting], args)
+            timeout_ms = int(settings.accept_timeout_s * 1000)
+            synced = await connection.execute_command("WAITAOF", 1, 0, timeout_ms)
+            if synced[0] < 1:
+                raise TimeoutError("the append-only file was not on disk in time")
+        return verdicts

@@ -1,0 +1,239 @@
+"""Events as CloudEvents 1.0 in structured JSON, and back. Pure: no broker, no clock.
+
+The JSON text of an event is passed through byte for byte as `data`. What Roomcast needs to restore
+an event beyond that travels in extension attributes: `client`, `streamid` (its id in the event
+stream), `writer` (the worker or gateway), and for a publication `acceptedtime` and `extra` (JSON
+that clients were not sent). A dead letter may be any bytes: it travels as `data_base64`, with its
+`reason`.
+"""
+
+import base64
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import msgspec
+
+from common.events import Event, EventKind
+from common.jobs import format_time
+from common.names import DEFAULT_CLIENT
+from kafka_bridge.message import Header, Message
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+SOURCE: Final = b"urn:roomcast"
+DATA_MAX_BYTES: Final = 2 * 1024 * 1024
+"""A dead letter longer than this is cut (`truncated`); nothing else can be as long."""
+
+TYPES: Final = {
+    EventKind.PUBLISHED: "roomcast.notification.published",
+    EventKind.EXPIRED: "roomcast.notification.expired",
+    EventKind.DEAD: "roomcast.notification.dead",
+    EventKind.DELIVERED: "roomcast.receipt.delivered",
+    EventKind.READ: "roomcast.receipt.read",
+    EventKind.WRITTEN: "roomcast.gateway.written",
+}
+"""Kind of an event → `type`; what is not here is not mirrored."""
+KINDS: Final = {name: kind for kind, name in TYPES.items()}
+
+_OFFSET: Final = b'","offset":'
+_EPOCH: Final = b'"epoch":"'
+_CREATED: Final = b'"createdAt":"'
+_ID: Final = b'"id":"'
+_OFFSET_LENGTH: Final = len(_OFFSET)
+_EPOCH_LENGTH: Final = len(_EPOCH)
+_CREATED_LENGTH: Final = len(_CREATED)
+_ID_LENGTH: Final = len(_ID)
+_TIME_LENGTH: Final = len("2026-11-21T04:00:00.123Z")
+_CONTENT_TYPE_HEADER: Final = ("content-type", CONTENT_TYPE.encode())
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Id(msgspec.Struct):
+    id: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    id: str
+    type: str
+    client: str
+    streamid: str
+    subject: str = ""
+    writer: str = ""
+    extra: str = ""
+    reason: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"")
+    data_base64: bytes = b""
+
+
+class MirroredEvent(NamedTuple):
+    """An event as it was read from Kafka, with its CloudEvents id."""
+
+    id: str
+    event: Event
+
+
+_envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
+_id_decoder: Final = msgspec.json.Decoder(_Id)
+
+
+def to_message(event: Event) -> Message | None:
+    """Write an event as a message.
+
+    Returns:
+        None for a kind that is not mirrored.
+
+    Raises:
+        ValueError: the text is not what its kind says.
+    """
+    if event.kind == EventKind.PUBLISHED:
+        return _publication(event)
+    name = TYPES.get(event.kind)  # type: ignore[call-overload]  # a StrEnum is its text
+    return None if name is None else _other(event, name)
+
+
+def _publication(event: Event) -> Message:
+    entry, _, channel, writer, text, extra = event
+    # The last ones are the frame's own: a quote inside a JSON text is never bare.
+    end = text.rindex(_OFFSET)
+    start = text.rindex(_EPOCH, 0, end) + _EPOCH_LENGTH
+    created = text.rindex(_CREATED, 0, start) + _CREATED_LENGTH
+    epoch, offset = text[start:end], text[end + _OFFSET_LENGTH : -1]
+    name = text.index(_ID) + _ID_LENGTH
+    notification = text[name : text.index(b'"', name)]
+    if b"\\" in notification:
+        notification = _id_decoder.decode(text).id.encode()
+    key, opening, middle = _channel_parts(channel)
+    at_ms = entry.partition("-")[0]
+    value = b"".join(
+        (
+            opening,
+            epoch,
+            b"/",
+            offset,
+            b'","time":"',
+            _time(at_ms),
+            middle,
+            entry.encode(),
+            b'","writer":',
+            _quoted(writer),
+            b',"acceptedtime":"',
+            text[created : created + _TIME_LENGTH],
+            b'","extra":%b,"data":' % _encode(extra.decode()) if extra else b'","data":',
+            text,
+            b"}",
+        )
+    )
+    headers = [_CONTENT_TYPE_HEADER, ("id", notification), ("offset", offset)]
+    return Message(key, value, headers, int(at_ms), epoch, offset)
+
+
+def _other(event: Event, name: str) -> Message:
+    key, _, middle = _channel_parts(event.channel)
+    client = event.channel.partition("/")[0] or DEFAULT_CLIENT
+    if event.kind == EventKind.DEAD:
+        cut = len(event.text) > DATA_MAX_BYTES
+        reason = event.extra.decode(errors="replace")
+        data = b'"reason":%b,%b"data_base64":"%b"' % (
+            _encode(reason),
+            b'"truncated":true,' if cut else b"",
+            base64.b64encode(event.text[:DATA_MAX_BYTES]),
+        )
+        middle = middle.replace(b"application/json", b"application/octet-stream")
+        headers: list[Header] = [_CONTENT_TYPE_HEADER]
+    else:
+        extra = b'"extra":%b,' % _encode(event.extra.decode()) if event.extra else b""
+        data = b'%b"data":%b' % (extra, event.text)
+        notification = _id_decoder.decode(event.text).id
+        headers = [_CONTENT_TYPE_HEADER]
+        if notification:
+            headers.append(("id", notification.encode()))
+    value = (
+        b'{"specversion":"1.0","type":"%b","source":"%b","id":%b,"time":"%b%b%b","writer":%b,%b}'
+    ) % (
+        name.encode(),
+        SOURCE,
+        _encode(f"{client}/{event.id}"),
+        _time(event.id.partition("-")[0]),
+        middle,
+        event.id.encode(),
+        _quoted(event.writer),
+        data,
+    )
+    return Message(key, value, headers, event.at_ms)
+
+
+@lru_cache(maxsize=10_000)
+def _channel_parts(channel: str) -> tuple[bytes, bytes, bytes]:
+    """Key of a scoped channel, and what depends on it before the epoch and behind the time."""
+    client, _, name = channel.partition("/")
+    opening = b'{"specversion":"1.0","type":"%b","source":"%b","id":"%b/' % (
+        TYPES[EventKind.PUBLISHED].encode(),
+        SOURCE,
+        _encode(channel)[1:-1],
+    )
+    subject = b'"subject":%b,' % _encode(name) if name else b""
+    middle = b'",%b"client":%b,"datacontenttype":"application/json","streamid":"' % (
+        subject,
+        _encode(client or DEFAULT_CLIENT),
+    )
+    return channel.encode(), opening, middle
+
+
+@lru_cache(maxsize=1_000)
+def _time(unix_ms: str) -> bytes:
+    return format_time(int(unix_ms)).encode()
+
+
+@lru_cache(maxsize=1_000)
+def _quoted(text: str) -> bytes:
+    return _encode(text)
+
+
+def from_message(value: bytes) -> MirroredEvent:
+    """Read an event that `to_message` wrote.
+
+    Raises:
+        ValueError: it is no event of Roomcast's.
+    """
+    try:
+        found = _envelope_decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not a CloudEvent of Roomcast's: {error}") from None
+    kind = KINDS.get(found.type)
+    if kind is None:
+        raise ValueError(f"unknown type {found.type!r}")
+    if kind is EventKind.DEAD:
+        text, extra = found.data_base64, found.reason
+    else:
+        text, extra = bytes(found.data), found.extra
+    channel = f"{found.client}/{found.subject}" if found.subject else ""
+    return MirroredEvent(
+        found.id, Event(found.streamid, kind, channel, found.writer, text, extra.encode())
+    )
+
+
+def place_of(event: Event) -> tuple[str, int]:
+    """Epoch and offset of a publication.
+
+    Raises:
+        ValueError: its text is no frame.
+    """
+    end = event.text.rindex(_OFFSET)
+    start = event.text.rindex(_EPOCH, 0, end) + _EPOCH_LENGTH
+    return event.text[start:end].decode(), int(event.text[end + _OFFSET_LENGTH : -1])
+
+
+def accepted_ms(event: Event) -> int:
+    """Unix time in milliseconds at which a publication's notification was accepted.
+
+    Raises:
+        ValueError: its text is no frame.
+    """
+    created = event.text.rindex(_CREATED) + len(_CREATED)
+    text = event.text[created : created + _TIME_LENGTH].decode()
+    return _unix_s(text[:19]) * 1000 + int(text[20:23])
+
+
+@lru_cache(maxsize=16)
+def _unix_s(to_the_second: str) -> int:
+    return int(datetime.fromisoformat(to_the_second).replace(tzinfo=UTC).timestamp())

@@ -1,0 +1,251 @@
+"""Notifications from Kafka: the requests topic into Redis's lanes.
+
+Guarantee: a message's offset is committed only after Redis has its jobs, or the dead-letter topic
+has it. A message that comes again (a crash between the two, a rebalance) is found by its
+idempotency key and queued no second time, for as long as `IDEMPOTENCY_TTL_S` remembers it. The
+messages of a partition are queued in their order.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as Taken
+
+from common.backoff import jittered
+from common.settings import Settings
+from kafka_bridge import metrics
+from kafka_bridge.admission import Admission, NoRoomError
+from kafka_bridge.brokers import connection, make_topics
+from kafka_bridge.message import Message
+from kafka_bridge.outbox import NotWrittenError, Outbox
+from kafka_bridge.requests import Request, RubbishError, plan
+
+log = logging.getLogger("roomcast.kafka")
+
+GROUP: Final = "roomcast-bridge"
+BATCH_MAX: Final = 500
+MAX_POLL_INTERVAL_S: Final = 10
+"""Tansu answers a join only after this."""
+_POLL_S: Final = 0.5
+
+_CONFIG: Final[dict[str, Any]] = {
+    "group.id": GROUP,
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "max.poll.interval.ms": MAX_POLL_INTERVAL_S * 1000,
+    "session.timeout.ms": 6_000,
+    "allow.auto.create.topics": True,
+    # What librdkafka may read ahead.
+    "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.message.max.bytes": 2 * 1024 * 1024,
+}
+
+
+class Ingest:
+    """Consumes the requests topic; one thread makes all calls of the consumer.
+
+    Args:
+        settings: topics, brokers.
+        admission: into Redis.
+        outbox: opened; for the dead-letter topic, and for nothing else.
+    """
+
+    def __init__(self, settings: Settings, admission: Admission, outbox: Outbox) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._outbox = outbox
+        self._thread = ThreadPoolExecutor(1, "kafka-consume")
+        self._consumer: Any = None
+        self._paused = False
+        self._stopping = False
+        self._ended = asyncio.Event()
+        self._early: list[Taken] = []
+        self.trouble: str | None = None
+        """Why nothing is taken now, or None."""
+
+    async def run(self) -> None:
+        """Take requests until `stop`, then wait to be cancelled."""
+        try:
+            await self._open()
+            while not self._stopping:
+                messages = await self._call(self._consume)
+                if messages:
+                    await self._take(messages)
+        finally:
+            await self._close()
+            self._ended.set()
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Take nothing more; return when what was taken is committed."""
+        self._stopping = True
+        await self._ended.wait()
+
+    async def _open(self) -> None:
+        topics = (self._settings.kafka_requests_topic, self._settings.kafka_dead_topic)
+        for wait in jittered():
+            try:
+                await asyncio.to_thread(make_topics, self._settings, *topics)
+                break
+            except KafkaException as error:
+                self.trouble = f"kafka: {error}"
+                log.warning("kafka does not answer yet", extra={"reason": str(error)})
+                await asyncio.sleep(wait)
+                if self._stopping:
+                    return
+        self.trouble = None
+        self._consumer = Consumer(connection(self._settings) | _CONFIG)
+        await self._call(self._subscribe)
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._settings.kafka_requests_topic], on_assign=self._assigned, on_lost=_lost
+        )
+
+    def _assigned(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        log.info("partitions", extra={"assigned": [each.partition for each in partitions]})
+        consumer.assign(partitions)
+        if self._paused:
+            consumer.pause(partitions)
+
+    async def _close(self) -> None:
+        try:
+            if self._consumer is not None:
+                await self._call(self._consumer.close)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _call(self, what: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, what, *arguments)
+
+    def _consume(self) -> list[Taken]:
+        if self._early:
+            early, self._early = self._early, []
+            return early
+        found = self._consumer.consume(BATCH_MAX, _POLL_S)
+        return [message for message in found if not self._is_error(message)]
+
+    def _is_error(self, message: Taken) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is its public name
+            self.trouble = f"kafka: {error.str()}"
+            log.warning("kafka has nothing to take", extra={"reason": error.str()})
+        return True
+
+    async def _take(self, messages: list[Taken]) -> None:
+        """Queue a batch or send it to the dead letters, then commit it."""
+        rubbish: list[tuple[Request, str]] = []
+        planned = []
+        for message in messages:
+            request = _request_of(message)
+            try:
+                planned.append((request, plan(request)))
+            except RubbishError as error:
+                rubbish.append((request, str(error)))
+        while planned:
+            try:
+                verdicts = await self._admission.admit([one for _, one in planned])
+            except NoRoomError as error:
+                await self._wait_for_room(str(error))
+                continue
+            for (request, _), verdict in zip(planned, verdicts, strict=False):
+                outcome = verdict[0].decode()
+                if outcome == "conflict":
+                    rubbish.append((request, "another message with this id was accepted before"))
+                else:
+                    metrics.ingested.labels("queued" if outcome == "ok" else "repeated").inc()
+            planned = planned[len(verdicts) :]
+        await self._resume()
+        await self._bury(rubbish)
+        await self._commit(messages)
+        self.trouble = None
+
+    async def _wait_for_room(self, reason: str) -> None:
+        """Pause consumption, but stay a member of the group."""
+        if not self._paused:
+            log.warning("requests wait in kafka", extra={"reason": reason})
+        self.trouble = reason
+        self._paused = True
+        metrics.ingest_paused.set(1)
+        await self._call(self._idle)
+
+    def _idle(self) -> None:
+        self._consumer.pause(self._consumer.assignment())
+        message = self._consumer.poll(_POLL_S)
+        # Assigned this moment, or read ahead of the pause.
+        if message is not None and not self._is_error(message):
+            self._early.append(message)
+
+    async def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            metrics.ingest_paused.set(0)
+            await self._call(lambda: self._consumer.resume(self._consumer.assignment()))
+            log.info("requests are taken again")
+
+    async def _bury(self, rubbish: list[tuple[Request, str]]) -> None:
+        if not rubbish:
+            return
+        letters = [_letter(*one) for one in rubbish]
+        for wait in jittered():
+            try:
+                written = await self._outbox.send(self._settings.kafka_dead_topic, letters)
+                while not written.done():
+                    await asyncio.wait([written], timeout=_POLL_S)
+                    if not written.done():
+                        await self._wait_for_room("kafka: the dead letters can't be written")
+                written.result()
+            except NotWrittenError as error:
+                log.warning("dead letters can't be written", extra={"reason": str(error)})
+                await self._outbox.reopen()
+                await asyncio.sleep(wait)
+            else:
+                break
+        await self._resume()
+        metrics.ingested.labels("dead").inc(len(rubbish))
+
+    async def _commit(self, messages: list[Taken]) -> None:
+        ends: dict[tuple[str, int], int] = {}
+        for request in map(_request_of, messages):
+            ends[request.topic, request.partition] = request.offset + 1
+        offsets = [TopicPartition(topic, part, end) for (topic, part), end in ends.items()]
+        try:
+            await self._call(lambda: self._consumer.commit(offsets=offsets, asynchronous=False))
+        except KafkaException as error:
+            # Whoever gets them again finds them accepted already.
+            log.warning("offsets can't be committed", extra={"reason": str(error)})
+
+
+def _lost(_: Any, partitions: list[TopicPartition]) -> None:
+    log.warning("partitions lost", extra={"lost": [each.partition for each in partitions]})
+
+
+def _request_of(message: Any) -> Request:
+    # Any: librdkafka's types leave open whether a message that was taken has a place.
+    return Request(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.key(),
+        message.value(),
+        message.headers() or [],
+    )
+
+
+def _letter(request: Request, reason: str) -> Message:
+    log.warning(
+        "a request is no notification",
+        extra={"partition": request.partition, "offset": request.offset, "reason": reason[:300]},
+    )
+    headers = [
+        *((name, value or b"") for name, value in request.headers if name != "reason"),
+        ("reason", reason.encode()),
+        ("source", f"{request.topic}:{request.partition}:{request.offset}".encode()),
+    ]
+    return Message(request.key, request.value, headers)

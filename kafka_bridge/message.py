@@ -1,0 +1,20 @@
+"""A message as it is written to Kafka."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Header = tuple[str, bytes]
+
+
+class Message(NamedTuple):
+    """`at_ms` is its Unix time in milliseconds (0: now).
+
+    `epoch` and `offset` are those of a publication, as they stand in its text; else empty.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+    at_ms: int = 0
+    epoch: bytes = b""
+    offset: bytes = b""

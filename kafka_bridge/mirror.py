@@ -1,0 +1,227 @@
+"""Events to Kafka: read from the event stream, written in order, acknowledged after the broker.
+
+Guarantee: every event but `mirrored` is written at least once; the first occurrences of a channel's
+events are in the order of the stream. Nothing is acknowledged on the stream before the broker has
+acknowledged it. While Kafka is away, at most `IN_FLIGHT_MAX` batches are held here, and all the
+rest waits in the stream.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaException
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.backoff import jittered
+from common.event_reader import LEASE_S, EventReader
+from common.events import Event, EventKind
+from common.jobs import format_time
+from common.keys import Keys
+from common.settings import Settings
+from kafka_bridge import metrics
+from kafka_bridge.brokers import make_topics
+from kafka_bridge.cloud_events import to_message
+from kafka_bridge.message import Message
+from kafka_bridge.outbox import NotWrittenError, Outbox
+
+log = logging.getLogger("roomcast.kafka")
+
+GROUP: Final = "kafka"
+IN_FLIGHT_MAX: Final = 3
+_WRITTEN_TIMEOUT_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A batch that is under way: its events, and the messages of those that are mirrored."""
+
+    events: list[Event]
+    messages: list[Message]
+    at: float
+    written: "asyncio.Future[list[tuple[int, int]]] | None" = None
+
+
+class Mirror:
+    """Mirrors while this replica leads.
+
+    Args:
+        redis: a client whose replies may take a second and more.
+        keys: of the shard.
+        settings: topic, batch size and enabled readers.
+        outbox: opened.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings, outbox: Outbox) -> None:
+        self._redis: Any = redis
+        self._settings = settings
+        self._stream = keys.events
+        self._topic = settings.kafka_events_topic
+        self._reader = EventReader(redis, keys, GROUP, batch=settings.kafka_batch_max)
+        self._outbox = outbox
+        self._tells_history = "history" in settings.reader_groups
+        self._under_way: deque[_Sent] = deque()
+        self._changed = asyncio.Condition()
+        self._sending = asyncio.Lock()
+        self._stopping = False
+        self.trouble: str | None = None
+        """Why nothing is mirrored now, or None."""
+
+    async def run(self) -> None:
+        """Mirror until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
+            group.create_task(self._settle())
+
+    async def stop(self) -> None:
+        """Take nothing more; return when what is under way is settled, and give the lead up."""
+        self._stopping = True
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._under_way)
+        try:
+            await self._reader.close()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.info("the lead runs out by itself", extra={"reason": str(error)})
+
+    async def _read(self) -> None:
+        waits = jittered()
+        while not self._stopping:
+            if not await self._has_room():
+                continue
+            try:
+                events = await self._reader.read()
+            except (RedisError, OSError, TimeoutError) as error:
+                self.trouble = f"redis: {type(error).__name__}: {error}"
+                log.warning("events can't be read", extra={"reason": self.trouble})
+                await asyncio.sleep(next(waits))
+                continue
+            waits = jittered()
+            if self.trouble and self.trouble.startswith("redis"):
+                self.trouble = None
+            metrics.leads.set(self._reader.leads)
+            if events:
+                await self._send(events)
+        await asyncio.Event().wait()
+
+    async def _has_room(self) -> bool:
+        """Wait until another batch may be under way; keep the lead meanwhile."""
+        try:
+            async with asyncio.timeout(LEASE_S / 5), self._changed:
+                await self._changed.wait_for(lambda: len(self._under_way) < IN_FLIGHT_MAX)
+        except TimeoutError:
+            try:
+                await self._reader.keep()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.debug("the lead could not be kept", extra={"reason": str(error)})
+            return False
+        return True
+
+    async def _send(self, events: list[Event]) -> None:
+        messages = []
+        for event in events:
+            try:
+                message = to_message(event)
+            except (ValueError, msgspec.MsgspecError) as error:
+                # Somebody else wrote into the stream; to stop here would stop everything.
+                log.error("no event", extra={"entry": event.id, "reason": str(error)})  # noqa: TRY400
+                continue
+            if message is not None:
+                messages.append(message)
+        sent = _Sent(events, messages, time.perf_counter())
+        async with self._sending:
+            self._under_way.append(sent)
+            await self._hand_over(sent)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _hand_over(self, sent: _Sent) -> None:
+        try:
+            sent.written = await self._outbox.send(self._topic, sent.messages)
+        except NotWrittenError as error:
+            sent.written = asyncio.get_running_loop().create_future()
+            sent.written.set_exception(error)
+
+    async def _settle(self) -> None:
+        waits = jittered()
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(self._under_way))
+            sent = self._under_way[0]
+            if sent.written is None:  # being handed over; the producer's queue is full
+                await asyncio.sleep(0.01)
+                continue
+            done, _ = await asyncio.wait([sent.written], timeout=_WRITTEN_TIMEOUT_S)
+            if not done:
+                self.trouble = "kafka: the brokers do not acknowledge"
+                continue
+            try:
+                places = sent.written.result()
+            except NotWrittenError as error:
+                self.trouble = f"kafka: {error}"
+                log.warning("kafka refused a batch; sending again", extra={"reason": str(error)})
+                await asyncio.sleep(next(waits))
+                await self._send_again()
+                continue
+            waits = jittered()
+            await self._acknowledge(sent, places)
+            self.trouble = None
+            metrics.mirrored.inc(len(sent.messages))
+            metrics.mirror_seconds.observe(time.perf_counter() - sent.at)
+            async with self._changed:
+                self._under_way.popleft()
+                self._changed.notify_all()
+
+    async def _send_again(self) -> None:
+        async with self._sending:
+            metrics.mirror_retries.inc()
+            await self._outbox.reopen()
+            try:
+                # It may be gone: a broker that keeps nothing on disk was restarted.
+                await asyncio.to_thread(make_topics, self._settings, self._topic)
+            except KafkaException as error:
+                log.warning("the topic can't be looked up", extra={"reason": str(error)})
+            for sent in self._under_way:
+                await self._hand_over(sent)
+
+    async def _acknowledge(self, sent: _Sent, places: list[tuple[int, int]]) -> None:
+        """Acknowledge on the stream and, in the same step, tell history where it is in Kafka."""
+        stories = self._stories(sent, places) if self._tells_history else []
+        for wait in jittered():
+            try:
+                async with self._redis.pipeline(transaction=True) as pipeline:
+                    for channel, story in stories:
+                        pipeline.xadd(
+                            self._stream,
+                            {
+                                "k": EventKind.MIRRORED.value,
+                                "c": channel,
+                                "w": self._reader.name,
+                                "p": story,
+                            },
+                        )
+                    pipeline.xack(self._stream, GROUP, *(event.id for event in sent.events))
+                    await pipeline.execute()
+            except (RedisError, OSError, TimeoutError) as error:
+                self.trouble = f"redis: {type(error).__name__}: {error}"
+                log.warning("events can't be acknowledged", extra={"reason": str(error)})
+                await asyncio.sleep(wait)
+            else:
+                return
+
+    def _stories(self, sent: _Sent, places: list[tuple[int, int]]) -> list[tuple[bytes, bytes]]:
+        """Scoped channel and text of a `mirrored` event for each channel of a batch."""
+        entries: dict[bytes, list[tuple[str, msgspec.Raw, int, int]]] = {}
+        for message, (partition, offset) in zip(sent.messages, places, strict=True):
+            if message.key and message.epoch:
+                entry = (message.epoch.decode(), msgspec.Raw(message.offset), partition, offset)
+                entries.setdefault(message.key, []).append(entry)
+        at = format_time(time.time_ns() // 1_000_000)
+        return [
+            (channel, msgspec.json.encode({"topic": self._topic, "at": at, "entries": those}))
+            for channel, those in entries.items()
+        ]

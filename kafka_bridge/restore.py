@@ -1,0 +1,250 @@
+"""`python -m kafka_bridge restore --since TIME`: an empty Redis from the events topic.
+
+What comes back: every channel's position and the end of its log, so that whoever was connected can
+resume, and the events themselves onto the event stream, from which the history writer writes an
+empty database again. What does not: jobs that waited in Redis, and the dead
+letters (their events do come back). Running it again changes nothing.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from common.events import Event
+from common.jobs import format_time
+from common.keys import Keys
+from common.redis_client import UnfitRedisError, check_fitness, connect
+from common.scripts import Script
+from common.settings import Settings
+from kafka_bridge.archive import Archive, ArchiveError
+from kafka_bridge.mirror import GROUP
+from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
+
+log = logging.getLogger("roomcast.kafka")
+
+RUN: Final = "restored"
+"""The server run that restored channels are of: none there is (see `common/lua/restore.lua`)."""
+
+_CHUNK: Final = 1_000
+_REDIS_TIMEOUT_S: Final = 30.0
+_PROGRESS_S: Final = 1.0
+_TRIM_PAUSE_S: Final = 0.2
+
+
+class RestoreRefusedError(Exception):
+    """Nothing was changed; the text says why."""
+
+
+class Restore:
+    """One run.
+
+    Args:
+        redis: to be filled.
+        keys: of the shard.
+        settings: topic and bounds.
+        since_ms: Unix time in milliseconds from which on the topic is read.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings, since_ms: int) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+        self._settings = settings
+        self._since_ms = since_ms
+        self._archive = Archive(settings, since_ms)
+        self._rebuild = Rebuild(settings.log_max_entries)
+        self._write = Script("restore")
+        self._trim = Script("trim")
+        self._told_at = 0.0
+        self._known = self._top = (0, 0)
+        self.events = self.added = self.channels = 0
+        """Events read (once each), events put onto the stream, channels written."""
+
+    async def run(self) -> None:
+        """Restore, telling on stderr how far it is.
+
+        Raises:
+            RestoreRefusedError: this Redis holds something else.
+            ArchiveError: the topic can't be read.
+            redis.exceptions.RedisError: Redis does not answer; run it again.
+        """
+        check_fitness(await self._redis.info())
+        await self._begin()
+        await self._find_top()
+        events = self._archive.events(partial(new_ones, self._rebuild))
+        while chunk := await asyncio.to_thread(_take, events):
+            for event in chunk:
+                self._rebuild.add(event)
+            self.events += len(chunk)
+            await self._put_back(chunk)
+            self._tell(chunk[-1])
+        for name, channel in self._rebuild.channels.items():
+            self.channels += await self._put_channel(name, channel)
+        await self._put_epoch()
+        await self._redis.hset(self._keys.restored, "finished", 1)
+
+    async def _begin(self) -> None:
+        if await self._redis.dbsize() and not await self._redis.exists(self._keys.restored):
+            raise RestoreRefusedError("this Redis is not empty, and was not restored before")
+        if await self._redis.exists(self._keys.restored):
+            return
+        await self._redis.hset(
+            self._keys.restored,
+            mapping={
+                "since": format_time(self._since_ms),
+                "topic": self._settings.kafka_events_topic,
+                "at": format_time(time.time_ns() // 1_000_000),
+                "finished": 0,
+            },
+        )
+
+    async def _find_top(self) -> None:
+        """Up to where events are on the stream already."""
+        try:
+            await self._redis.xgroup_create(self._keys.events, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        info = await self._redis.xinfo_stream(self._keys.events)
+        last = info["last-generated-id"]
+        milliseconds, _, number = (last.decode() if isinstance(last, bytes) else last).partition(
+            "-"
+        )
+        self._known = self._top = (int(milliseconds), int(number))
+
+    async def _put_back(self, chunk: list[Event]) -> None:
+        """Put events onto the stream under the ids they had; what was there before is left out."""
+        keys, settings = self._keys, self._settings
+        fresh = [event for event in chunk if stream_order(event) > self._known]
+        if not fresh:
+            return
+        kept = "history" in settings.reader_groups
+        if kept:
+            await self._wait_for_history(len(fresh))
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for event in fresh:
+                # A clock that was set back, once: behind what is there, in the order of the topic.
+                self._top = max(stream_order(event), (self._top[0], self._top[1] + 1))
+                fields = {"k": event.kind, "c": event.channel, "w": event.writer, "p": event.text}
+                if event.extra:
+                    fields["x"] = event.extra
+                pipeline.xadd(
+                    keys.events,
+                    fields,
+                    id=_entry_id(self._top),
+                    maxlen=None if kept else settings.events_max_entries,
+                )
+            # They came from Kafka: the bridge need not send them there.
+            pipeline.xgroup_setid(keys.events, GROUP, id=_entry_id(self._top))
+            await pipeline.execute()
+        self.added += len(fresh)
+
+    async def _wait_for_history(self, more: int) -> None:
+        """Let the history writer take events while the stream is fuller than half its bound."""
+        while True:
+            length = int(await self._redis.xlen(self._keys.events))
+            if length + more <= max(more, self._settings.events_bound // 2):
+                return
+            await self._trim(self._redis, [self._keys.events], ["history"])
+            self._tell(None, "waiting for the history writer (python -m history)")
+            await asyncio.sleep(_TRIM_PAUSE_S)
+
+    async def _put_channel(self, name: str, channel: Channel) -> int:
+        keys, settings = self._keys, self._settings
+        written: int = await self._write(
+            self._redis,
+            [keys.channel_prefix + name, keys.log_prefix + name],
+            [
+                channel.epoch,
+                channel.offset,
+                channel.before,
+                channel.ended_at,
+                settings.log_ttl_s,
+                settings.channel_ttl_s,
+                *channel.log,
+            ],
+        )
+        return written
+
+    async def _put_epoch(self) -> None:
+        """Channels in which nothing was published go on behind the epoch that began last."""
+        run = await self._redis.hget(self._keys.epoch, "r")
+        if not self._rebuild.epoch or run is not None:
+            return
+        now = str(int(time.time()))
+        await self._redis.hset(
+            self._keys.epoch, mapping={"e": self._rebuild.epoch, "r": RUN, "p": "", "t": now}
+        )
+
+    def _tell(self, event: Event | None, what: str = "") -> None:
+        if time.monotonic() - self._told_at < _PROGRESS_S:
+            return
+        self._told_at = time.monotonic()
+        at = f", at {format_time(event.at_ms)}" if event else ""
+        archive = self._archive
+        sys.stderr.write(f"{archive.read} of about {archive.expected} messages{at} {what}\n")
+
+    def summary(self) -> str:
+        """What it came to, for a person."""
+        archive, rebuild = self._archive, self._rebuild
+        return (
+            f"read {archive.read} messages: {self.events} events, "
+            f"{archive.read - self.events - archive.foreign} repeats, {archive.foreign} others; "
+            f"wrote {self.added} events and {self.channels} of {len(rebuild.channels)} channels"
+        )
+
+
+def _entry_id(order: tuple[int, int]) -> str:
+    return f"{order[0]}-{order[1]}"
+
+
+def _take(events: Iterator[Event]) -> list[Event]:
+    return list(islice(events, _CHUNK))
+
+
+def _time(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs a zone, for instance 2026-11-21T04:00:00Z")
+    return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+async def _restore(settings: Settings, since_ms: int) -> int:
+    redis = connect(settings.redis_client, timeout_s=_REDIS_TIMEOUT_S)
+    restore = Restore(redis, Keys(), settings, since_ms)
+    try:
+        await restore.run()
+    except (RestoreRefusedError, UnfitRedisError, ArchiveError, RedisError, OSError) as error:
+        sys.stderr.write(f"restore: {error}\n")
+        return 1
+    finally:
+        await redis.aclose()
+    sys.stdout.write(restore.summary() + "\n")
+    return 0
+
+
+def main(settings: Settings, arguments: list[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 1 when it could not restore.
+
+    Raises:
+        SystemExit: the arguments are wrong.
+    """
+    parser = argparse.ArgumentParser(prog="python -m kafka_bridge")
+    commands = parser.add_subparsers(required=True, metavar="restore")
+    command = commands.add_parser("restore", help="rebuild an empty Redis from the events topic")
+    command.add_argument(
+        "--since", required=True, type=_time, help="RFC 3339, for instance 2026-11-21T04:00:00Z"
+    )
+    return asyncio.run(_restore(settings, parser.parse_args(arguments).since))

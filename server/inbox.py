@@ -1,0 +1,250 @@
+"""Inboxes: the cache first, then the database. Nothing of HTTP."""
+
+import logging
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import Counter
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.events import EventKind
+from common.keys import Keys
+from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, room_channel, scoped, user_channel
+from common.publication import Position, parse_publication
+from common.receipts import IDS_MAX, Receipts
+from history import inbox as queries
+from history.database import Database, from_unix_ms
+from history.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
+from server.inbox_cache import CHANNELS_MAX, CachedPage, InboxCache, Marks
+
+log = logging.getLogger("roomcast.server")
+
+PAGE_DEFAULT: Final = 20
+"""Items of a page that asks for no other number; the first such page is cached."""
+MARKED_MAX: Final = 10_000
+"""Notifications that reading all of an inbox writes receipts for; older ones are read without."""
+inbox_answers = Counter(
+    "roomcast_inbox_answers_total",
+    "Unread counts and first pages, by where they came from",
+    ["source"],
+)
+_cached_answers = inbox_answers.labels("cache")
+_database_answers = inbox_answers.labels("database")
+_TROUBLE: Final = (RedisError, OSError, TimeoutError)
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    id: str
+    created_at: str = ""
+
+
+_decode_head: Final = msgspec.json.Decoder(_Head).decode
+
+
+class _View:
+    """One reading of an inbox in the database, and whether it may be cached."""
+
+    def __init__(self, unread: list[Place], page: CachedPage, count: int) -> None:
+        self.unread = unread
+        self.page = page
+        self.count = count
+
+
+class Inbox:
+    """The inboxes of one client's users.
+
+    Args:
+        database: where history is.
+        redis: a client with a short timeout.
+        keys: of the shard.
+        receipts: writes what is read as events.
+    """
+
+    def __init__(self, database: Database, redis: Redis, keys: Keys, receipts: Receipts) -> None:
+        self._database = database
+        self._redis: Any = redis
+        self._keys = keys
+        self._receipts = receipts
+        self.cache = InboxCache(redis, keys)
+        self._client = DEFAULT_CLIENT
+
+    async def unread_count(self, user: str) -> int:
+        """Number of unread notifications.
+
+        Raises:
+            DatabaseAwayError: it is not cached, and the database is away.
+        """
+        try:
+            count = await self.cache.unread_count(user)
+        except _TROUBLE:
+            count = None
+        if count is None:
+            return (await self._look(user)).count
+        _cached_answers.inc()
+        return count
+
+    async def page(
+        self, user: str, filters: Filters, before: Place | None, limit: int
+    ) -> tuple[list[Item], bool]:
+        """Newest notifications, and whether there are more.
+
+        Args:
+            user: whose inbox.
+            filters: which of it.
+            before: only what is older than this; None: from the newest on.
+            limit: how many at most.
+
+        Raises:
+            DatabaseAwayError: it is not cached, and the database is away.
+        """
+        if filters == Filters() and before is None and limit == PAGE_DEFAULT:
+            try:
+                cached = await self.cache.first_page(user)
+            except _TROUBLE:
+                cached = None
+            if cached is None:
+                return (await self._look(user)).page
+            _cached_answers.inc()
+            return cached
+        reader = self._reader(user, await self._marks(user))
+        async with self._database.connection() as connection:
+            items = await queries.page(
+                connection, reader, filters=filters, before=before, limit=limit + 1
+            )
+        return items[:limit], len(items) > limit
+
+    async def mark_read(self, user: str, notification: str) -> bool:
+        """Mark one notification read.
+
+        Returns:
+            Whether it is in the user's inbox.
+
+        Raises:
+            DatabaseAwayError: the database is away.
+            redis.exceptions.RedisError: the outcome is unknown; repeat.
+        """
+        marks = await self.cache.marks(user)
+        reader = self._reader(user, marks)
+        async with self._database.connection() as connection:
+            read = await queries.is_read(connection, reader, notification)
+            if read is None:
+                rooms = await queries.rooms_of(connection, self._client, user)
+        if read is None and notification not in await self._late(user, rooms):
+            return False
+        if not read and notification not in marks.reads:
+            await self._receipts.record(EventKind.READ, user, [notification], client=self._client)
+        return True
+
+    async def mark_all_read(self, user: str) -> int:
+        """Mark everything read that was published until now, also what the database lacks yet.
+
+        Returns:
+            How many were unread, as far as is known.
+
+        Raises:
+            DatabaseAwayError: the database is away; repeat.
+            redis.exceptions.RedisError: the outcome is unknown; repeat.
+        """
+        marks = await self.cache.marks(user)
+        reader = self._reader(user, marks)
+        async with self._database.snapshot() as connection:
+            unread = await queries.unread_ids(connection, reader, MARKED_MAX)
+            count = len(unread)
+            if count == MARKED_MAX:
+                count = await queries.unread_count(connection, reader)
+            rooms = await queries.rooms_of(connection, self._client, user)
+        ids = {place.id: None for place in unread}
+        late = [an_id for an_id in await self._late(user, rooms) if an_id not in ids]
+        async with self._database.connection() as connection:
+            known = await queries.read_among(connection, reader, late) | set(marks.reads)
+        seen = [an_id for an_id in late if an_id not in known]
+        everything = [*seen, *ids]
+        for first in range(0, len(everything), IDS_MAX):
+            await self._receipts.record(
+                EventKind.READ, user, everything[first : first + IDS_MAX], client=self._client
+            )
+        async with self.cache.change(user), self._database.connection() as connection:
+            await queries.mark_read_through(
+                connection, self._client, user, from_unix_ms(marks.now_ms)
+            )
+        return count + len(seen)
+
+    async def _marks(self, user: str) -> Marks | None:
+        try:
+            return await self.cache.marks(user)
+        except _TROUBLE:
+            return None
+
+    def _reader(self, user: str, marks: Marks | None) -> Reader:
+        return Reader(self._client, user, marks.reads if marks else {})
+
+    async def _look(self, user: str) -> _View:
+        """Read an inbox from the database, and cache it if the database is not behind."""
+        _database_answers.inc()
+        marks = await self._marks(user)
+        reader = self._reader(user, marks)
+        positions = await self._positions(user) if marks else None
+        async with self._database.snapshot() as connection:
+            unread = await queries.unread_ids(connection, reader, UNREAD_IDS_MAX + 1)
+            items = await queries.page(
+                connection, reader, filters=Filters(), before=None, limit=PAGE_DEFAULT + 1
+            )
+            many = len(unread) > UNREAD_IDS_MAX
+            count = await queries.unread_count(connection, reader) if many else len(unread)
+            caught_up = (
+                marks is not None
+                and positions is not None
+                # Had the reads been lost, nobody could tell whether the database has them.
+                and bool(marks.reads or not marks.last_read)
+                and await _knows(connection, self._client, positions)
+                and await queries.knows_reads(connection, reader)
+            )
+        page = CachedPage(items[:PAGE_DEFAULT], len(items) > PAGE_DEFAULT)
+        if marks and positions and caught_up and not many:
+            try:
+                await self.cache.store(user, marks, positions, unread, page)
+            except _TROUBLE as error:
+                log.debug("an inbox could not be cached", extra={"reason": str(error)})
+        return _View(unread, page, count)
+
+    async def _positions(self, user: str) -> list[tuple[str, Position | None]] | None:
+        async with self._database.connection() as connection:
+            rooms = await queries.rooms_of(connection, self._client, user)
+        channels = _channels(user, rooms)
+        if len(channels) > CHANNELS_MAX:
+            return None
+        try:
+            return list(zip(channels, await self.cache.positions(channels), strict=True))
+        except _TROUBLE:
+            return None
+
+    async def _late(self, user: str, rooms: dict[str, int]) -> list[str]:
+        """Ids of what is in the logs of channels that the database is behind in, newest last."""
+        channels = _channels(user, rooms)
+        found = await self.cache.positions(channels)
+        placed = [(channel, at) for channel, at in zip(channels, found, strict=True) if at]
+        async with self._database.connection() as connection:
+            known = await queries.known_positions(connection, self._client, placed)
+        ids: dict[str, None] = {}
+        for (channel, _), is_known in zip(placed, known, strict=True):
+            if is_known:
+                continue
+            joined = rooms.get(channel.removeprefix("room:"), 0) if "room:" in channel[:5] else 0
+            log_key = self._keys.log_prefix + scoped(channel, self._client)
+            for payload in await self._redis.lrange(log_key, 0, -1):
+                publication = parse_publication(payload)
+                if publication.accepted_ms >= joined:
+                    ids[_decode_head(publication.text).id] = None
+        return list(ids)
+
+
+def _channels(user: str, rooms: dict[str, int]) -> list[str]:
+    return [user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)]
+
+
+async def _knows(
+    connection: Any, client: str, positions: list[tuple[str, Position | None]]
+) -> bool:
+    placed = [(channel, at) for channel, at in positions if at]
+    return all(await queries.known_positions(connection, client, placed))

@@ -1,0 +1,176 @@
+"""The cache of inboxes in Redis. docs/inbox.md says why what it answers is right."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+
+from common.keys import Keys
+from common.names import DEFAULT_CLIENT, scoped
+from common.publication import Position
+from common.receipts import READS_KEPT_S
+from common.scripts import Script
+from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
+from history.inbox import Item, Place
+
+KEPT_S: Final = 300
+"""How long an inbox is cached; what was deleted from the database (retention) may be in it."""
+CHANGE_MAX_MS: Final = int((ACQUIRE_TIMEOUT_S + 2 * STATEMENT_TIMEOUT_S) * 1000)
+"""By then a change of a server that died has been done, or never will be."""
+PAGE_MAX_BYTES: Final = 256 * 1024
+"""A larger first page is not cached."""
+CHANNELS_MAX: Final = 1_000
+"""The inbox of a user with more channels is not cached."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_page: Final = msgspec.msgpack.Decoder(tuple[list[Item], bool]).decode
+
+
+class Marks(NamedTuple):
+    """What must still be so when an inbox that was read from the database is cached."""
+
+    run: str
+    last_read: str
+    last_change: str
+    now_ms: int
+    """Unix time by Redis's clock."""
+    reads: dict[str, int]
+    """What the user read of late, and when (Unix ms)."""
+
+
+class CachedPage(NamedTuple):
+    """First page of an inbox, and whether there is more."""
+
+    items: list[Item]
+    more: bool
+
+
+class InboxCache:
+    """What is in Redis of a user's inbox. Every method raises RedisError when Redis is away.
+
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+        client: the client application that the users belong to.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, client: str = DEFAULT_CLIENT) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+        self._client = client
+        self._read = Script("inbox_read")
+        self._begin = Script("inbox_begin")
+        self._store = Script("inbox_store")
+        self._change = Script("inbox_change")
+
+    async def unread_count(self, user: str) -> int | None:
+        """Number of unread notifications, or None if that is not known here."""
+        found = await self._ask(user, "")
+        return None if found is None else int(found[0])
+
+    async def first_page(self, user: str) -> CachedPage | None:
+        """First page with what was read since, or None if it is not known here."""
+        found = await self._ask(user, "1")
+        if found is None:
+            return None
+        items, more = _decode_page(found[1])
+        return CachedPage(
+            [
+                item._replace(read_ms=_read_ms(item, found[k], found[k + 1]))
+                for item, k in zip(items, range(2, len(found), 2), strict=True)
+            ],
+            more,
+        )
+
+    async def _ask(self, user: str, page: str) -> Any:
+        keys, name = self._keys, scoped(user, self._client)
+        return await self._read(
+            self._redis,
+            [keys.inbox(name), keys.unread(name), keys.reads(name), keys.changes(name)],
+            [keys.channel_prefix, page],
+        )
+
+    async def marks(self, user: str) -> Marks:
+        """What to remember before an inbox is read from the database."""
+        name = scoped(user, self._client)
+        run, last_read, last_change, now_ms, reads = await self._begin(
+            self._redis, [self._keys.reads(name), self._keys.changes(name)], []
+        )
+        pairs = zip(reads[::2], reads[1::2], strict=True)
+        return Marks(
+            run.decode(),
+            last_read.decode(),
+            last_change.decode(),
+            int(now_ms),
+            {notification.decode(): int(at) for notification, at in pairs},
+        )
+
+    async def positions(self, channels: Sequence[str]) -> list[Position | None]:
+        """Where channels (`room:1`) are; None where nothing was published, as far as is known."""
+        pipe = self._redis.pipeline(transaction=False)
+        for channel in channels:
+            pipe.hmget(self._keys.channel_prefix + scoped(channel, self._client), "e", "o")
+        return [
+            Position(epoch.decode(), int(offset)) if epoch and offset else None
+            for epoch, offset in await pipe.execute()
+        ]
+
+    async def store(
+        self,
+        user: str,
+        marks: Marks,
+        positions: Sequence[tuple[str, Position | None]],
+        unread: Sequence[Place],
+        page: CachedPage,
+    ) -> bool:
+        """Cache an inbox, which was read from a database that knew these positions.
+
+        Returns:
+            Whether it was; not if something changed since `marks`.
+        """
+        name = scoped(user, self._client)
+        lines = [
+            f"{scoped(channel, self._client)}\t{at.epoch}\t{at.offset}\n"
+            if at
+            else f"{scoped(channel, self._client)}\t\t\n"
+            for channel, at in positions
+        ]
+        text = _encode(page) if sum(len(i.frame) for i in page.items) <= PAGE_MAX_BYTES else b""
+        members = [word for place in unread for word in place]
+        stored = await self._store(
+            self._redis,
+            [self._keys.inbox(name), self._keys.unread(name), self._keys.changes(name)],
+            [
+                marks.run,
+                marks.last_read,
+                marks.last_change,
+                "".join(lines),
+                "".join(f"{item.id}\n" for item in page.items),
+                text,
+                KEPT_S,
+                *members,
+            ],
+        )
+        return bool(stored)
+
+    @contextlib.asynccontextmanager
+    async def change(self, user: str) -> AsyncIterator[None]:
+        """Change a user's inbox in the database within, by one statement.
+
+        Nothing is answered from the cache, or cached, until it is over. If this process dies, or
+        the outcome is not known, nothing is cached until it can't be under way any more.
+        """
+        keys = [self._keys.changes(scoped(user, self._client))]
+        name = await self._change(self._redis, keys, ["", CHANGE_MAX_MS, READS_KEPT_S])
+        yield
+        await self._change(self._redis, keys, [name, 0, READS_KEPT_S])
+
+
+def _read_ms(item: Item, unread: int, read_of_late: bytes) -> int | None:
+    if unread:
+        return None
+    if item.read_ms is not None or not read_of_late:
+        return item.read_ms
+    return int(read_of_late)

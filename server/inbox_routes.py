@@ -1,0 +1,88 @@
+"""`/users/{id}/notifications`: what a user can read, and that they have."""
+
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from common.identifiers import identifier
+from common.jobs import format_time
+from common.problems import Problem
+from history.inbox import Filters, Item
+from history.inbox import Place as InboxPlace
+from server.asking import (
+    Place,
+    cursor,
+    cursor_text,
+    flag,
+    limit_of,
+    moment,
+    only,
+    parameter,
+    path_id,
+)
+from server.history_access import History, Route, json_answer
+
+_encode = msgspec.json.Encoder().encode
+
+
+def inbox_routes() -> list[Route]:
+    """The routes of inboxes."""
+    root = "/users/{id}/notifications"
+    return [
+        ("GET", root, _page),
+        ("GET", f"{root}/unread-count", _unread_count),
+        ("POST", f"{root}/read-all", _read_all),
+        ("POST", f"{root}/{{nid}}/read", _read),
+    ]
+
+
+async def _page(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ("limit", "cursor", "unread", "room", "since"))
+    filters = Filters(
+        unread=parameter(request, "unread", flag) or False,
+        room=parameter(request, "room", identifier),
+        since=parameter(request, "since", moment),
+    )
+    before = parameter(request, "cursor", cursor)
+    items, more = await history.inbox.page(
+        user,
+        filters,
+        InboxPlace(*before) if before else None,
+        limit_of(request),
+    )
+    following = cursor_text(Place(items[-1].created_ms, items[-1].id)) if more else None
+    body = b'{"notifications":[%b],"nextCursor":%b}' % (
+        b",".join(map(_item_text, items)),
+        _encode(following),
+    )
+    return web.Response(body=body, content_type="application/json")
+
+
+def _item_text(item: Item) -> bytes:
+    # The frame's own bytes go on as they were sent; only what the inbox knows is added.
+    if item.read_ms is None:
+        return item.frame[:-1] + b',"read":false,"readAt":null}'
+    return item.frame[:-1] + b',"read":true,"readAt":"%b"}' % format_time(item.read_ms).encode()
+
+
+async def _unread_count(request: web.Request, history: History) -> web.Response:
+    only(request, ())
+    return json_answer({"count": await history.inbox.unread_count(path_id(request, "id"))})
+
+
+async def _read(request: web.Request, history: History) -> web.Response:
+    user, notification = path_id(request, "id"), path_id(request, "nid")
+    only(request, ())
+    if not await history.inbox.mark_read(user, notification):
+        raise Problem(
+            HTTPStatus.NOT_FOUND, "not-in-inbox", "the user's inbox has no such notification"
+        )
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def _read_all(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ())
+    return json_answer({"marked": await history.inbox.mark_all_read(user)})

@@ -1,0 +1,94 @@
+"""What still waits in the job lists: read, never touched."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from common.jobs import Job, decode_job
+from common.keys import Keys
+from common.names import PARTITIONS, Lane
+from history.inbox import Place
+
+BATCH_SPAN: Final = 1_200
+"""Jobs of one list that are looked through for a notification whose time is known."""
+_UUID7: Final = 7
+
+
+def place_of(job: Job) -> Place:
+    """Where a job is among what was sent."""
+    return Place(job.created_ms, job.id)
+
+
+def made_at_ms(notification: str) -> int | None:
+    """Unix time (ms) that a UUIDv7 was made at; None of any other id."""
+    try:
+        value = uuid.UUID(notification)
+    except ValueError:
+        return None
+    return value.int >> 80 if value.version == _UUID7 else None
+
+
+class QueuedJobs:
+    """Jobs that wait, list by list. Every method raises RedisError when Redis is away.
+
+    A list has the newest job at its head. A job that was put back by hand (from the dead letters)
+    may be out of order, and is then found only near the head.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+
+    async def newest(self, before: Place | None, limit: int) -> AsyncIterator[list[Job]]:
+        """For each list its newest jobs before a place, `limit` at most."""
+        for key, length in await self._lists():
+            start = 0 if before is None else await self._first_before(key, length, before)
+            yield await self._jobs(key, start, limit)
+
+    async def find(self, notification: str) -> list[Job]:
+        """Jobs of one notification."""
+        made = made_at_ms(notification)
+        found = []
+        for key, length in await self._lists():
+            start = 0
+            if made is not None:
+                # The id may be made a little after the time that the job says.
+                start = await self._first_before(key, length, Place(made + 1, ""))
+            jobs = await self._jobs(key, start, BATCH_SPAN)
+            found += [job for job in jobs if job.id == notification]
+        return found
+
+    async def _lists(self) -> list[tuple[str, int]]:
+        keys = [self._keys.jobs(lane, p) for lane in Lane for p in range(PARTITIONS)]
+        pipe = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.llen(key)
+        lengths = await pipe.execute()
+        return [(key, length) for key, length in zip(keys, lengths, strict=True) if length]
+
+    async def _first_before(self, key: str, length: int, before: Place) -> int:
+        low, high = 0, length
+        while low < high:
+            middle = (low + high) // 2
+            text = await self._redis.lindex(key, middle)
+            job = None if text is None else _job(text)
+            # What is gone was older; what is no job says nothing.
+            if text is None or (job is not None and place_of(job) < before):
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    async def _jobs(self, key: str, start: int, count: int) -> list[Job]:
+        texts = await self._redis.lrange(key, start, start + count - 1)
+        return [job for job in map(_job, texts) if job is not None]
+
+
+def _job(text: bytes) -> Job | None:
+    try:
+        return decode_job(text)
+    except msgspec.MsgspecError:
+        return None

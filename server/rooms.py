@@ -1,0 +1,65 @@
+"""`/rooms/{id}/members`: who is a member of a room, and since when."""
+
+import time
+
+from aiohttp import web
+
+from common.jobs import format_time
+from common.names import DEFAULT_CLIENT
+from history import rooms
+from history.database import from_unix_ms
+from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
+from server.history_access import History, Route, json_answer
+
+
+def room_routes() -> list[Route]:
+    """The routes of rooms."""
+    return [
+        ("GET", "/rooms/{id}/members", _members),
+        ("PUT", "/rooms/{id}/members/{user}", _put),
+        ("DELETE", "/rooms/{id}/members/{user}", _delete),
+    ]
+
+
+async def _put(request: web.Request, history: History) -> web.Response:
+    room, user = path_id(request, "id"), path_id(request, "user")
+    only(request, ())
+    # By the clock that stamps what is accepted here, and not PostgreSQL's.
+    joined = from_unix_ms(time.time_ns() // 1_000_000)
+    async with history.inbox.cache.change(user), history.database.connection() as connection:
+        await rooms.add_member(connection, DEFAULT_CLIENT, room, user, joined)
+    return web.Response(status=204)
+
+
+async def _delete(request: web.Request, history: History) -> web.Response:
+    room, user = path_id(request, "id"), path_id(request, "user")
+    only(request, ())
+    async with history.inbox.cache.change(user), history.database.connection() as connection:
+        await rooms.remove_member(connection, DEFAULT_CLIENT, room, user)
+    return web.Response(status=204)
+
+
+async def _members(request: web.Request, history: History) -> web.Response:
+    room = path_id(request, "id")
+    only(request, ("limit", "cursor"))
+    limit = limit_of(request)
+    after = parameter(request, "cursor", cursor)
+    async with history.database.connection() as connection:
+        found = await rooms.members(
+            connection,
+            DEFAULT_CLIENT,
+            room,
+            after=rooms.Member(after.name, after.ms) if after else None,
+            limit=limit + 1,
+        )
+    shown = found[:limit]
+    following = Place(shown[-1].joined_ms, shown[-1].user) if len(found) > limit else None
+    return json_answer(
+        {
+            "members": [
+                {"userId": member.user, "joinedAt": format_time(member.joined_ms)}
+                for member in shown
+            ],
+            "nextCursor": cursor_text(following) if following else None,
+        }
+    )

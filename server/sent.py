@@ -1,0 +1,201 @@
+"""`GET /notifications`: what was sent, newest first."""
+
+import heapq
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from common.identifiers import identifier
+from common.jobs import Job, decode_job, format_time
+from common.names import DEFAULT_CLIENT
+from history.database import unix_ms
+from history.inbox import Place
+from history.sent import (
+    DEAD_SCANNED_MAX,
+    TARGETS_SHOWN,
+    DeadLetter,
+    Sent,
+    SentFilters,
+    dead_letters,
+    sent,
+)
+from server.asking import Place as CursorPlace
+from server.asking import cursor, cursor_text, limit_of, moment, one_of, only, parameter
+from server.history_access import History, Route, json_answer
+from server.queued import QueuedJobs, place_of
+
+STATUSES = ("queued", "published", "expired", "dead")
+KINDS = ("private", "room", "broadcast")
+
+
+class _Source(NamedTuple):
+    """What one place knows: items by where they are, and from where on it did not look."""
+
+    items: dict[Place, dict[str, Any]]
+    horizon: Place | None
+
+
+def sent_routes() -> list[Route]:
+    """The route of the list."""
+    return [("GET", "/notifications", _list)]
+
+
+async def _list(request: web.Request, history: History) -> web.Response:
+    only(request, ("limit", "cursor", "type", "target", "status", "since", "until", "userId"))
+    filters = SentFilters(
+        kind=parameter(request, "type", one_of(*KINDS)),
+        target=parameter(request, "target", identifier),
+        status=parameter(request, "status", one_of(*STATUSES)),
+        since=parameter(request, "since", moment),
+        until=parameter(request, "until", moment),
+        sender=parameter(request, "userId", identifier),
+    )
+    at = parameter(request, "cursor", cursor)
+    before = Place(*at) if at else None
+    limit = limit_of(request)
+    sources = []
+    # What waits is read first: what is published meanwhile is then found twice, and not never.
+    if filters.status in (None, "queued"):
+        jobs = QueuedJobs(history.redis, history.keys)
+        sources.append(await _queued(jobs, filters, before, limit))
+    async with history.database.snapshot() as connection:
+        if filters.status in (None, "published", "expired"):
+            sources.append(await _published(connection, filters, before, limit))
+        if filters.status in (None, "dead"):
+            sources.append(await _dead(connection, filters, before, limit))
+    items, following = _merge(sources, limit)
+    return json_answer(
+        {
+            "notifications": items,
+            "nextCursor": cursor_text(CursorPlace(*following)) if following else None,
+        }
+    )
+
+
+def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], Place | None]:
+    everything: dict[Place, dict[str, Any]] = {}
+    for source in sources:
+        everything |= source.items
+    horizon = max((s.horizon for s in sources if s.horizon is not None), default=None)
+    places = sorted(everything, reverse=True)
+    if horizon is not None:
+        places = [place for place in places if place >= horizon]
+    if len(places) > limit:
+        places = places[:limit]
+        horizon = places[-1]
+    return [everything[place] for place in places], horizon
+
+
+async def _published(
+    connection: Any, filters: SentFilters, before: Place | None, limit: int
+) -> _Source:
+    found = await sent(connection, DEFAULT_CLIENT, filters, before, limit + 1)
+    return _Source(
+        {one.place: _sent_item(one) for one in found},
+        found[-1].place if len(found) > limit else None,
+    )
+
+
+def _sent_item(one: Sent) -> dict[str, Any]:
+    return {
+        "id": one.place.id,
+        "status": one.status,
+        "type": one.kind,
+        "userId": one.sender or None,
+        "targets": one.targets,
+        "targetCount": one.target_count,
+        "priority": one.priority or None,
+        "createdAt": format_time(one.place.created_ms),
+        "publishedAt": None if one.published_ms is None else format_time(one.published_ms),
+    }
+
+
+async def _queued(
+    jobs: QueuedJobs, filters: SentFilters, before: Place | None, limit: int
+) -> _Source:
+    items: dict[Place, dict[str, Any]] = {}
+    horizon: Place | None = None
+    async for found in jobs.newest(before, limit + 1):
+        if len(found) > limit:
+            oldest = place_of(found[-1])
+            horizon = oldest if horizon is None else max(horizon, oldest)
+        for job in found:
+            place = place_of(job)
+            if not _fits(job, filters) or (before is not None and place >= before):
+                continue
+            if place in items:
+                _add_targets(items[place], job)
+            else:
+                items[place] = _job_item(job, "queued")
+        if len(items) > limit + 1:
+            items = {place: items[place] for place in heapq.nlargest(limit + 1, items)}
+    return _Source(items, horizon)
+
+
+def _fits(job: Job, filters: SentFilters) -> bool:
+    return (
+        filters.kind in (None, job.type)
+        and filters.sender in (None, job.user_id)
+        and (filters.target is None or filters.target in (job.targets or ()))
+        and (filters.since is None or job.created_ms >= unix_ms(filters.since))
+        and (filters.until is None or job.created_ms <= unix_ms(filters.until))
+    )
+
+
+def _job_item(job: Job, status: str) -> dict[str, Any]:
+    targets = job.targets or []
+    return {
+        "id": job.id,
+        "status": status,
+        "type": job.type,
+        "userId": job.user_id,
+        "targets": targets[:TARGETS_SHOWN],
+        "targetCount": len(targets),
+        "priority": job.priority,
+        "createdAt": job.created_at,
+        "publishedAt": None,
+    }
+
+
+def _add_targets(item: dict[str, Any], job: Job) -> None:
+    more = job.targets or []
+    item["targets"] = (item["targets"] + more)[:TARGETS_SHOWN]
+    item["targetCount"] += len(more)
+
+
+async def _dead(connection: Any, filters: SentFilters, before: Place | None, limit: int) -> _Source:
+    found = await dead_letters(connection, DEFAULT_CLIENT, filters, before, DEAD_SCANNED_MAX)
+    items: dict[Place, dict[str, Any]] = {}
+    for letter in found:
+        place = Place(letter.at_ms, letter.event)
+        item = _dead_item(letter, filters)
+        if item is not None:
+            items[place] = item
+        if len(items) > limit:
+            return _Source(items, place)
+    last = Place(found[-1].at_ms, found[-1].event) if len(found) == DEAD_SCANNED_MAX else None
+    return _Source(items, last)
+
+
+def _dead_item(letter: DeadLetter, filters: SentFilters) -> dict[str, Any] | None:
+    more = {"reason": letter.reason, "deadAt": format_time(letter.at_ms)}
+    try:
+        job = decode_job(letter.text)
+    except msgspec.MsgspecError:
+        if filters.kind or filters.target or filters.sender:
+            return None
+        return {
+            "id": letter.notification or None,
+            "status": "dead",
+            "type": None,
+            "userId": None,
+            "targets": [],
+            "targetCount": 0,
+            "priority": None,
+            "createdAt": None,
+            "publishedAt": None,
+            **more,
+        }
+    untimed = filters._replace(since=None, until=None)
+    return {**_job_item(job, "dead"), **more} if _fits(job, untimed) else None

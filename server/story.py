@@ -1,0 +1,248 @@
+"""`GET /notifications/{id}`: what became of one notification, with times."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from common.events import EventKind, parse_event
+from common.jobs import Job, format_time
+from common.names import DEFAULT_CLIENT
+from common.problems import Problem
+from history import sent, story
+from history.story import Mirror, Publication, Receipt, Writes
+from server.asking import Place, cursor, cursor_text, limit_of, one_of, only, parameter, path_id
+from server.history_access import History, Route, json_answer
+from server.queued import QueuedJobs, made_at_ms
+
+EVENTS_SCANNED_MAX: Final = 20_000
+"""Events that are looked through for what the history writer has not written yet."""
+_EVENTS_PAGE: Final = 1_000
+_EARLIER_MS: Final = 1_000
+
+
+class _Frame(msgspec.Struct, rename="camel"):
+    id: str
+    type: str
+    user_id: str
+    target: str | None
+    priority: str
+    created_at: str
+    channel: str
+    epoch: str
+    offset: int
+
+
+class _Expired(msgspec.Struct, rename="camel"):
+    id: str
+    created_at: str
+
+
+_decode_frame: Final = msgspec.json.Decoder(_Frame).decode
+_decode_expired: Final = msgspec.json.Decoder(_Expired).decode
+
+
+def story_routes() -> list[Route]:
+    """The route of the story."""
+    return [("GET", "/notifications/{id}", _story)]
+
+
+async def _story(request: web.Request, history: History) -> web.Response:
+    notification = path_id(request, "id")
+    only(request, ("receipts", "limit", "cursor"))
+    kind = parameter(request, "receipts", one_of("delivered", "read"))
+    after = parameter(request, "cursor", cursor)
+    limit = limit_of(request)
+    # What waits is read first: what is published meanwhile is then found there as well.
+    waiting = await QueuedJobs(history.redis, history.keys).find(notification)
+    async with history.database.snapshot() as connection:
+        published = await story.publications(connection, DEFAULT_CLIENT, notification)
+        writes = await story.writes(connection, DEFAULT_CLIENT, published)
+        mirrors = await story.mirrors(connection, DEFAULT_CLIENT, published)
+        letters = await sent.dead_letters_of(connection, DEFAULT_CLIENT, notification)
+        counts = await story.receipt_counts(connection, DEFAULT_CLIENT, notification)
+        names = (
+            await story.receipts(
+                connection,
+                DEFAULT_CLIENT,
+                notification,
+                kind,
+                after=Receipt(after.name, after.ms) if after else None,
+                limit=limit + 1,
+            )
+            if kind
+            else []
+        )
+    channels = [
+        _channel(one, writes.get(_place(one), []), mirrors.get(_place(one), []))
+        for one in published
+    ]
+    dead = [{"reason": one.reason, "at": format_time(one.at_ms)} for one in letters]
+    head = _head(published, waiting)
+    if not channels and not dead:
+        head_of_late, channels, dead = await _late(history, notification)
+        head = head or head_of_late
+    if not channels and not dead and not waiting:
+        raise Problem(
+            HTTPStatus.NOT_FOUND, "notification-not-found", "no such notification is known"
+        )
+    body = {
+        "id": notification,
+        "status": _status(channels, dead, waiting),
+        **(head or _UNKNOWN_HEAD),
+        "waiting": sum(len(job.targets or ("",)) for job in waiting),
+        "channels": channels,
+        "dead": dead,
+        "receipts": counts,
+    }
+    if kind:
+        shown = names[:limit]
+        more = len(names) > limit
+        body["names"] = [{"userId": one.user, "at": format_time(one.at_ms)} for one in shown]
+        body["nextCursor"] = cursor_text(Place(shown[-1].at_ms, shown[-1].user)) if more else None
+    return json_answer(body)
+
+
+_UNKNOWN_HEAD: Final[dict[str, Any]] = {
+    "type": None,
+    "userId": None,
+    "priority": None,
+    "acceptedAt": None,
+}
+
+
+def _place(one: Publication) -> tuple[str, str, int]:
+    return one.channel, one.epoch, one.offset
+
+
+def _status(channels: list[dict[str, Any]], dead: list[Any], waiting: list[Job]) -> str:
+    if any(channel["status"] == "published" for channel in channels):
+        return "published"
+    if waiting:
+        return "queued"
+    return "expired" if channels else "dead"
+
+
+def _head(published: list[Publication], waiting: list[Job]) -> dict[str, Any] | None:
+    if published:
+        # What expired does not say who sent it.
+        one = max(published, key=lambda each: each.status == "published")
+        return {
+            "type": one.kind,
+            "userId": one.sender or None,
+            "priority": one.priority or None,
+            "acceptedAt": format_time(one.created_ms),
+        }
+    if waiting:
+        job = waiting[0]
+        return {
+            "type": job.type,
+            "userId": job.user_id,
+            "priority": job.priority,
+            "acceptedAt": job.created_at,
+        }
+    return None
+
+
+def _channel(one: Publication, writes: list[Writes], mirrors: list[Mirror]) -> dict[str, Any]:
+    if one.status == "expired":
+        return _expired_channel(one.channel, format_time(one.published_ms), one.worker)
+    return {
+        **_published_channel(
+            one.channel, one.epoch, one.offset, format_time(one.published_ms), one.worker
+        ),
+        "sockets": sum(each.sockets for each in writes),
+        "gateways": [
+            {
+                "gateway": each.gateway,
+                "sockets": each.sockets,
+                "reportedAt": format_time(each.at_ms),
+            }
+            for each in writes
+        ],
+        "mirrors": [
+            {
+                "topic": each.topic,
+                "partition": each.partition,
+                "offset": each.offset,
+                "mirroredAt": format_time(each.at_ms),
+            }
+            for each in mirrors
+        ],
+    }
+
+
+def _published_channel(
+    channel: str, epoch: str, offset: int, at: str, worker: str
+) -> dict[str, Any]:
+    return {
+        "channel": channel,
+        "status": "published",
+        "epoch": epoch,
+        "offset": offset,
+        "publishedAt": at,
+        "worker": worker,
+        "sockets": 0,
+        "gateways": [],
+        "mirrors": [],
+    }
+
+
+def _expired_channel(channel: str, at: str, worker: str) -> dict[str, Any]:
+    return {
+        "channel": channel,
+        "status": "expired",
+        "reason": "expiresAt had passed before it could be published",
+        "expiredAt": at,
+        "worker": worker,
+    }
+
+
+async def _late(
+    history: History, notification: str
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Head, channels and dead letters from events that the history writer has not written yet."""
+    redis: Any = history.redis
+    made = made_at_ms(notification)
+    needle = notification.encode()
+    head: dict[str, Any] | None = None
+    channels: list[dict[str, Any]] = []
+    dead: list[dict[str, Any]] = []
+    start = "-" if made is None else str(max(0, made - _EARLIER_MS))
+    for _ in range(EVENTS_SCANNED_MAX // _EVENTS_PAGE):
+        page = await redis.xrange(history.keys.events, start, "+", count=_EVENTS_PAGE)
+        for entry_id, fields in page:
+            if needle not in fields.get(b"p", b""):
+                continue
+            event = parse_event(entry_id, fields)
+            at = format_time(event.at_ms)
+            channel = event.channel.partition("/")[2]
+            try:
+                if event.kind == EventKind.PUBLISHED:
+                    frame = _decode_frame(event.text)
+                    if frame.id == notification:
+                        channels.append(
+                            _published_channel(channel, frame.epoch, frame.offset, at, event.writer)
+                        )
+                        head = {
+                            "type": frame.type,
+                            "userId": frame.user_id,
+                            "priority": frame.priority,
+                            "acceptedAt": frame.created_at,
+                        }
+                elif event.kind in (EventKind.EXPIRED, EventKind.DEAD):
+                    one = _decode_expired(event.text)
+                    if one.id != notification:
+                        continue
+                    head = head or {**_UNKNOWN_HEAD, "acceptedAt": one.created_at}
+                    if event.kind == EventKind.EXPIRED:
+                        channels.append(_expired_channel(channel, at, event.writer))
+                    else:
+                        dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
+            except msgspec.MsgspecError:
+                continue
+        if len(page) < _EVENTS_PAGE:
+            break
+        start = f"({page[-1][0].decode()}"
+    return head, channels, dead

@@ -1,0 +1,156 @@
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.conftest import MakeStack
+from tests.inbox.api import Api
+from tests.stack import Client, Stack, until
+
+
+async def test_the_story_of_a_notification_from_the_post_to_the_reading(
+    api: Api, user: str, inbox_stack: Stack
+) -> None:
+    async with Client(inbox_stack.ws_urls[0], user=user) as client:
+        sent = await api.send("private", user)
+        await until(lambda: sent in client.ids)
+        frame = client.notifications[0]
+        await client.ask({"action": "ack", "id": sent})
+        await client.ask({"action": "read", "id": sent})
+
+    async def complete() -> bool:
+        story = await api.story(sent)
+        return bool(story["receipts"] == {"delivered": 1, "read": 1}) and bool(
+            story["channels"][0]["sockets"]
+        )
+
+    await until(complete)
+    story = await api.story(sent, receipts="read")
+    (channel,) = story["channels"]
+    assert story["status"] == "published"
+    assert (story["type"], story["userId"], story["acceptedAt"]) == (
+        "private",
+        "1",
+        frame["createdAt"],
+    )
+    assert channel["channel"] == f"user:{user}"
+    assert (channel["epoch"], channel["offset"]) == (frame["epoch"], frame["offset"])
+    assert channel["worker"]
+    assert story["acceptedAt"] <= channel["publishedAt"]
+    assert channel["sockets"] == 1
+    assert [gateway["sockets"] for gateway in channel["gateways"]] == [1]
+    assert [name["userId"] for name in story["names"]] == [user]
+    assert story["nextCursor"] is None
+
+
+async def test_who_got_it_comes_in_pages(api: Api, room: str, inbox_stack: Stack) -> None:
+    users = [f"{room}-{number}" for number in range(5)]
+    sent = await api.send("room", room)
+    for user in users:
+        async with Client(inbox_stack.ws_urls[0], user=user) as client:
+            await client.ask({"action": "ack", "id": sent})
+
+    async def counted() -> bool:
+        return bool((await api.story(sent))["receipts"]["delivered"] == len(users))
+
+    await until(counted)
+    seen: list[str] = []
+    query: dict[str, str] = {"receipts": "delivered", "limit": "2"}
+    while True:
+        story = await api.story(sent, **query)
+        seen += [name["userId"] for name in story["names"]]
+        if story["nextCursor"] is None:
+            break
+        query["cursor"] = story["nextCursor"]
+    assert sorted(seen) == users
+
+
+async def test_what_is_known_at_once_is_told_at_once(api: Api, user: str) -> None:
+    for _ in range(20):
+        sent = await api.send("private", user)
+        assert (await api.story(sent))["status"] in ("queued", "published")
+
+
+async def test_nobody_knows_what_was_never_sent(api: Api) -> None:
+    for an_id in (str(uuid.uuid4()), "nothing"):
+        assert (await api("GET", f"/notifications/{an_id}")).status == 404
+
+
+async def test_what_expired_or_died_says_why(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, gateways=0, workers=0)
+    stack.valkey.command("RPUSH", "rc:{0}:jobs:high:1", '{"id":"dead-1"}')
+    stack.valkey.command("LPUSH", "rc:{0}:ready:high", "1")
+    stack.valkey.command("SADD", "rc:{0}:active:high", "1")
+    async with Api(stack) as api:
+        expires = (datetime.now(UTC) + timedelta(seconds=0.4)).isoformat()
+        expired = await api.send("room", [str(n) for n in range(3)], expiresAt=expires)
+        story = await api.story(expired)
+        assert (story["status"], story["waiting"]) == ("queued", 3)
+        name = stack.add("worker")
+        await until(lambda: datetime.now(UTC).isoformat() > expires)
+        stack.start(name)
+
+        async def written() -> bool:
+            answer = await api("GET", "/notifications/dead-1")
+            found = await api.story(expired)
+            return answer.status == 200 and found["status"] == "expired"
+
+        await until(written)
+
+        async def in_database() -> bool:
+            listed = (await api("GET", "/notifications")).body["notifications"]
+            return {item["status"] for item in listed} == {"expired", "dead"}
+
+        await until(in_database)
+        story = await api.story(expired)
+        assert all(channel["reason"] for channel in story["channels"])
+        assert len(story["channels"]) == 3
+        dead = (await api("GET", "/notifications", params={"status": "dead"})).body
+        (letter,) = dead["notifications"]
+        assert letter["id"] == "dead-1"
+        assert "not a job" in letter["reason"]
+
+
+async def test_the_list_of_what_was_sent(api: Api, user: str, room: str) -> None:
+    sender = user
+    first = await api.send("room", [room, f"{room}-2"], userId=sender)
+    second = await api.send("private", user, userId=sender)
+    third = await api.send("broadcast", userId=sender)
+
+    async def listed(**query: Any) -> list[str]:
+        answer = await api("GET", "/notifications", params={"userId": sender, **query})
+        assert answer.status == 200, answer
+        return [item["id"] for item in answer.body["notifications"]]
+
+    async def there() -> bool:
+        return await listed(status="published") == [third, second, first]
+
+    await until(there)
+    assert await listed() == [third, second, first]
+    assert await listed(type="private") == [second]
+    assert await listed(target=room) == [first]
+    assert await listed(status="dead") == []
+    assert await listed(since="2100-01-01T00:00:00Z") == []
+    assert await listed(until="2100-01-01T00:00:00Z") == [third, second, first]
+    page = (await api("GET", "/notifications", params={"userId": sender, "limit": 2})).body
+    assert [item["id"] for item in page["notifications"]] == [third, second]
+    assert await listed(cursor=page["nextCursor"], limit=2) == [first]
+    item = (await api("GET", "/notifications", params={"target": room})).body["notifications"][0]
+    assert (item["targetCount"], item["targets"]) == (2, [room, f"{room}-2"])
+
+
+async def test_what_waits_is_listed_in_pages_too(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, gateways=0, workers=0)
+    async with Api(stack) as api:
+        sent = [await api.send("room", number % 3) for number in range(25)]
+        assert [(await api.story(one))["status"] for one in sent[:3]] == ["queued"] * 3
+        seen: list[str] = []
+        query: dict[str, Any] = {"limit": 4}
+        while True:
+            page = (await api("GET", "/notifications", params=query)).body
+            assert all(item["status"] == "queued" for item in page["notifications"])
+            seen += [item["id"] for item in page["notifications"]]
+            if page["nextCursor"] is None:
+                break
+            query["cursor"] = page["nextCursor"]
+        assert sorted(seen) == sorted(sent)
+        assert len(seen) == len(sent)

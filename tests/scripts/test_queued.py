@@ -1,0 +1,46 @@
+"""Finding jobs in lists that somebody else works on."""
+
+from redis.asyncio import Redis
+
+from common.jobs import Job, decode_job, plan_one
+from common.names import Lane
+from history.inbox import Place
+from server.queued import QueuedJobs, place_of
+from tests.stack import KEYS
+
+
+def _job(created_ms: int, an_id: str) -> bytes:
+    text = plan_one(b'{"type":"broadcast","userId":1,"message":"hi"}', notification_id=an_id).jobs[
+        0
+    ][2]
+    return text.replace(
+        b'"createdMs":%d' % decode_job(text).created_ms, b'"createdMs":%d' % created_ms
+    )
+
+
+async def _found(jobs: QueuedJobs, before: Place | None, limit: int) -> list[Job]:
+    return [job async for found in jobs.newest(before, limit) for job in found]
+
+
+async def test_a_page_begins_behind_the_place_whatever_the_length(redis: Redis) -> None:
+    jobs = QueuedJobs(redis, KEYS)
+    key = KEYS.jobs(Lane.HIGH, 7)
+    for number in range(100):
+        await redis.lpush(key, _job(1_000 + number // 2, f"n{number:03}"))
+    everything = [place_of(job) for job in await _found(jobs, None, 200)]
+    assert len(everything) == 100
+    for at in (0, 1, 50, 98, 99):
+        found = [place_of(job) for job in await _found(jobs, everything[at], 10)]
+        assert found == everything[at + 1 : at + 11]
+    assert await _found(jobs, Place(0, ""), 10) == []
+
+
+async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:
+    jobs = QueuedJobs(redis, KEYS)
+    key = KEYS.jobs(Lane.LOW, 3)
+    for text in (_job(1, "a"), b"rubbish", _job(2, "b"), b"", _job(3, "c"), b"{}"):
+        await redis.lpush(key, text)
+    assert [job.id for job in await _found(jobs, None, 10)] == ["c", "b", "a"]
+    assert [job.id for job in await jobs.find("b")] == ["b"]
+    assert await jobs.find("d") == []
+    assert await jobs.find("01a1fd41-136d-70b5-8ad6-b50c0716a2aa") == []

@@ -1,0 +1,47 @@
+"""What was delivered live counts as read, where a setting says so."""
+
+import asyncio
+import logging
+from typing import Final
+
+import msgspec
+
+from common.events import EventKind
+from common.names import user_channel
+from ws_gateway.channel import Channel, Pending
+from ws_gateway.frames import payloads
+from ws_gateway.receipts import ReceiptWriter
+
+log = logging.getLogger("roomcast.gateway")
+
+_USER: Final = user_channel("")
+
+
+class _Notification(msgspec.Struct):
+    id: str
+
+
+_decode: Final = msgspec.json.Decoder(_Notification).decode
+
+
+class ReadOnDelivery:
+    """Writes `read` receipts for private notifications that reached a socket of their user."""
+
+    def __init__(self, receipts: ReceiptWriter) -> None:
+        self._receipts = receipts
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def note(self, channel: Channel, items: list[Pending], written: int) -> None:
+        """Note that these publications were written to so many sockets."""
+        if not written or not channel.label.startswith(_USER):
+            return
+        frames = b"".join([item.frame for item in items if item.accepted_ms])
+        ids = [_decode(text).id for text in payloads(frames)]
+        if ids:
+            task = asyncio.ensure_future(self._record(channel.label[len(_USER) :], ids))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _record(self, user: str, ids: list[str]) -> None:
+        if not await self._receipts.write(EventKind.READ, user, ids, ""):
+            log.warning("what was delivered could not be marked as read", extra={"user": user})
