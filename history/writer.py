@@ -21,7 +21,7 @@ from common.event_reader import EventReader
 from common.events import Event
 from history import metrics
 from history.partitions import Partitions
-from history.rows import Row, Rows, read_events
+from history.rows import Batch, Row, Rows, read_events
 from history.store import REFUSED, Store
 
 log = logging.getLogger("roomcast.history")
@@ -64,7 +64,7 @@ class Writer:
         self._store = store
         self._partitions = partitions
         self._delay_s = delay_s
-        self._batches: asyncio.Queue[list[Event]] = asyncio.Queue(1)
+        self._batches: asyncio.Queue[tuple[list[Event], Batch]] = asyncio.Queue(1)
         self._stopping = False
         self._tend_at = float("-inf")
         self._events = 0
@@ -98,7 +98,8 @@ class Writer:
             self._note("redis", "")
             metrics.leads.set(self._reader.leads)
             if events:
-                await self._batches.put(events)
+                # Rows are made here, while the database is busy with the batch before.
+                await self._batches.put((events, read_events(events)))
                 if not self._reader.more:
                     await asyncio.sleep(self._delay_s)
         await asyncio.Event().wait()
@@ -107,11 +108,11 @@ class Writer:
         while True:
             try:
                 async with asyncio.timeout(CHECK_INTERVAL_S):
-                    events = await self._batches.get()
+                    events, batch = await self._batches.get()
             except TimeoutError:
                 await self._look_after()
                 continue
-            await self._write_batch(events)
+            await self._write_batch(events, batch)
             self._batches.task_done()
             if time.monotonic() >= self._tend_at:
                 await self._look_after()
@@ -131,8 +132,7 @@ class Writer:
         else:
             self._succeeded()
 
-    async def _write_batch(self, events: list[Event]) -> None:
-        batch = read_events(events)
+    async def _write_batch(self, events: list[Event], batch: Batch) -> None:
         for event_id, reason in batch.malformed[:_LOGGED_MALFORMED]:
             log.warning("malformed event", extra={"event": event_id, "reason": reason[:200]})
         started = time.monotonic()
