@@ -24,7 +24,8 @@ class FieldError:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: whoever handles an exception sets its traceback.
+@dataclass(slots=True, eq=False)
 class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is an error of ours
     """A refusal with its HTTP status, a stable `code`, and a sentence for a person.
 

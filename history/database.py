@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
+
+log = logging.getLogger("roomcast.history")
 
 POOL_MAX: Final = 10
 """Connections of one server process; a query waits for one no longer than `ACQUIRE_TIMEOUT_S`."""
@@ -33,6 +36,7 @@ class Database:
         self._url = url
         self._pool: Any = None
         self._making = asyncio.Lock()
+        self._away = False
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -45,6 +49,9 @@ class Database:
             pool = await self._open()
             async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 yield connection
+            if self._away:
+                log.info("the database answers")
+            self._away = False
         except (
             OSError,
             TimeoutError,
@@ -52,8 +59,13 @@ class Database:
             asyncpg.PostgresConnectionError,
             asyncpg.InsufficientResourcesError,
             asyncpg.OperatorInterventionError,
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
             asyncpg.UndefinedTableError,  # the history writer has not made the tables yet
         ) as error:
+            if not self._away:
+                log.warning("the database does not answer", extra={"reason": repr(error)})
+            self._away = True
             raise DatabaseAwayError(f"{type(error).__name__}: {error}") from error
 
     @contextlib.asynccontextmanager

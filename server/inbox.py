@@ -24,6 +24,8 @@ PAGE_DEFAULT: Final = 20
 """Items of a page that asks for no other number; the first such page is cached."""
 MARKED_MAX: Final = 10_000
 """Notifications that reading all of an inbox writes receipts for; older ones are read without."""
+_LOG_CHUNK: Final = 100
+"""Entries of a log that are in memory at once; each may be large."""
 inbox_answers = Counter(
     "roomcast_inbox_answers_total",
     "Unread counts and first pages, by where they came from",
@@ -220,22 +222,25 @@ class Inbox:
             return None
 
     async def _late(self, user: str, rooms: dict[str, int]) -> list[str]:
-        """Ids of what is in the logs of channels that the database is behind in, newest last."""
+        """Ids of what is in the logs of channels that the database is behind in."""
         channels = _channels(user, rooms)
         found = await self.cache.positions(channels)
         placed = [(channel, at) for channel, at in zip(channels, found, strict=True) if at]
         async with self._database.connection() as connection:
             known = await queries.known_positions(connection, self._client, placed)
+        since = {room_channel(room): joined_ms for room, joined_ms in rooms.items()}
         ids: dict[str, None] = {}
         for (channel, _), is_known in zip(placed, known, strict=True):
             if is_known:
                 continue
-            joined = rooms.get(channel.removeprefix("room:"), 0) if "room:" in channel[:5] else 0
+            joined = since.get(channel, 0)
             log_key = self._keys.log_prefix + scoped(channel, self._client)
-            for payload in await self._redis.lrange(log_key, 0, -1):
-                publication = parse_publication(payload)
-                if publication.accepted_ms >= joined:
-                    ids[_decode_head(publication.text).id] = None
+            # From the end on, so that what is published or trimmed meanwhile hides none.
+            for last in range(1, 1 + await self._redis.llen(log_key), _LOG_CHUNK):
+                chunk = await self._redis.lrange(log_key, 1 - last - _LOG_CHUNK, -last)
+                for publication in map(parse_publication, chunk):
+                    if publication.accepted_ms >= joined:
+                        ids[_decode_head(publication.text).id] = None
         return list(ids)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.conftest import MakeStack
 from tests.inbox.api import Api
 from tests.postgres import Postgres
-from tests.stack import Client, Valkey, free_port, until
+from tests.stack import KEYS, Client, Valkey, events, free_port, until
 
 ROUTES = [
     ("GET", "/users/1/notifications?limit=5"),
@@ -210,3 +210,20 @@ async def _cached(api: Api, valkey: Valkey) -> None:
         return bool(valkey.command("EXISTS", INBOX))
 
     await until(cached)
+
+
+async def test_reading_all_while_the_writer_is_away_reads_a_long_log(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(history=1, gateways=0)
+    async with Api(stack) as api:
+        first = await api.send("private", 1)
+        await api.arrived("1", first)
+        stack.kill("history-1")
+        sent = [await api.send("private", 1) for _ in range(250)]
+        key = KEYS.log_prefix + "default/user:1"
+        await until(lambda: stack.valkey.command("LLEN", key) == 251)
+        assert await api.read_all("1") == 251
+        told = [e.body["id"] for e in await events(stack) if e.kind == "read"]
+        assert sorted(told) == sorted([first, *sent])
+        assert await api.read_all("1") == 0
