@@ -26,7 +26,10 @@ log = logging.getLogger("roomcast.events")
 
 LEASE_S: Final = 5.0
 """A leader that did not call `read` for this long may be succeeded."""
-_CLAIM_CHUNK: Final = 1_000
+_FIRST_BATCH: Final = 256
+BYTES_MAX: Final = 16 * 1024 * 1024
+"""A batch has about so many bytes of text at most. How many entries that is, is told from the batch
+before, so the first of many large ones may have more."""
 
 
 class EventReader:
@@ -48,11 +51,14 @@ class EventReader:
         self._lease_key = keys.reader(group)
         self._group = group
         self._batch = batch
+        self._count = min(batch, _FIRST_BATCH)
         self._block_ms = int(block_s * 1000)
         self._lead = Script("lead")
         self.name = secrets.token_hex(4)
         self.leads = False
         """Whether this replica has the lease, as of the last `read`."""
+        self.more = False
+        """Whether the last `read` got as many as it asked for, so that more are likely there."""
         self._taken_over: str | None = None
         self._led_at = float("-inf")
 
@@ -69,8 +75,8 @@ class EventReader:
             return []
         try:
             if self._taken_over is not None:
-                return await self._take_over()
-            return await self._next()
+                return self._noted(await self._take_over())
+            return self._noted(await self._next())
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
@@ -146,14 +152,24 @@ class EventReader:
             self.name,
             min_idle_time=0,
             start_id=self._taken_over,
-            count=min(self._batch, _CLAIM_CHUNK),
+            count=self._count,
         )
         self._taken_over = None if start in (b"0-0", "0-0") else start
         return _parse(entries)
 
+    def _noted(self, events: list[Event]) -> list[Event]:
+        # Next time as many are asked for as would fit, if they are like these.
+        self.more = len(events) >= self._count
+        if events:
+            size = sum(len(event.text) for event in events)
+            fit = BYTES_MAX * len(events) // (size + 1)
+            grown = 2 * self._count if self.more else self._count
+            self._count = max(1, min(self._batch, grown, fit))
+        return events
+
     async def _next(self) -> list[Event]:
         reply = await self._redis.xreadgroup(
-            self._group, self.name, {self._stream: ">"}, count=self._batch, block=self._block_ms
+            self._group, self.name, {self._stream: ">"}, count=self._count, block=self._block_ms
         )
         return _parse(reply[0][1]) if reply else []
 

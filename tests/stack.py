@@ -38,6 +38,7 @@ from websockets.exceptions import ConnectionClosed
 
 from common.keys import Keys
 from common.settings import Settings
+from tests.postgres import Postgres, session_postgres
 
 ROOT: Final = Path(__file__).parents[1]
 KEYS: Final = Keys()
@@ -50,12 +51,14 @@ _PACKAGES: Final = {
     "server": "server",
     "worker": "worker",
     "gateway": "ws_gateway",
+    "history": "history",
     "bridge": "kafka_bridge",
 }
 _PORTS: Final = {
     "server": "PORT",
     "worker": "WORKER_PORT",
     "gateway": "WS_PORT",
+    "history": "HISTORY_PORT",
     "bridge": "KAFKA_BRIDGE_PORT",
 }
 _given_out: set[int] = set()
@@ -246,9 +249,11 @@ class Stack:
 
     Args:
         folder: for data and logs.
-        servers, workers, gateways: how many processes of each, on a port each.
+        servers, workers, gateways, history: how many processes of each, on a port each.
         bridges: Kafka bridges; they need the settings `KAFKA_BROKERS` and `EVENT_READERS`.
         valkey: another Valkey than one with default settings; it is started if need be, and ended.
+        database: whether there is a database; there is one where there is `history`.
+        postgres: another PostgreSQL than the one of the session; it is the caller's.
         settings: of every process, for instance `LEASE_S="1"`. No `.env` is read.
     """
 
@@ -259,8 +264,11 @@ class Stack:
         servers: int = 1,
         workers: int = 1,
         gateways: int = 1,
+        history: int = 0,
         bridges: int = 0,
         valkey: Valkey | None = None,
+        database: bool = False,
+        postgres: Postgres | None = None,
         **settings: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -275,9 +283,15 @@ class Stack:
             "HOST": LOOPBACK,
             "REDIS_CLIENT": self.valkey.url,
             "DRAIN_S": "0.2",
-            **settings,
         }
+        if history or database or postgres:
+            server = postgres or session_postgres(free_port())
+            self.environment["DATABASE_URL"] = server.make_database()
+        if history:
+            self.environment["EVENT_READERS"] = "history"
+        self.environment |= settings
         for kind, count in (
+            ("history", history),
             ("bridge", bridges),
             ("gateway", gateways),
             ("worker", workers),
@@ -287,7 +301,7 @@ class Stack:
                 self.add(kind)
 
     def add(self, kind: str, **settings: str) -> str:
-        """Add one more `server`, `worker`, `gateway` or `bridge`, with settings of its own.
+        """Add one more `server`, `worker`, `gateway`, `history` or `bridge`, with its own settings.
 
         Returns:
             Its name, to be started with `start` unless the whole stack is yet to be.
@@ -341,6 +355,11 @@ class Stack:
     def url(self, name: str) -> str:
         """Root of what a process serves over HTTP."""
         return f"http://{LOOPBACK}:{self.ports[name]}"
+
+    @property
+    def database_url(self) -> str:
+        """Of the stack's own database."""
+        return self.environment["DATABASE_URL"]
 
     @property
     def http_urls(self) -> list[str]:

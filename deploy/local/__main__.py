@@ -17,8 +17,12 @@ from common.settings import Settings, load_settings
 from deploy.local.console import Console
 from deploy.local.parts import (
     child_environment,
+    complete,
     list_listeners,
     list_parts,
+    postgres_folder,
+    uses_own_kafka,
+    uses_own_postgres,
     uses_own_valkey,
     valkey_folder,
 )
@@ -33,10 +37,18 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
     """Run the stack with its files below `pipes` (short-lived) and `DATA_DIR`."""
     own_valkey = uses_own_valkey(os.environ)
-    if conflicts := find_conflicts(list_listeners(settings, own_valkey=own_valkey)):
+    own_postgres = uses_own_postgres(os.environ)
+    own_kafka = uses_own_kafka(os.environ)
+    settings = complete(settings, own_postgres=own_postgres, own_kafka=own_kafka)
+    listeners = list_listeners(
+        settings, own_valkey=own_valkey, own_postgres=own_postgres, own_kafka=own_kafka
+    )
+    if conflicts := find_conflicts(listeners):
         sys.stderr.write("".join(f"{conflict}\n" for conflict in conflicts))
         return 1
-    parts = list_parts(settings, own_valkey=own_valkey)
+    parts = list_parts(
+        settings, own_valkey=own_valkey, own_postgres=own_postgres, own_kafka=own_kafka
+    )
     places = _places(settings, pipes)
     password = secrets.token_urlsafe()
     write_configuration(places, parts, PROJECT, password)
@@ -47,7 +59,20 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
         )
     else:
         redis = f"{_without_password(settings.redis_client)} (REDIS_CLIENT)"
-    screen = first_screen(settings, redis, _shorten(places.configuration))
+    if own_postgres:
+        folder = _shorten(postgres_folder(settings))
+        database = f"PostgreSQL on port {settings.postgres_port}, data in {folder}"
+    elif settings.database_url:
+        database = f"{_without_password(settings.database_url)} (DATABASE_URL)"
+    else:
+        database = "off: DATABASE_URL is empty"
+    if own_kafka:
+        kafka = f"Tansu on port {settings.kafka_port}, in memory"
+    elif settings.kafka_brokers:
+        kafka = f"{settings.kafka_brokers} (KAFKA_BROKERS)"
+    else:
+        kafka = "off: KAFKA_BROKERS is empty"
+    screen = first_screen(settings, redis, _shorten(places.configuration), database, kafka)
     console = Console([RUNNER, *(part.name for part in parts)])
 
     async def run_stack() -> int:

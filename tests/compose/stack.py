@@ -14,7 +14,17 @@ from typing import Any
 
 from tests.compose.engine import compose_command
 
-SERVICES = {"valkey": 1, "server": 1, "worker": 2, "gateway": 2, "haproxy": 1}
+SERVICES = {
+    "valkey": 1,
+    "postgres": 1,
+    "server": 1,
+    "worker": 2,
+    "gateway": 2,
+    "history": 2,
+    "kafka": 1,
+    "bridge": 2,
+    "haproxy": 1,
+}
 BUILD_TIMEOUT_S = 600
 HEALTHY_TIMEOUT_S = 120
 WORKER_PORT = 8082

@@ -48,6 +48,8 @@ TREE = [
     "compose.override.yaml",
     "compose.yaml",
     "deploy",
+    "history",
+    "kafka_bridge",
     "requirements",
     "server",
     "worker",

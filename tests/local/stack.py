@@ -1,8 +1,10 @@
 """Starts `python -m deploy.local` on free ports and reads what it says."""
 
+import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,10 +18,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from deploy.local import postgres
 from deploy.local.parts import LOOPBACK
 
 PROJECT = Path(__file__).parents[2]
-PORTS = ("PORT", "WS_PORT", "WORKER_PORT", "VALKEY_PORT")
+PORTS = (
+    "PORT",
+    "WS_PORT",
+    "WORKER_PORT",
+    "VALKEY_PORT",
+    "HISTORY_PORT",
+    "POSTGRES_PORT",
+    "KAFKA_PORT",
+    "KAFKA_BRIDGE_PORT",
+)
+OTHERS = ("REDIS_CLIENT", "DATABASE_URL", "KAFKA_BROKERS")
 
 
 def free_ports(count: int) -> list[int]:
@@ -50,7 +63,11 @@ class LocalStack:
         self.data_dir = data_dir
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.log = data_dir.with_suffix(".log")
-        inherited = {name: value for name, value in os.environ.items() if name != "REDIS_CLIENT"}
+        # Root's PostgreSQL is outside of the folder that pytest removes some day.
+        atexit.register(
+            shutil.rmtree, postgres.folder_for(data_dir.resolve() / "postgres"), ignore_errors=True
+        )
+        inherited = {name: value for name, value in os.environ.items() if name not in OTHERS}
         with self.log.open("wb") as log:
             self.console = subprocess.Popen(
                 [sys.executable, "-m", "deploy.local"],

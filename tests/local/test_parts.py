@@ -3,8 +3,11 @@ import pytest
 from common.settings import LogFormat, Settings
 from deploy.local.parts import (
     child_environment,
+    complete,
     list_listeners,
     list_parts,
+    uses_own_kafka,
+    uses_own_postgres,
     uses_own_valkey,
 )
 
@@ -22,6 +25,62 @@ def test_a_redis_from_the_environment_leaves_valkey_out() -> None:
     assert "valkey" not in names
     settings = [listener.setting for listener in list_listeners(Settings(), own_valkey=False)]
     assert settings == ["PORT", "WS_PORT", "WORKER_PORT"]
+
+
+def test_history_is_between_the_stores_and_whoever_writes_events() -> None:
+    settings = complete(Settings(postgres_port=7002), own_postgres=True)
+    parts = list_parts(settings, own_valkey=True, own_postgres=True)
+    assert [part.name for part in parts] == [
+        "valkey", "postgres", "history", "gateway", "worker", "server",
+    ]  # fmt: skip
+    environment = child_environment(settings, own_valkey=True)
+    assert environment["DATABASE_URL"] == "postgresql://postgres@127.0.0.1:7002/postgres"
+    assert environment["EVENT_READERS"] == "history"
+    listeners = list_listeners(settings, own_valkey=True, own_postgres=True)
+    assert {"POSTGRES_PORT", "HISTORY_PORT"} <= {listener.setting for listener in listeners}
+
+
+def test_a_database_from_the_environment_leaves_postgres_out() -> None:
+    assert uses_own_postgres({"PATH": "/bin"})
+    assert not uses_own_postgres({"database_url": "postgresql://there"})
+    settings = complete(Settings(database_url="postgresql://there"), own_postgres=False)
+    assert settings.event_readers == "history"
+    names = [part.name for part in list_parts(settings, own_valkey=False)]
+    assert names == ["history", "gateway", "worker", "server"]
+
+
+def test_an_empty_database_url_turns_history_off() -> None:
+    settings = complete(Settings(database_url=""), own_postgres=False)
+    assert settings.event_readers == ""
+    assert "history" not in [part.name for part in list_parts(settings, own_valkey=False)]
+
+
+def test_kafka_and_the_bridge_are_parts_too() -> None:
+    settings = complete(Settings(kafka_port=7003), own_postgres=False, own_kafka=True)
+    parts = list_parts(settings, own_valkey=True, own_kafka=True)
+    assert [part.name for part in parts] == [
+        "valkey", "kafka", "bridge", "gateway", "worker", "server",
+    ]  # fmt: skip
+    environment = child_environment(settings, own_valkey=True)
+    assert environment["KAFKA_BROKERS"] == "127.0.0.1:7003"
+    assert environment["EVENT_READERS"] == "kafka"
+    listeners = list_listeners(settings, own_valkey=True, own_kafka=True)
+    assert {"KAFKA_PORT", "KAFKA_BRIDGE_PORT"} <= {listener.setting for listener in listeners}
+
+
+def test_brokers_from_the_environment_leave_tansu_out() -> None:
+    assert uses_own_kafka({"PATH": "/bin"})
+    assert not uses_own_kafka({"kafka_brokers": ""})
+    settings = complete(Settings(kafka_brokers="there:9092"), own_postgres=False)
+    names = [part.name for part in list_parts(settings, own_valkey=False)]
+    assert names == ["bridge", "gateway", "worker", "server"]
+    off = complete(Settings(kafka_brokers=""), own_postgres=False)
+    assert "bridge" not in [part.name for part in list_parts(off, own_valkey=False)]
+
+
+def test_readers_that_somebody_chose_stay() -> None:
+    settings = complete(Settings(event_readers="kafka"), own_postgres=True)
+    assert settings.event_readers == "kafka"
 
 
 def test_processes_are_told_which_valkey_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,113 @@
+"""Composition root of the history writer: `python -m history`."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import sys
+from typing import Final
+
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from common.event_reader import EventReader
+from common.http_problems import problems
+from common.keys import Keys
+from common.redis_client import UnfitRedisError, connect, wait_until_fit
+from common.replicas import replica_number, run, run_until_stopped
+from common.settings import Settings, load_settings
+from common.telemetry.logs import set_up_logs
+from common.telemetry.ops import ops_routes
+from common.telemetry.readiness import Readiness
+from history.partitions import Partitions
+from history.store import Store
+from history.writer import Writer
+
+log = logging.getLogger("roomcast.history")
+
+GROUP: Final = "history"
+"""Name of this reader of the event stream in `EVENT_READERS`."""
+REDIS_TIMEOUT_S: Final = 5.0
+FINISH_TIMEOUT_S: Final = 10.0
+GC_THRESHOLDS: Final = (200_000, 20, 100)
+"""A batch is tens of thousands of objects without a cycle; with Python's own thresholds a third of
+the time goes into looking for cycles."""
+
+
+async def write_history(settings: Settings) -> None:
+    """Write events until stopped.
+
+    Raises:
+        UnfitRedisError: Redis can't keep accepted jobs safe.
+        OSError: the port is taken.
+    """
+    redis = connect(settings.redis_client, timeout_s=REDIS_TIMEOUT_S)
+    reader = EventReader(redis, Keys(), GROUP, batch=settings.history_batch_max)
+    partitions = Partitions(settings.history_retention_days)
+    store = Store(settings.database_url, partitions)
+    writer = Writer(reader, store, partitions, delay_s=settings.history_delay_s)
+
+    async def writes() -> str | None:
+        # A replica that waits for its turn to lead is ready as well: nothing troubles it.
+        return "; ".join(f"{part}: {why}" for part, why in writer.trouble.items() if why) or None
+
+    readiness = Readiness(writes)
+    app = web.Application(middlewares=[problems])
+    app.add_routes(ops_routes(readiness))
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    await web.TCPSite(
+        runner, settings.host, settings.history_port, reuse_port=settings.history_processes > 1
+    ).start()
+    log.info(
+        "writing",
+        extra={
+            "consumer": reader.name,
+            "health": f"http://{settings.host}:{settings.history_port}",
+        },
+    )
+    if GROUP not in settings.reader_groups:
+        log.warning("EVENT_READERS does not name history: events may be trimmed unread")
+
+    async def write() -> None:
+        await wait_until_fit(redis)
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        await writer.run()
+
+    async def finish() -> None:
+        readiness.draining = True
+        # What can't be written by then is not acknowledged, and comes again.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_TIMEOUT_S):
+                await writer.finish()
+
+    try:
+        await run_until_stopped(write(), readiness.run(writer.answered), at_stop=finish)
+    finally:
+        store.drop_connection()
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await reader.close()
+        await runner.cleanup()
+        await redis.aclose()
+        log.info("stopped")
+
+
+def main() -> None:
+    """Start it."""
+    settings = load_settings()
+    number = replica_number()
+    set_up_logs(settings, f"history.{number}" if number else "history")
+    # It tells at every start which database it speaks.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if not settings.database_url:
+        sys.exit("DATABASE_URL is empty, so there is no history to write: set it to PostgreSQL's")
+    try:
+        run("history", settings.history_processes, lambda: write_history(settings))
+    except (UnfitRedisError, OSError) as error:
+        log.critical("can't run", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

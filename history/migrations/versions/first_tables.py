@@ -1,0 +1,24 @@
+"""The tables of `history/schema/0001.sql`."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make them."""
+    schema = (Path(__file__).parents[2] / "schema" / "0001.sql").read_text("utf-8")
+    # Many statements at once are only taken by asyncpg itself.
+    connection: Any = op.get_bind().connection.dbapi_connection
+    connection.run_async(lambda driver: driver.execute(schema))
+
+
+def downgrade() -> None:
+    """Go no further back: history would be lost."""
+    raise NotImplementedError("there is nothing before the first tables")

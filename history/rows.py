@@ -1,0 +1,237 @@
+"""From events to rows. Pure: no database, no Redis, no clock of its own.
+
+Only what a column needs is read from a frame; its message and its data are skipped over.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from common.events import Event, EventKind
+from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, Kind
+
+Row = tuple[Any, ...]
+Rows = dict[str, list[Row]]
+"""Rows by table."""
+
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "publications": (
+        "client", "notification", "channel", "epoch", "offset", "status", "type", "sender",
+        "target", "priority", "email", "frame", "worker", "created_at", "published_at",
+    ),
+    "receipts": ("client", "notification", "user_id", "kind", "at"),
+    "writes": (
+        "client", "channel", "epoch", "first_offset", "last_offset", "gateway", "sockets", "at",
+    ),
+    "mirrors": (
+        "client", "channel", "epoch", "offset", "topic", "partition", "kafka_offset", "at",
+    ),
+    "dead_letters": ("client", "event", "notification", "text", "reason", "at"),
+}  # fmt: skip
+"""Columns of each table, in the order of a row."""
+
+TIME_COLUMN: Final = dict.fromkeys(COLUMNS, "at") | {"publications": "created_at"}
+"""The column that each table is partitioned by."""
+_TIME_AT: Final = {table: COLUMNS[table].index(column) for table, column in TIME_COLUMN.items()}
+
+_ID_MAX_LENGTH: Final = 128
+_Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+_KINDS: Final = {"user": Kind.PRIVATE, "room": Kind.ROOM, BROADCAST_CHANNEL: Kind.BROADCAST}
+
+
+class _Frame(msgspec.Struct, rename="camel", gc=False):
+    id: str
+    type: str
+    user_id: str
+    priority: str
+    created_at: _Time
+    epoch: str
+    offset: _Offset
+    target: str | None = None
+
+
+class _Extra(msgspec.Struct, gc=False):
+    email: str = ""
+
+
+class _Expired(msgspec.Struct, rename="camel", gc=False):
+    id: str
+    created_at: _Time
+
+
+class _Receipt(msgspec.Struct, rename="camel", gc=False):
+    id: str
+    user_id: str
+    at: _Time
+
+
+class _Written(msgspec.Struct, gc=False):
+    gateway: str
+    epoch: str
+    runs: list[tuple[_Offset, _Offset, _Count]]
+    at: _Time
+
+
+class _Mirrored(msgspec.Struct, gc=False):
+    topic: str
+    at: _Time
+    entries: list[tuple[str, _Offset, _Count, _Offset]]
+
+
+class _Named(msgspec.Struct, gc=False):
+    id: str = ""
+
+
+_decode_frame: Final = msgspec.json.Decoder(_Frame).decode
+_decode_extra: Final = msgspec.json.Decoder(_Extra).decode
+_decode_expired: Final = msgspec.json.Decoder(_Expired).decode
+_decode_receipt: Final = msgspec.json.Decoder(_Receipt).decode
+_decode_written: Final = msgspec.json.Decoder(_Written).decode
+_decode_mirrored: Final = msgspec.json.Decoder(_Mirrored).decode
+_decode_named: Final = msgspec.json.Decoder(_Named).decode
+
+
+@dataclass(slots=True)
+class Batch:
+    """What some events say.
+
+    Attributes:
+        rows: by table; a table without any is not there.
+        events: how many events there were of each kind; malformed ones count as `malformed`.
+        malformed: id in the stream and reason of what nothing can be made of.
+    """
+
+    rows: Rows = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    malformed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_events(events: Iterable[Event]) -> Batch:
+    """Make rows of events, in their order. The same event makes the same rows every time."""
+    batch = Batch()
+    rows, counts = batch.rows, batch.events
+    for event in events:
+        kind = event.kind
+        try:
+            reader = _READERS.get(kind)
+            if reader is None:
+                raise ValueError(f"unknown kind {kind[:40]!r}")  # noqa: TRY301
+            table, found = reader(event)
+        except (ValueError, RecursionError) as error:
+            # msgspec's errors and those of UTF-8 are ValueErrors.
+            batch.malformed.append((event.id, str(error)))
+            kind = "malformed"
+        else:
+            if table in rows:
+                rows[table] += found
+            else:
+                rows[table] = found
+        counts[kind] = counts.get(kind, 0) + 1
+    return batch
+
+
+def time_of(table: str, row: Row) -> datetime:
+    """The time that decides which partition a row is in."""
+    at: datetime = row[_TIME_AT[table]]
+    return at
+
+
+def _scope(scoped: str) -> tuple[str, str]:
+    client, slash, channel = scoped.partition("/")
+    if not slash or not client or not channel:
+        raise ValueError(f"no scoped channel: {scoped[:200]!r}")
+    return client, channel
+
+
+def _written_at(event: Event) -> datetime:
+    return _from_ms(event.id.partition("-")[0])
+
+
+@lru_cache(maxsize=64)
+def _from_ms(unix_ms: str) -> datetime:
+    # Under load, dozens of entries are of the same millisecond.
+    return datetime.fromtimestamp(int(unix_ms) / 1000, UTC)
+
+
+def _published(event: Event) -> tuple[str, list[Row]]:
+    client, channel = _scope(event.channel)
+    frame = _decode_frame(event.text)
+    email = _decode_extra(event.extra).email if event.extra else ""
+    row = (
+        client, frame.id, channel, frame.epoch, frame.offset, "published", frame.type,
+        frame.user_id, frame.target, frame.priority, email, event.text.decode(), event.writer,
+        frame.created_at, _written_at(event),
+    )  # fmt: skip
+    return "publications", [row]
+
+
+def _expired(event: Event) -> tuple[str, list[Row]]:
+    client, channel = _scope(event.channel)
+    job = _decode_expired(event.text)
+    head, colon, target = channel.partition(":")
+    kind = _KINDS.get(head)
+    if kind is None:
+        raise ValueError(f"no channel: {channel[:200]!r}")
+    row = (
+        client, job.id, channel, "", 0, "expired", str(kind), "", target if colon else None, "", "",
+        "", event.writer, job.created_at, _written_at(event),
+    )  # fmt: skip
+    return "publications", [row]
+
+
+def _dead(event: Event) -> tuple[str, list[Row]]:
+    try:
+        notification = _decode_named(event.text).id
+    except (ValueError, RecursionError):
+        notification = ""
+    if "\0" in notification or len(notification) > _ID_MAX_LENGTH:
+        # Whatever somebody put there, it is not an id.
+        notification = ""
+    reason = event.extra.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    row = (DEFAULT_CLIENT, event.id, notification, event.text, reason, _written_at(event))
+    return "dead_letters", [row]
+
+
+def _receipt(event: Event) -> tuple[str, list[Row]]:
+    client, _ = _scope(event.channel)
+    receipt = _decode_receipt(event.text)
+    return "receipts", [(client, receipt.id, receipt.user_id, event.kind, receipt.at)]
+
+
+def _written(event: Event) -> tuple[str, list[Row]]:
+    client, channel = _scope(event.channel)
+    report = _decode_written(event.text)
+    # A report has the same run twice when two connections caught up from the same position.
+    runs: dict[tuple[int, int], int] = {}
+    for first, last, sockets in report.runs:
+        runs[first, last] = runs.get((first, last), 0) + sockets
+    return "writes", [
+        (client, channel, report.epoch, first, last, report.gateway, sockets, report.at)
+        for (first, last), sockets in runs.items()
+    ]
+
+
+def _mirrored(event: Event) -> tuple[str, list[Row]]:
+    client, channel = _scope(event.channel)
+    report = _decode_mirrored(event.text)
+    return "mirrors", [
+        (client, channel, epoch, offset, report.topic, partition, kafka_offset, report.at)
+        for epoch, offset, partition, kafka_offset in report.entries
+    ]
+
+
+_READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {
+    EventKind.PUBLISHED: _published,
+    EventKind.EXPIRED: _expired,
+    EventKind.DEAD: _dead,
+    EventKind.DELIVERED: _receipt,
+    EventKind.READ: _receipt,
+    EventKind.WRITTEN: _written,
+    EventKind.MIRRORED: _mirrored,
+}

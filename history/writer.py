@@ -1,0 +1,241 @@
+"""Takes events from the stream, writes them to PostgreSQL in batches, acknowledges them.
+
+Guarantee: an event is acknowledged after its rows are committed, and no sooner; what was written
+twice is there once. While the database is away, the batch in hand is tried again for ever and at
+most two more are read ahead; everything else waits in the stream. An event that nothing can be made
+of, or a row that the database refuses, is counted and logged, and holds nothing up.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import asyncpg
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from common.backoff import jittered
+from common.event_reader import EventReader
+from common.events import Event
+from history import metrics
+from history.partitions import Partitions
+from history.rows import Row, Rows, read_events
+from history.store import REFUSED, Store
+
+log = logging.getLogger("roomcast.history")
+
+CHECK_INTERVAL_S: Final = 1.0
+"""With nothing to write, the database is asked this often whether it answers."""
+TEND_INTERVAL_S: Final = 300.0
+"""Partitions are made and dropped this often."""
+_DATABASE_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    SQLAlchemyError,
+)
+_REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
+_LOGGED_MALFORMED: Final = 5
+_LOGGED_TEXT_MAX: Final = 200
+
+
+class Writer:
+    """One replica of the history writer.
+
+    Args:
+        reader: of the event stream.
+        store: the database.
+        partitions: those that the store knows.
+        delay_s: how long to let events come together.
+    """
+
+    def __init__(
+        self,
+        reader: EventReader,
+        store: Store,
+        partitions: Partitions,
+        *,
+        delay_s: float,
+    ) -> None:
+        self._reader = reader
+        self._store = store
+        self._partitions = partitions
+        self._delay_s = delay_s
+        self._batches: asyncio.Queue[list[Event]] = asyncio.Queue(1)
+        self._stopping = False
+        self._tend_at = float("-inf")
+        self._events = 0
+        self._transactions = 0
+        self.answered = asyncio.Event()
+        """Set once the database answered for the first time."""
+        self.trouble: dict[str, str] = {"redis": "not read yet", "database": "not asked yet"}
+        """What keeps events from being written, by the part that is to blame."""
+
+    async def run(self) -> None:
+        """Read and write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
+            group.create_task(self._write())
+
+    async def finish(self) -> None:
+        """Read no more, and wait until what was read is written."""
+        self._stopping = True
+        await self._batches.join()
+
+    async def _read(self) -> None:
+        waits = jittered()
+        while not self._stopping:
+            try:
+                events = await self._reader.read()
+            except _REDIS_ERRORS as error:
+                self._note("redis", str(error) or type(error).__name__)
+                await asyncio.sleep(next(waits))
+                continue
+            waits = jittered()
+            self._note("redis", "")
+            metrics.leads.set(self._reader.leads)
+            if events:
+                await self._batches.put(events)
+                if not self._reader.more:
+                    await asyncio.sleep(self._delay_s)
+        await asyncio.Event().wait()
+
+    async def _write(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_INTERVAL_S):
+                    events = await self._batches.get()
+            except TimeoutError:
+                await self._look_after()
+                continue
+            await self._write_batch(events)
+            self._batches.task_done()
+            if time.monotonic() >= self._tend_at:
+                await self._look_after()
+
+    async def _look_after(self) -> None:
+        """Ask whether the database answers; the leader tends the partitions as well."""
+        try:
+            if self._reader.leads and time.monotonic() >= self._tend_at:
+                await self._store.tend()
+                self._tend_at = time.monotonic() + TEND_INTERVAL_S
+                metrics.retained_days.set(self._partitions.days)
+            else:
+                await self._store.check()
+        except _DATABASE_ERRORS as error:
+            self._tend_at = max(self._tend_at, time.monotonic() + CHECK_INTERVAL_S)
+            self._failed(error)
+        else:
+            self._succeeded()
+
+    async def _write_batch(self, events: list[Event]) -> None:
+        batch = read_events(events)
+        for event_id, reason in batch.malformed[:_LOGGED_MALFORMED]:
+            log.warning("malformed event", extra={"event": event_id, "reason": reason[:200]})
+        started = time.monotonic()
+        if batch.rows:
+            await self._commit(batch.rows)
+            metrics.write_seconds.observe(time.monotonic() - started)
+        await self._acknowledge(events)
+        metrics.batches.inc()
+        for kind, count in batch.events.items():
+            metrics.events.labels(kind).inc(count)
+        self._events += len(events)
+        metrics.writes_saved_ratio.set(1 - self._transactions / self._events)
+        metrics.behind_seconds.observe(max(0.0, time.time() - events[0].at_ms / 1000))
+
+    async def _commit(self, rows: Rows) -> None:
+        """Write rows, whatever it takes; those that are refused are left out."""
+        waits: Iterator[float] | None = None
+        reread = False
+        while True:
+            try:
+                new, outside = await self._store.write(rows)
+            except REFUSED as error:
+                if reread:
+                    await self._commit_halves(rows, error)
+                    return
+                # The one blameless case: a partition is gone that was there.
+                reread = True
+                await self._reread()
+            except _DATABASE_ERRORS as error:
+                self._failed(error)
+                metrics.retries.inc()
+                waits = waits or jittered()
+                await asyncio.sleep(next(waits))
+            else:
+                break
+        self._succeeded()
+        self._transactions += 1
+        metrics.transactions.inc()
+        for table, count in new.items():
+            metrics.rows.labels(table).inc(count)
+        for table, found in outside.items():
+            metrics.refused_rows.labels(table).inc(len(found))
+            log.warning(
+                "rows of a time that is not kept are left out",
+                extra={"table": table, "rows": len(found)},
+            )
+
+    async def _reread(self) -> None:
+        try:
+            await self._store.reread()
+        except _DATABASE_ERRORS as error:
+            self._failed(error)
+
+    async def _commit_halves(self, rows: Rows, error: Exception) -> None:
+        halves = _halves(rows)
+        if halves is None:
+            ((table, (row,)),) = rows.items()
+            metrics.refused_rows.labels(table).inc()
+            log.error(
+                "the database refuses a row",
+                extra={"table": table, "reason": str(error)[:200], "row": _shown(row)},
+            )
+            return
+        for half in halves:
+            await self._commit(half)
+
+    async def _acknowledge(self, events: list[Event]) -> None:
+        for wait in jittered():
+            try:
+                await self._reader.acknowledge(events)
+            except _REDIS_ERRORS as error:
+                self._note("redis", str(error) or type(error).__name__)
+                await asyncio.sleep(wait)
+            else:
+                return
+
+    def _failed(self, error: Exception) -> None:
+        self._store.drop_connection()
+        self._note("database", f"{type(error).__name__}: {error}")
+
+    def _succeeded(self) -> None:
+        self.answered.set()
+        self._note("database", "")
+
+    def _note(self, part: str, reason: str) -> None:
+        if reason and reason != self.trouble.get(part):
+            log.warning("events can't be written", extra={"part": part, "reason": reason})
+        elif not reason and self.trouble.get(part):
+            log.info("answers", extra={"part": part})
+        self.trouble[part] = reason
+
+
+def _halves(rows: Rows) -> tuple[Rows, Rows] | None:
+    """Two parts of rows, or None if there is one row only. Tables are parted before rows are."""
+    if len(rows) > 1:
+        first, *others = rows.items()
+        return dict([first]), dict(others)
+    ((table, found),) = rows.items()
+    if len(found) == 1:
+        return None
+    middle = len(found) // 2
+    return {table: found[:middle]}, {table: found[middle:]}
+
+
+def _shown(row: Row) -> str:
+    return repr(row)[:_LOGGED_TEXT_MAX]
