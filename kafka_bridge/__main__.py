@@ -50,7 +50,11 @@ async def work(settings: Settings) -> None:
     async def delivers() -> str | None:
         if not connected.is_set():
             return "kafka or redis was not reached yet"
-        return mirror.trouble or ingest.trouble
+        return (
+            mirror.trouble
+            or ingest.trouble
+            or await dead_out.trouble(settings.kafka_requests_topic)
+        )
 
     readiness = Readiness(delivers)
     app = web.Application(middlewares=[problems])

@@ -61,6 +61,7 @@ class Ingest:
         self._thread = ThreadPoolExecutor(1, "kafka-consume")
         self._consumer: Any = None
         self._paused = False
+        self._topic_is_gone = False
         self._stopping = False
         self._ended = asyncio.Event()
         self._early: list[Taken] = []
@@ -72,6 +73,8 @@ class Ingest:
         try:
             await self._open()
             while not self._stopping:
+                if self._topic_is_gone:
+                    await self._make_topics()
                 messages = await self._call(self._consume)
                 if messages:
                     await self._take(messages)
@@ -86,20 +89,25 @@ class Ingest:
         await self._ended.wait()
 
     async def _open(self) -> None:
-        topics = (self._settings.kafka_requests_topic, self._settings.kafka_dead_topic)
         for wait in jittered():
-            try:
-                await asyncio.to_thread(make_topics, self._settings, *topics)
+            if await self._make_topics():
                 break
-            except KafkaException as error:
-                self.trouble = f"kafka: {error}"
-                log.warning("kafka does not answer yet", extra={"reason": str(error)})
-                await asyncio.sleep(wait)
-                if self._stopping:
-                    return
-        self.trouble = None
+            await asyncio.sleep(wait)
+            if self._stopping:
+                return
         self._consumer = Consumer(connection(self._settings) | _CONFIG)
         await self._call(self._subscribe)
+
+    async def _make_topics(self) -> bool:
+        """Make what is missing; a broker that keeps nothing on disk forgets them."""
+        topics = (self._settings.kafka_requests_topic, self._settings.kafka_dead_topic)
+        try:
+            await asyncio.to_thread(make_topics, self._settings, *topics)
+        except KafkaException as error:
+            log.warning("the topics can't be looked up", extra={"reason": str(error)})
+            return False
+        self._topic_is_gone = False
+        return True
 
     def _subscribe(self) -> None:
         self._consumer.subscribe(
@@ -133,9 +141,9 @@ class Ingest:
         error = message.error()
         if error is None:
             return False
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is its public name
-            self.trouble = f"kafka: {error.str()}"
-            log.warning("kafka has nothing to take", extra={"reason": error.str()})
+        log.warning("kafka has nothing to take", extra={"reason": error.str()})
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._topic_is_gone = True
         return True
 
     async def _take(self, messages: list[Taken]) -> None:

@@ -34,6 +34,7 @@ log = logging.getLogger("roomcast.kafka")
 
 GROUP: Final = "kafka"
 IN_FLIGHT_MAX: Final = 3
+STALLED_S: Final = 10.0
 _WRITTEN_TIMEOUT_S: Final = 1.0
 
 
@@ -44,6 +45,7 @@ class _Sent:
     events: list[Event]
     messages: list[Message]
     at: float
+    handed_over_at: float = 0.0
     written: "asyncio.Future[list[tuple[int, int]]] | None" = None
 
 
@@ -140,6 +142,7 @@ class Mirror:
             self._changed.notify_all()
 
     async def _hand_over(self, sent: _Sent) -> None:
+        sent.handed_over_at = time.perf_counter()
         try:
             sent.written = await self._outbox.send(self._topic, sent.messages)
         except NotWrittenError as error:
@@ -158,6 +161,7 @@ class Mirror:
             done, _ = await asyncio.wait([sent.written], timeout=_WRITTEN_TIMEOUT_S)
             if not done:
                 self.trouble = "kafka: the brokers do not acknowledge"
+                await self._send_what_is_stalled(sent)
                 continue
             try:
                 places = sent.written.result()
@@ -175,6 +179,14 @@ class Mirror:
             async with self._changed:
                 self._under_way.popleft()
                 self._changed.notify_all()
+
+    async def _send_what_is_stalled(self, sent: _Sent) -> None:
+        """Begin anew with brokers that answer but forgot the producer; librdkafka would wait."""
+        if time.perf_counter() - sent.handed_over_at < STALLED_S:
+            return
+        if await self._outbox.trouble(self._topic) is None:
+            log.warning("kafka answers, but acknowledges nothing; sending again")
+            await self._send_again()
 
     async def _send_again(self) -> None:
         async with self._sending:

@@ -25,6 +25,7 @@ log = logging.getLogger("roomcast.kafka")
 QUEUED_MAX: Final = 100_000
 QUEUED_MAX_KIB: Final = 256 * 1024
 _POLL_S: Final = 0.1
+_ASK_TIMEOUT_S: Final = 1.5
 _QUEUE_FULL_PAUSE_S: Final = 0.02
 _CLOSE_TIMEOUT_S: Final = 5.0
 
@@ -136,6 +137,19 @@ class Outbox:
                 else:
                     break
         return batch.written
+
+    async def trouble(self, topic: str) -> str | None:
+        """Ask the brokers for a topic: why they can't be reached, or None."""
+        if self._producer is None:
+            return "kafka: the producer is made again"
+        try:
+            found = await asyncio.to_thread(
+                self._producer.list_topics, topic, timeout=_ASK_TIMEOUT_S
+            )
+        except KafkaException as error:
+            return f"kafka: {error}"
+        gone = found.topics[topic].error
+        return f"kafka: {topic}: {gone.str()}" if gone is not None else None
 
     async def reopen(self) -> None:
         """Forget everything under way and begin with a new producer."""

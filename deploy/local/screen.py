@@ -18,11 +18,17 @@ def readiness_urls(settings: Settings) -> dict[str, str]:
     ports = {"server": settings.port, "worker": settings.worker_port, "gateway": settings.ws_port}
     if settings.database_url:
         ports["history"] = settings.history_port
+    if settings.kafka_brokers:
+        ports["bridge"] = settings.kafka_bridge_port
     return {name: f"{base_url(settings.host, port)}/readyz" for name, port in ports.items()}
 
 
 def first_screen(
-    settings: Settings, redis: str, configuration: str, database: str = "off: DATABASE_URL is empty"
+    settings: Settings,
+    redis: str,
+    configuration: str,
+    database: str = "off: DATABASE_URL is empty",
+    kafka: str = "off: KAFKA_BROKERS is empty",
 ) -> str:
     """Text that is shown once the stack is ready.
 
@@ -31,6 +37,7 @@ def first_screen(
         redis: what it keeps its jobs in, in words.
         configuration: supervisord's, for its own command line.
         database: what it keeps its history in, in words.
+        kafka: where it mirrors its events to, in words.
     """
     http = base_url(settings.host, settings.port)
     worker = base_url(settings.host, settings.worker_port)
@@ -44,6 +51,7 @@ Roomcast is ready.  Ctrl-C stops all of it.
   metrics     {http}/metrics  {worker}/metrics  {gateway}/metrics
   Redis       {redis}
   history     {database}
+  Kafka       {kafka}
   processes   .venv/bin/supervisorctl -c {configuration} status
 
 Two commands to try, each in a terminal of its own. Listen as user 1 in room 1:

@@ -62,6 +62,7 @@ def base_images() -> dict[str, str]:
         "python": (ROOT / "deploy/docker/Dockerfile", r"^FROM (python:\S+)"),
         "haproxy": (ROOT / "deploy/haproxy/Dockerfile", r"^FROM (haproxy:\S+)"),
         "valkey": (ROOT / "compose.yaml", r"^ +image: (valkey\S+)$"),
+        "kafka": (ROOT / "compose.yaml", r"^ +image: (apache/kafka\S+)$"),
         "postgres": (ROOT / "compose.yaml", r"^ +image: (postgres\S+)$"),
     }
     found = {

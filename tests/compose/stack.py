@@ -21,6 +21,8 @@ SERVICES = {
     "worker": 2,
     "gateway": 2,
     "history": 2,
+    "kafka": 1,
+    "bridge": 2,
     "haproxy": 1,
 }
 BUILD_TIMEOUT_S = 600

@@ -49,6 +49,7 @@ TREE = [
     "compose.yaml",
     "deploy",
     "history",
+    "kafka_bridge",
     "requirements",
     "server",
     "worker",

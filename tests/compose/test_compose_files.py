@@ -12,16 +12,16 @@ LOCAL_ONLY = {"DATA_DIR", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"}
 def test_every_setting_reaches_the_containers() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     wanted = {name.upper() for name in Settings.model_fields} - LOCAL_ONLY
-    for name in ("server", "worker", "gateway", "history"):
+    for name in ("server", "worker", "gateway", "history", "bridge"):
         assert set(services[name]["environment"]) == wanted
 
 
 def test_ports_default_to_those_of_the_settings() -> None:
     environment = yaml.safe_load((ROOT / "compose.yaml").read_text())["x-settings"]
-    for name in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT"):
+    for name in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT"):
         default = Settings.model_fields[name.lower()].default
         assert environment[name] == f"${{{name}:-{default}}}"
 
 
 def test_every_base_image_has_a_stand_in() -> None:
-    assert set(base_images()) == {"python", "valkey", "postgres", "haproxy"}
+    assert set(base_images()) == {"python", "valkey", "postgres", "kafka", "haproxy"}

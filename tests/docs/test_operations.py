@@ -14,6 +14,7 @@ DEFINED_IN = {
     "Worker": ["worker.metrics"],
     "Gateway": ["ws_gateway.metrics"],
     "History": ["history.metrics"],
+    "Bridge": ["kafka_bridge.metrics"],
     "All": ["common.telemetry.readiness"],
 }
 
@@ -55,7 +56,7 @@ def test_no_module_defines_metrics_that_this_test_does_not_know() -> None:
     defining = re.compile(rf"^\w+(?:: \w+)? = (?:{makers})\(", re.MULTILINE)
     found = {
         ".".join(path.relative_to(PROJECT).with_suffix("").parts)
-        for folder in ("common", "history", "server", "worker", "ws_gateway")
+        for folder in ("common", "history", "kafka_bridge", "server", "worker", "ws_gateway")
         for path in (PROJECT / folder).rglob("*.py")
         if defining.search(path.read_text())
     }

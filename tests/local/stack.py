@@ -22,8 +22,17 @@ from deploy.local import postgres
 from deploy.local.parts import LOOPBACK
 
 PROJECT = Path(__file__).parents[2]
-PORTS = ("PORT", "WS_PORT", "WORKER_PORT", "VALKEY_PORT", "HISTORY_PORT", "POSTGRES_PORT")
-OTHERS = ("REDIS_CLIENT", "DATABASE_URL")
+PORTS = (
+    "PORT",
+    "WS_PORT",
+    "WORKER_PORT",
+    "VALKEY_PORT",
+    "HISTORY_PORT",
+    "POSTGRES_PORT",
+    "KAFKA_PORT",
+    "KAFKA_BRIDGE_PORT",
+)
+OTHERS = ("REDIS_CLIENT", "DATABASE_URL", "KAFKA_BROKERS")
 
 
 def free_ports(count: int) -> list[int]:

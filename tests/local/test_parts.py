@@ -6,6 +6,7 @@ from deploy.local.parts import (
     complete,
     list_listeners,
     list_parts,
+    uses_own_kafka,
     uses_own_postgres,
     uses_own_valkey,
 )
@@ -52,6 +53,29 @@ def test_an_empty_database_url_turns_history_off() -> None:
     settings = complete(Settings(database_url=""), own_postgres=False)
     assert settings.event_readers == ""
     assert "history" not in [part.name for part in list_parts(settings, own_valkey=False)]
+
+
+def test_kafka_and_the_bridge_are_parts_too() -> None:
+    settings = complete(Settings(kafka_port=7003), own_postgres=False, own_kafka=True)
+    parts = list_parts(settings, own_valkey=True, own_kafka=True)
+    assert [part.name for part in parts] == [
+        "valkey", "kafka", "bridge", "gateway", "worker", "server",
+    ]  # fmt: skip
+    environment = child_environment(settings, own_valkey=True)
+    assert environment["KAFKA_BROKERS"] == "127.0.0.1:7003"
+    assert environment["EVENT_READERS"] == "kafka"
+    listeners = list_listeners(settings, own_valkey=True, own_kafka=True)
+    assert {"KAFKA_PORT", "KAFKA_BRIDGE_PORT"} <= {listener.setting for listener in listeners}
+
+
+def test_brokers_from_the_environment_leave_tansu_out() -> None:
+    assert uses_own_kafka({"PATH": "/bin"})
+    assert not uses_own_kafka({"kafka_brokers": ""})
+    settings = complete(Settings(kafka_brokers="there:9092"), own_postgres=False)
+    names = [part.name for part in list_parts(settings, own_valkey=False)]
+    assert names == ["bridge", "gateway", "worker", "server"]
+    off = complete(Settings(kafka_brokers=""), own_postgres=False)
+    assert "bridge" not in [part.name for part in list_parts(off, own_valkey=False)]
 
 
 def test_readers_that_somebody_chose_stay() -> None:

@@ -19,7 +19,11 @@ from deploy.local.parts import LOOPBACK, Listener
 from deploy.local.ports import find_conflicts
 from tests.local.stack import LocalStack, free_ports, is_alive, local_stack, wait_until
 
-PARTS = {"lifeline", "valkey", "gateway", "worker", "server"}
+PARTS = {
+    *("lifeline", "valkey", "postgres", "kafka", "history", "bridge"),
+    *("gateway", "worker", "server"),
+}
+READY = ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT")
 
 
 def ports_are_free(stack: LocalStack) -> bool:
@@ -52,7 +56,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 def test_every_part_is_ready_and_delivers(stack: LocalStack) -> None:
-    assert all(stack.is_ready(port) for port in ("PORT", "WS_PORT", "WORKER_PORT"))
+    assert all(stack.is_ready(port) for port in READY)
     with listen(stack) as socket:
         send_and_receive(stack, socket, "hello")
 
@@ -62,10 +66,12 @@ def test_every_line_but_the_first_screen_has_its_processs_name(stack: LocalStack
     logged = before.splitlines() + after.partition('"type":"private"}\'\n\n')[2].splitlines()
     names = {match[1] for line in logged if (match := re.match(r"([a-z]+) +\| ", line))}
     assert [line for line in logged if not re.match(r"[a-z]+ +\| ", line)] == []
-    assert names == {"runner", "valkey", "gateway", "worker", "server"}
+    assert names == {"runner", *PARTS} - {"lifeline"}
 
 
-@pytest.mark.parametrize("name", ["worker", "server", "gateway", "valkey"])
+@pytest.mark.parametrize(
+    "name", ["worker", "server", "gateway", "bridge", "history", "kafka", "postgres", "valkey"]
+)
 def test_a_killed_part_is_started_again_and_no_other_is_touched(
     stack: LocalStack, name: str
 ) -> None:
@@ -84,7 +90,7 @@ def test_a_killed_part_is_started_again_and_no_other_is_touched(
     after = stack.pids()
     assert {part for part in PARTS if before[part] != after[part]} == {name}
     assert started_after_s < 3
-    for port in ("PORT", "WS_PORT", "WORKER_PORT"):
+    for port in READY:
         wait_until(lambda port=port: stack.is_ready(port), f"{port} is ready")  # type: ignore[misc]
     with listen(stack) as socket:
         send_and_receive(stack, socket, f"after {name}")
@@ -121,7 +127,9 @@ def test_ctrl_c_ends_all_of_it_in_order(stack: LocalStack) -> None:
     stack.console.send_signal(signal.SIGINT)
     assert stack.console.wait(20) == 0
     stopped = re.findall(r"stopped: (\w+) \(exit status 0\)", stack.said())
-    assert stopped == ["server", "worker", "gateway", "valkey"]
+    assert stopped == [
+        *("server", "worker", "gateway", "bridge", "history", "kafka", "postgres", "valkey")
+    ]
     assert not [name for name, pid in pids.items() if is_alive(pid)]
     assert ports_are_free(stack)
     left = {path.name for path in (stack.data_dir / "run").iterdir()}
