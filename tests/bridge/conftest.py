@@ -1,4 +1,4 @@
-"""The broker that most tests share, and a marker for Apache Kafka."""
+"""Brokers: Tansu, and Apache Kafka itself."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.kafka import ApacheKafka, Broker, Tansu, needs_apache_kafka
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "apache_kafka: needs Java and Maven (skipped without, an error in CI)"
-    )
 
 
 @pytest.fixture
