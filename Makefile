@@ -24,7 +24,7 @@ dev: $(LOCAL) ## the same, and a process starts again when its sources change
 	@exec $(BIN)/python -m deploy.local --reload
 
 test: $(DEV) ## all tests but those of compose, with branch coverage by module
-	$(BIN)/python -m pytest -m "not compose" --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -m "not compose" -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
 
 check: $(DEV) ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

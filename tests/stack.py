@@ -61,9 +61,15 @@ _PORTS: Final = {
     "history": "HISTORY_PORT",
     "bridge": "KAFKA_BRIDGE_PORT",
 }
+_PORT_RANGES: Final = (range(15_000, 23_500), range(23_500, 32_000))
 _given_out: set[int] = set()
 stacks: "list[Stack]" = []
 """Every stack that runs, for the logs of a failed test."""
+
+
+def _side() -> bool:
+    """Which of two test runs side by side this is; they share no ports."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0"
 
 
 def free_port() -> int:
@@ -72,7 +78,7 @@ def free_port() -> int:
     A part that is killed must find its port again; from the ephemeral range a client could be given
     it meanwhile, or even connect to itself.
     """
-    for port in random.SystemRandom().sample(range(15_000, 32_000), 1_000):
+    for port in random.SystemRandom().sample(_PORT_RANGES[_side()], 1_000):
         if port in _given_out:
             continue
         with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):

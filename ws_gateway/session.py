@@ -178,9 +178,11 @@ class Gateway:
         for exact in recovered.values():
             metrics.resumed.labels("yes" if exact else "no").inc()
         for channel in channels:
-            one = missed.get(channel.label)
-            if one and one.replay.exact:
-                connection.fall_behind(channel, message.resume[channel.label])
+            if not recovered.get(channel.label) or message.resume[channel.label] == channel.handed:
+                continue
+            # A channel that needed no read may have moved on while the others were read.
+            connection.fall_behind(channel, message.resume[channel.label])
+            if one := missed.get(channel.label):
                 self.catch_up.apply(connection, channel, one)
         self.catch_up.begin(connection)
         if connection.busy:
