@@ -3,27 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from tests.stack import Stack, stacks
 
 MakeStack = Callable[..., Stack]
-TESTS: Final = Path(__file__).parent
-
-
-ONE_AFTER_THE_OTHER: Final = {"acceptance", "local", "compose"}
-"""Folders whose tests take a machine's worth of processes each."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what goes together when tests run side by side (`make test`): the tests of one file."""
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        group = "one after the other" if folder in ONE_AFTER_THE_OTHER else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
