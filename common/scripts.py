@@ -12,7 +12,9 @@ Argument = str | bytes | int
 _LIBRARIES: Final = {
     "accept": ("accept.lib",),
     "admit": ("accept.lib", "epoch.lib", "publish.lib"),
+    "advance": ("stream_id.lib",),
     "requeue": ("accept.lib",),
+    "trim": ("stream_id.lib",),
     "publish": ("epoch.lib", "publish.lib"),
     "positions": ("epoch.lib",),
     "replay": ("epoch.lib",),

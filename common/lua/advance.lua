@@ -1,15 +1,6 @@
 -- Move a group's position on, to the last entry of a run that was handed out right behind it.
 -- KEYS: events. ARGV: group, id of the last entry, number of entries.
 -- Returns 1 if it was moved, 0 if it was there or further on already, -1 if there is no such group.
-local function number(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local function before(a, b)
-  local ams, aseq = number(a)
-  local bms, bseq = number(b)
-  return ams < bms or (ams == bms and aseq < bseq)
-end
 local function fields(reply)
   local found = {}
   for k = 1, #reply, 2 do found[reply[k]] = reply[k + 1] end

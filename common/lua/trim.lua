@@ -1,15 +1,6 @@
 -- Trim the event stream up to what every enabled reader has acknowledged.
 -- KEYS: events. ARGV: the groups. Nothing is trimmed while one of them is not there yet.
 -- Returns entries that are left, then per group how many it has not acknowledged (-1: not there).
-local function number(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local function before(a, b)
-  local ams, aseq = number(a)
-  local bms, bseq = number(b)
-  return ams < bms or (ams == bms and aseq < bseq)
-end
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
   local none = {0}

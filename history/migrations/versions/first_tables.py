@@ -21,4 +21,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Go no further back: history would be lost."""
-    raise NotImplementedError("there is nothing before the first tables")
+    raise RuntimeError("there is nothing before the first tables; restore a backup")
