@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -166,10 +167,17 @@ class Stack:
         complain_at = time.monotonic() + _COMPLAIN_AFTER_S
         ready = False
         given_up: set[str] = set()
+        starts: defaultdict[str, set[int]] = defaultdict(set)
         async with aiohttp.ClientSession() as session:
             while True:
                 processes = await asyncio.to_thread(self._control.processes)
                 fatal = {name for name, one in processes.items() if one.state == "FATAL"}
+                if not ready and not reload:
+                    # On a busy machine a part may fail later than supervisord calls it started,
+                    # and would be started for ever.
+                    for name, one in processes.items():
+                        starts[name].add(one.pid)
+                    fatal |= {name for name in starts if len(starts[name] - {0}) > START_TRIES + 1}
                 for name in sorted(fatal - given_up):
                     self._say(self._why_given_up(name))
                 given_up = fatal
@@ -189,7 +197,7 @@ class Stack:
     def _why_given_up(self, name: str) -> str:
         command = next(part.command for part in self._parts if part.name == name)
         return (
-            f"{name} ended right after its start {START_TRIES + 1} times and was given up; its "
+            f"{name} ended soon after its start {START_TRIES + 1} times and was given up; its "
             f"reason is above, under its name ({' '.join(command)})"
         )
 

@@ -195,4 +195,8 @@ async def test_hundreds_of_connections_of_one_user(stack: Stack, connect: Connec
     marker = await say(stack, "private", user)
     await until(lambda: all(marker in client.ids for client in clients))
     assert all([i for i in ours(c) if i != marker] == ids for c in clients[1::2])
-    assert all([i for i in ours(c) if i != marker] == ids[:3] for c in clients[::2])
+    for client in clients[::2]:
+        # Accepted is not yet delivered: one may have left ahead of some, but with no hole before.
+        received = [i for i in ours(client) if i != marker]
+        assert received == ids[: len(received)]
+        assert ids[3] not in received
