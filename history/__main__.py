@@ -85,7 +85,7 @@ async def write_history(settings: Settings) -> None:
     try:
         await run_until_stopped(write(), readiness.run(writer.answered), at_stop=finish)
     finally:
-        store.drop_connection()
+        store.drop_connections()
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await reader.close()
         await runner.cleanup()

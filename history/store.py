@@ -1,11 +1,14 @@
-"""The connection to PostgreSQL through which events are written.
+"""The connections to PostgreSQL through which events are written.
 
 Guarantee: `write` commits all rows or none; a row that is there already stays as it is, so a write
-whose outcome is unknown is repeated without harm.
+whose outcome is unknown is repeated without harm. `copy` and the commit of what it returns do the
+same in two steps.
 """
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import asyncpg
@@ -29,8 +32,60 @@ REFUSED: Final = (
 """What rows are to blame for; trying the same ones again is no use."""
 
 
+@contextlib.asynccontextmanager
+async def _answering(connection: Any) -> AsyncIterator[None]:
+    """End the block with TimeoutError after `ANSWER_TIMEOUT_S`, or when the connection is lost.
+
+    A COPY of asyncpg that waits until it may write on does not notice the latter by itself.
+    """
+    async with asyncio.timeout(ANSWER_TIMEOUT_S) as deadline:
+
+        def lost(_: Any) -> None:
+            if not deadline.expired():
+                deadline.reschedule(0)
+
+        connection.add_termination_listener(lost)
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled this task: it is how asyncpg may tell of the connection's end.
+            raise ConnectionResetError("the connection to the database was lost") from error
+        finally:
+            connection.remove_termination_listener(lost)
+
+
+class Copied:
+    """Rows in a transaction that is still open: nobody sees them yet.
+
+    Attributes:
+        new: how many rows there are, by table.
+        outside: rows that were left out because their time is not kept.
+    """
+
+    def __init__(self, store: "Store", connection: Any, new: dict[str, int], outside: Rows) -> None:
+        self._store = store
+        self._connection = connection
+        self.new = new
+        self.outside = outside
+
+    async def commit(self) -> None:
+        """Make the rows last.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the outcome is
+                unknown, and the connection is gone.
+        """
+        async with self._store.returning(self._connection), _answering(self._connection):
+            await self._connection.execute("COMMIT")
+
+
 class Store:
-    """One connection, made anew when it broke. Not for use by two tasks at once.
+    """Connections, made anew when they broke: one, and another while a commit is under way.
+
+    No two methods may run at once, but `Copied.commit` beside any of them.
 
     Args:
         database_url: `postgresql://…`.
@@ -40,7 +95,8 @@ class Store:
     def __init__(self, database_url: str, partitions: Partitions) -> None:
         self._url = database_url
         self._partitions = partitions
-        self._connection: Any = None
+        self._idle: list[Any] = []
+        self._lent: set[Any] = set()
         self._expects_repeats = False
 
     async def check(self) -> None:
@@ -49,8 +105,8 @@ class Store:
         Raises:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: it does not.
         """
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            await (await self._connected()).execute("SELECT 1")
+        async with self._connection() as connection, _answering(connection):
+            await connection.execute("SELECT 1")
 
     async def tend(self) -> None:
         """Make the partitions of the next days and drop those that are too old.
@@ -58,11 +114,43 @@ class Store:
         Raises:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: as `check`.
         """
-        connection = await self._connected()
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with self._connection() as connection, _answering(connection):
             await self._partitions.read(connection)
             await self._partitions.make_ahead(connection)
             await self._partitions.drop_old(connection)
+
+    async def copy(self, rows: Rows) -> Copied | None:
+        """Bring rows into the database in a transaction that is left open.
+
+        Until it is committed, a `write` of a row that is among these waits for it: call
+        `drop_connections`, which undoes it, if something else is to be written first.
+
+        Returns:
+            None if it can't be done in this way, and nothing was changed: `write` is to be called.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does
+                not answer; nothing was changed.
+        """
+        if self._expects_repeats:
+            return None
+        connection = await self._connected()
+        try:
+            async with _answering(connection):
+                kept, outside = await self._prepared(connection, rows)
+                await connection.execute("BEGIN")
+                await self._copy(connection, kept)
+        except REFUSED as error:
+            self._expects_repeats = isinstance(error, asyncpg.UniqueViolationError)
+            async with self.returning(connection), _answering(connection):
+                # Does no harm where nothing was begun.
+                await connection.execute("ROLLBACK")
+            return None
+        except BaseException:
+            self._lent.discard(connection)
+            connection.terminate()
+            raise
+        return Copied(self, connection, {table: len(kept[table]) for table in kept}, outside)
 
     async def write(self, rows: Rows) -> tuple[dict[str, int], Rows]:
         """Write rows in one transaction.
@@ -75,16 +163,14 @@ class Store:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: anything else; the
                 outcome is unknown.
         """
-        connection = await self._connected()
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            first, last = self._partitions.first_day, self._partitions.last_day
-            kept, outside, partitions = split_by_day(rows, first, last)
-            await self._partitions.make(connection, partitions)
+        async with self._connection() as connection, _answering(connection):
+            kept, outside = await self._prepared(connection, rows)
             if not kept:
                 return {}, outside
             if not self._expects_repeats:
                 try:
-                    await self._copy(connection, kept)
+                    async with connection.transaction():
+                        await self._copy(connection, kept)
                 except asyncpg.UniqueViolationError:
                     self._expects_repeats = True
                 else:
@@ -100,33 +186,76 @@ class Store:
         Raises:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: as `check`.
         """
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            await self._partitions.read(await self._connected())
+        async with self._connection() as connection, _answering(connection):
+            await self._partitions.read(connection)
 
-    def drop_connection(self) -> None:
-        """Forget the connection, without a word to the other side."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+    def drop_connections(self) -> None:
+        """Forget all connections, without a word to the other side; what is open is undone."""
+        for connection in (*self._idle, *self._lent):
+            connection.terminate()
+        self._idle.clear()
+        self._lent.clear()
+
+    @contextlib.asynccontextmanager
+    async def returning(self, connection: Any) -> AsyncIterator[None]:
+        """Take a connection back after the block, unless it failed otherwise than over a row."""
+        try:
+            yield
+        except REFUSED:
+            self._take_back(connection)
+            raise
+        except BaseException:
+            # What the other side is doing is not known.
+            self._lent.discard(connection)
+            connection.terminate()
+            raise
+        self._take_back(connection)
+
+    def _take_back(self, connection: Any) -> None:
+        # One that was dropped meanwhile is not lent any more.
+        if connection in self._lent:
+            self._lent.discard(connection)
+            self._idle.append(connection)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        connection = await self._connected()
+        async with self.returning(connection):
+            yield connection
 
     async def _connected(self) -> Any:
-        if self._connection is None or self._connection.is_closed():
-            # Each time: the database may be another one by now.
-            await migrate(self._url)
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT_S,
-                server_settings={"application_name": "roomcast-history", "timezone": "UTC"},
-            )
-            self._connection = connection
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                self._lent.add(connection)
+                return connection
+        # Each time: the database may be another one by now.
+        await migrate(self._url)
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=CONNECT_TIMEOUT_S,
+            server_settings={"application_name": "roomcast-history", "timezone": "UTC"},
+        )
+        self._lent.add(connection)
+        try:
             await self._partitions.read(connection)
-        return self._connection
+        except BaseException:
+            self._lent.discard(connection)
+            connection.terminate()
+            raise
+        return connection
+
+    async def _prepared(self, connection: Any, rows: Rows) -> tuple[Rows, Rows]:
+        """Rows that are kept, with their partitions made, and all others."""
+        first, last = self._partitions.first_day, self._partitions.last_day
+        kept, outside, partitions = split_by_day(rows, first, last)
+        await self._partitions.make(connection, partitions)
+        return kept, outside
 
     async def _copy(self, connection: Any, rows: Rows) -> None:
         # The quickest way in; it fails as a whole over one row that is there already.
-        async with connection.transaction():
-            for table, found in rows.items():
-                await connection.copy_records_to_table(table, records=found, columns=COLUMNS[table])
+        for table, found in rows.items():
+            await connection.copy_records_to_table(table, records=found, columns=COLUMNS[table])
 
     async def _merge(self, connection: Any, rows: Rows) -> dict[str, int]:
         new: dict[str, int] = {}

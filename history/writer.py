@@ -1,15 +1,19 @@
 """Takes events from the stream, writes them to PostgreSQL in batches, acknowledges them.
 
-Guarantee: an event is acknowledged after its rows are committed, and no sooner; what was written
-twice is there once. While the database is away, the batch in hand is tried again for ever and at
-most two more are read ahead; everything else waits in the stream. An event that nothing can be made
-of, or a row that the database refuses, is counted and logged, and holds nothing up.
+Guarantee: an event is acknowledged after its rows are committed, and no sooner; batches are
+committed in the order of the stream; what was written twice is there once. While one batch is
+committed the next is brought into the database. While the database is away, the batch in hand is
+tried again for ever and at most three more are read ahead; everything else waits in the stream. An
+event that nothing can be made of, or a row that the database refuses, is counted and logged, and
+holds nothing up.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -22,7 +26,7 @@ from common.events import Event
 from history import metrics
 from history.partitions import Partitions
 from history.rows import Batch, Row, Rows, read_events
-from history.store import REFUSED, Store
+from history.store import REFUSED, Copied, Store
 
 log = logging.getLogger("roomcast.history")
 
@@ -35,11 +39,23 @@ _DATABASE_ERRORS: Final = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a statement on a connection that was lost a moment ago
     SQLAlchemyError,
 )
 _REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 _LOGGED_MALFORMED: Final = 5
 _LOGGED_TEXT_MAX: Final = 200
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch on its way, and since when (monotonic, s)."""
+
+    events: list[Event]
+    batch: Batch
+    started: float
+    copied: Copied | None = None
+    committing: "asyncio.Task[bool] | None" = None
 
 
 class Writer:
@@ -65,6 +81,7 @@ class Writer:
         self._partitions = partitions
         self._delay_s = delay_s
         self._batches: asyncio.Queue[tuple[list[Event], Batch]] = asyncio.Queue(1)
+        self._unsettled: _Work | None = None
         self._stopping = False
         self._tend_at = float("-inf")
         self._events = 0
@@ -105,17 +122,20 @@ class Writer:
         await asyncio.Event().wait()
 
     async def _write(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(CHECK_INTERVAL_S):
-                    events, batch = await self._batches.get()
-            except TimeoutError:
-                await self._look_after()
-                continue
-            await self._write_batch(events, batch)
-            self._batches.task_done()
-            if time.monotonic() >= self._tend_at:
-                await self._look_after()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                if self._batches.empty():
+                    await self._settle()
+                try:
+                    async with asyncio.timeout(CHECK_INTERVAL_S):
+                        events, batch = await self._batches.get()
+                except TimeoutError:
+                    await self._look_after()
+                    continue
+                await self._write_batch(_Work(events, batch, time.monotonic()), group)
+                if time.monotonic() >= self._tend_at:
+                    await self._settle()
+                    await self._look_after()
 
     async def _look_after(self) -> None:
         """Ask whether the database answers; the leader tends the partitions as well."""
@@ -132,13 +152,54 @@ class Writer:
         else:
             self._succeeded()
 
-    async def _write_batch(self, events: list[Event], batch: Batch) -> None:
+    async def _write_batch(self, work: _Work, group: asyncio.TaskGroup) -> None:
+        batch = work.batch
         for event_id, reason in batch.malformed[:_LOGGED_MALFORMED]:
             log.warning("malformed event", extra={"event": event_id, "reason": reason[:200]})
-        started = time.monotonic()
+        if batch.rows:
+            # What troubles it is found again below, when the batch before is settled.
+            with contextlib.suppress(*_DATABASE_ERRORS):
+                work.copied = await self._store.copy(batch.rows)
+        # In order, so that where a row is, all before it are.
+        if await self._settle() and work.copied is not None:
+            work.committing = group.create_task(self._commit_copied(work, work.copied))
+            self._unsettled = work
+            return
         if batch.rows:
             await self._commit(batch.rows)
-            metrics.write_seconds.observe(time.monotonic() - started)
+        await self._done(work)
+
+    async def _settle(self) -> bool:
+        """Wait for the commit that is under way, and make it good if it failed.
+
+        Returns:
+            Whether what was copied meanwhile is still there. It may have rows of the batch that
+            failed, which could not be written again before it is undone.
+        """
+        work, self._unsettled = self._unsettled, None
+        if work is None or work.committing is None or await work.committing:
+            return True
+        self._store.drop_connections()
+        await self._commit(work.batch.rows)
+        await self._done(work)
+        return False
+
+    async def _commit_copied(self, work: _Work, copied: Copied) -> bool:
+        try:
+            await copied.commit()
+        except _DATABASE_ERRORS as error:
+            # Its own connection is gone; the other one may be in use.
+            self._note("database", f"{type(error).__name__}: {error}")
+            metrics.retries.inc()
+            return False
+        self._note_written(copied.new, copied.outside)
+        await self._done(work)
+        return True
+
+    async def _done(self, work: _Work) -> None:
+        events, batch = work.events, work.batch
+        if batch.rows:
+            metrics.write_seconds.observe(time.monotonic() - work.started)
         await self._acknowledge(events)
         metrics.batches.inc()
         for kind, count in batch.events.items():
@@ -146,6 +207,7 @@ class Writer:
         self._events += len(events)
         metrics.writes_saved_ratio.set(1 - self._transactions / self._events)
         metrics.behind_seconds.observe(max(0.0, time.time() - events[0].at_ms / 1000))
+        self._batches.task_done()
 
     async def _commit(self, rows: Rows) -> None:
         """Write rows, whatever it takes; those that are refused are left out."""
@@ -168,6 +230,9 @@ class Writer:
                 await asyncio.sleep(next(waits))
             else:
                 break
+        self._note_written(new, outside)
+
+    def _note_written(self, new: dict[str, int], outside: Rows) -> None:
         self._succeeded()
         self._transactions += 1
         metrics.transactions.inc()
@@ -210,7 +275,7 @@ class Writer:
                 return
 
     def _failed(self, error: Exception) -> None:
-        self._store.drop_connection()
+        self._store.drop_connections()
         self._note("database", f"{type(error).__name__}: {error}")
 
     def _succeeded(self) -> None:
