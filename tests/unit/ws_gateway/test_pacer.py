@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
@@ -33,8 +34,13 @@ async def test_a_step_is_taken_at_once_while_there_is_room() -> None:
 
 async def test_steps_that_fill_a_turn_are_taken_in_order_with_turns_between() -> None:
     pacer, log = Pacer(asyncio.get_running_loop()), list[object]()
+
+    def step(number: int) -> None:
+        log.append(number)
+        busy()
+
     for number in range(3):
-        pacer.do(Owner(), lambda number=number: (log.append(number), busy()))  # type: ignore[misc]
+        pacer.do(Owner(), partial(step, number))
     assert log == [0]
     assert len(pacer) == 2
     while len(pacer):
@@ -71,7 +77,7 @@ async def test_a_step_that_fails_costs_its_owner_alone(caplog: pytest.LogCapture
     pacer, log, failing = Pacer(asyncio.get_running_loop()), list[int](), Owner()
     other = Owner()
     pacer.do(other, busy)
-    pacer.do(failing, lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+    pacer.do(failing, lambda: 1 // 0)  # type: ignore[arg-type]
     pacer.do(other, lambda: log.append(1))
     while len(pacer):
         await asyncio.sleep(0)
