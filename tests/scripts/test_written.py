@@ -1,6 +1,7 @@
 """A gateway's counts of writes become events, many at a time."""
 
 import json
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -21,7 +22,7 @@ def note(counts: WriteCounts) -> list[str]:
 
 
 async def reported(redis: Redis) -> list[tuple[str, list[list[int]]]]:
-    entries = await redis.xrange(KEYS.events)
+    entries: Any = await redis.xrange(KEYS.events)
     assert all((fields[b"k"], fields[b"w"]) == (b"written", b"gw") for _, fields in entries)
     return [(fields[b"c"].decode(), json.loads(fields[b"p"])["runs"]) for _, fields in entries]
 
