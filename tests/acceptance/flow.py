@@ -339,13 +339,13 @@ class Flow:
 
         def all_there(records: list[Record]) -> bool:
             found = mirrored(records, self._channels).bodies
-            return all(found[c][-1:] == bodies[-1:] for c, bodies in wanted.items())
+            return all(bodies[-1] in found[channel] for channel, bodies in wanted.items())
 
         wanted = _by_channel(self._channels, published)
         records = await asyncio.to_thread(stack.mirror.until, all_there)
         found = mirrored(records, self._channels)
         for channel, bodies in wanted.items():
-            _compare("Kafka", channel, found.bodies[channel], bodies)
+            compare("Kafka", channel, found.bodies[channel], bodies)
         return sum(map(len, found.bodies.values())), found.repeats
 
     async def _check_postgres(self, stack: Whole, published: list[Event]) -> int:
@@ -355,7 +355,7 @@ class Flow:
         for channel, bodies in _by_channel(self._channels, published).items():
             # There may be broadcasts of others before.
             ours = [row for row in rows[channel] if row["offset"] >= bodies[0]["offset"]]
-            _compare("PostgreSQL", channel, ours, bodies)
+            compare("PostgreSQL", channel, ours, bodies)
             count += len(ours)
         return count
 
@@ -368,7 +368,7 @@ class Flow:
                 for body in client.notifications
                 if body["channel"] == channel and body["offset"] >= first
             ]
-            _compare(client.url, channel, received, expected)
+            compare(client.url, channel, received, expected)
             count += len(received)
         return count
 
@@ -380,10 +380,20 @@ def _by_channel(channels: list[str], published: list[Event]) -> dict[str, list[d
     }
 
 
-def _compare(
+def compare(
     where: str, channel: str, found: list[dict[str, Any]], wanted: list[dict[str, Any]]
 ) -> None:
-    """The same bodies in the same order, or the first difference."""
+    """See that these are the same bodies in the same order.
+
+    Args:
+        where: they were found, for the message.
+        channel: of all of them.
+        found: there.
+        wanted: as they were published.
+
+    Raises:
+        AssertionError: with the first difference.
+    """
     for number, (one, other) in enumerate(itertools.zip_longest(found, wanted)):
         assert one == other, (
             f"{where} has {len(found)} of {len(wanted)} on {channel};"

@@ -405,7 +405,7 @@ async def amid_its_transaction(stack: Whole) -> AsyncIterator[asyncpg.Connection
 async def test_sigkill_of_the_history_writer_amid_a_batch(stack: Whole) -> None:
     """In turns: before its transaction is committed, and after that and before it is
     acknowledged."""
-    flow, times = Flow(stack), 6
+    flow, times = Flow(stack), 4
     clients = await clients_of(flow)
     async with flow:
         for turn in range(times):
@@ -438,7 +438,7 @@ async def killed_before_it_acknowledges(stack: Whole) -> None:
 
 async def test_sigkill_of_the_bridge_amid_a_batch(stack: Whole) -> None:
     """In turns: before Kafka has the batch, and after that and before it is acknowledged."""
-    flow, times = Flow(stack), 6
+    flow, times = Flow(stack), 4
     clients = await clients_of(flow)
     async with flow:
         for turn in range(times):
@@ -513,7 +513,7 @@ async def test_sigkill_and_restart_of_kafka(tmp_path: Path) -> None:
         stack = await asyncio.to_thread(
             lambda: opened.enter_context(whole_stack(tmp_path, ApacheKafka(tmp_path)))
         )
-        flow, times = Flow(stack), 3
+        flow, times = Flow(stack), 2
         clients = await clients_of(flow)
         async with flow:
             for _ in range(times):
