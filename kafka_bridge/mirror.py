@@ -184,7 +184,7 @@ class Mirror:
         """Begin anew with brokers that answer but forgot the producer; librdkafka would wait."""
         if time.perf_counter() - sent.handed_over_at < STALLED_S:
             return
-        if await self._outbox.trouble(self._topic) is None:
+        if await self._outbox.answers(self._topic):
             log.warning("kafka answers, but acknowledges nothing; sending again")
             await self._send_again()
 

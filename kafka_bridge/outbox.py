@@ -177,6 +177,16 @@ class Outbox:
         gone = found.topics[topic].error
         return f"kafka: {topic}: {gone.str()}" if gone is not None else None
 
+    async def answers(self, topic: str) -> bool:
+        """Whether the brokers answer, whatever they say of the topic: it may be gone."""
+        if self._producer is None:
+            return False
+        try:
+            await asyncio.to_thread(self._producer.list_topics, topic, timeout=_ASK_TIMEOUT_S)
+        except KafkaException:
+            return False
+        return True
+
     async def reopen(self) -> None:
         """Forget everything under way and begin with a new producer."""
         await self.close(timeout_s=0)

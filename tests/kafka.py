@@ -128,9 +128,11 @@ class Broker:
         )
         found: list[Record] = []
         try:
-            metadata = consumer.list_topics(topic, timeout=10).topics[topic]
-            consumer.assign([TopicPartition(topic, number, 0) for number in metadata.partitions])
             deadline = time.monotonic() + timeout_s
+            while not (numbers := consumer.list_topics(topic, timeout=10).topics[topic].partitions):
+                assert time.monotonic() < deadline, f"there is no topic {topic}"
+                time.sleep(0.1)
+            consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
             while True:
                 messages = consumer.consume(2_000, quiet_s)
                 for message in messages:
