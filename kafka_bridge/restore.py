@@ -27,7 +27,7 @@ from common.redis_client import UnfitRedisError, check_fitness, connect
 from common.scripts import Script
 from common.settings import Settings
 from kafka_bridge.archive import Archive, ArchiveError
-from kafka_bridge.mirror import GROUP
+from kafka_bridge.mirror_reader import GROUP
 from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
 
 log = logging.getLogger("roomcast.kafka")

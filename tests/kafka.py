@@ -184,14 +184,19 @@ class Reading:
         consumer: Any = Consumer(config)
         found: list[Record] = []
         try:
-            metadata = consumer.list_topics(self._topic, timeout=10).topics[self._topic]
+            deadline = time.monotonic() + timeout_s
+            while True:
+                found_topic = consumer.list_topics(self._topic, timeout=10).topics[self._topic]
+                if found_topic.partitions:
+                    break
+                assert time.monotonic() < deadline, f"there is no topic {self._topic}"
+                time.sleep(0.1)
             consumer.assign(
                 [
                     TopicPartition(self._topic, number, self._positions.get(number, 0))
-                    for number in metadata.partitions
+                    for number in found_topic.partitions
                 ]
             )
-            deadline = time.monotonic() + timeout_s
             while True:
                 messages = consumer.consume(2_000, quiet_s)
                 for message in messages:
