@@ -187,3 +187,32 @@ async def test_what_was_before_since_stays_away_also_where_it_was_repeated_later
     status, said = await restore(stack, ALWAYS)
     assert status == 0, said
     assert "wrote 0 events" in said
+
+
+async def test_only_the_database_was_lost(tansu: Broker, make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, bridges=1, **tansu.settings("history,kafka"))
+    async with Api(stack) as api:
+        ids = await use(stack, api)
+        await check_written(stack)
+        before, kept = await told(api, ids), rows(stack, *TABLES, *STATES)
+        stack.processes["history-1"].stop()
+        sql(stack, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        late = await api.send("room", "red")
+
+        settings = {**tansu.settings("history"), "DATABASE_URL": stack.database_url}
+        second = make_stack(servers=0, workers=0, gateways=0, **settings)
+        status, said = await restore(second)
+        assert status == 0, said
+        name = second.add("history")
+        await asyncio.to_thread(second.start, name)
+        await check_all_acknowledged(second, "history")
+        second.processes[name].stop()
+
+        stack.valkey.command("XGROUP", "SETID", KEYS.events, "history", "0")
+        await start(stack, "history")
+        await api.arrived("cleo", late)
+        after = rows(stack, *TABLES, *STATES)
+        for table, found in kept.items():
+            assert set(found) <= set(after[table])
+            assert len(after[table]) == len(found) + (table == "publications")
+        assert await api.unread("cleo") == before["cleo"][1] + 1
