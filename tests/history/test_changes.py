@@ -1,10 +1,12 @@
 """Users, memberships and what was read through: made twice, late, or by the writer alone."""
 
+import asyncio
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 
@@ -18,7 +20,7 @@ from history.users import find_user
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, unread
 from tests.inbox.api import Api
-from tests.stack import until
+from tests.stack import events, until
 
 JOINED, LEFT = EventKind.MEMBER_JOINED, EventKind.MEMBER_LEFT
 
@@ -118,3 +120,54 @@ async def test_a_writer_that_comes_late_changes_nothing(make_stack: MakeStack) -
     connection = await asyncpg.connect(stack.database_url)
     assert await find_user(connection, DEFAULT_CLIENT, "ann") is not None
     await connection.close()
+
+
+async def test_a_server_killed_between_the_event_and_the_database(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, gateways=0)
+    connection = await asyncpg.connect(stack.database_url)
+    async with Api(stack) as api:
+        stack.processes["history-1"].stop()
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE room_members")
+            asked = asyncio.ensure_future(api("PUT", "/rooms/1/members/ann"))
+
+            async def has_event() -> bool:
+                return [event.kind for event in await events(stack)] == ["member-joined"]
+
+            await until(has_event)
+            stack.kill("server-1")
+            with pytest.raises(aiohttp.ClientError):
+                await asked
+            # PostgreSQL would go on with the statement of a client that is gone.
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert await count(stack, "room_members") == 0
+        await asyncio.to_thread(stack.start, "server-1")
+        await asyncio.to_thread(stack.start, "history-1")
+
+        async def is_member() -> bool:
+            found = (await api("GET", "/rooms/1/members")).body["members"]
+            return [member["userId"] for member in found] == ["ann"]
+
+        await until(is_member)
+    await connection.close()
+
+
+async def test_without_redis_nothing_changes(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, gateways=0, workers=0)
+    async with Api(stack) as api:
+        await asyncio.to_thread(stack.valkey.kill)
+        for method, path, options in (
+            ("PUT", "/rooms/1/members/ann", {}),
+            ("DELETE", "/rooms/1/members/ann", {}),
+            ("POST", "/users", {"json": {"id": "ann"}}),
+        ):
+            answer = await api(method, path, **options)
+            assert (answer.status, answer.body["code"]) == (503, "redis-away"), path
+        assert (await api("GET", "/users/ann")).status == 404
+        await asyncio.to_thread(stack.valkey.start)
+        await api.join("1", "ann")
+        assert await count(stack, "room_members") == 1
+        assert await count(stack, "users") == 0
