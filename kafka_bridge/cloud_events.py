@@ -31,6 +31,10 @@ TYPES: Final = {
     EventKind.DELIVERED: "roomcast.receipt.delivered",
     EventKind.READ: "roomcast.receipt.read",
     EventKind.WRITTEN: "roomcast.gateway.written",
+    EventKind.USER: "roomcast.user.added",
+    EventKind.MEMBER_JOINED: "roomcast.room.member-joined",
+    EventKind.MEMBER_LEFT: "roomcast.room.member-left",
+    EventKind.READ_ALL: "roomcast.receipt.read-all",
 }
 """Kind of an event → `type`; what is not here is not mirrored."""
 KINDS: Final = {name: kind for kind, name in TYPES.items()}
