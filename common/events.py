@@ -7,7 +7,10 @@ wrote it (a worker or a gateway), `p` JSON text, `x` more JSON that clients are 
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+EVENT_FIELDS: Final = [b"k", b"c", b"w", b"p", b"x"]
+"""Fields of an entry, in the order in which scripts write them; receipts have no `x`."""
 
 
 class EventKind(StrEnum):

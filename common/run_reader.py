@@ -10,12 +10,14 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from common.event_reader import EventReader, parse_entries
+from common.event_reader import EventReader, entries_of, read_entries
 from common.events import Event
 from common.keys import Keys
 from common.scripts import Script
 
 _BEGINNING: Final = b"0-0"
+# In bytes for the reason that `EventReader` has.
+_XREAD: Final = b"XREAD"
 
 
 class RunReader(EventReader):
@@ -60,11 +62,12 @@ class RunReader(EventReader):
         return []
 
     async def _next(self) -> list[Event]:
-        reply = await self._redis.xread(
-            {self._stream: self._position}, count=self._count, block=self._block_ms
+        reply = await self._redis.execute_command(
+            *(_XREAD, "COUNT", self._count, "BLOCK", self._block_ms),
+            *("STREAMS", self._stream, self._position),
         )
-        if not reply:
+        entries = entries_of(reply)
+        if not entries:
             return []
-        entries = reply[0][1]
         self._position = entries[-1][0]
-        return parse_entries(entries)
+        return read_entries(entries)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from history.rows import TIME_COLUMN, Rows, time_of
+from history.rows import TIME_COLUMN, Rows, days_of, time_of
 
 log = logging.getLogger("roomcast.history")
 
@@ -54,7 +54,7 @@ def split_by_day(rows: Rows, first: date, last: date) -> tuple[Rows, Rows, set[P
         if table not in TIME_COLUMN:
             kept[table] = found
             continue
-        days = {time_of(table, row).astimezone(UTC).date() for row in found}
+        days = days_of(table, found)
         inside = {day for day in days if first <= day <= last}
         if inside == days:
             kept[table] = found

@@ -5,7 +5,7 @@ Only what a column needs is read from a frame; its message and its data are skip
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
@@ -56,7 +56,7 @@ class _Frame(msgspec.Struct, rename="camel", gc=False):
     type: str
     user_id: str
     priority: str
-    created_at: _Time
+    created_at: str
     epoch: str
     offset: _Offset
     target: str | None = None
@@ -128,10 +128,18 @@ class Batch:
 def read_events(events: Iterable[Event]) -> Batch:
     """Make rows of events, in their order. The same event makes the same rows every time."""
     batch = Batch()
-    rows, counts = batch.rows, batch.events
+    rows: Rows = {table: [] for table in COLUMNS}
+    add_publication = rows["publications"].append
+    published = 0
+    counts = batch.events
     for event in events:
         kind = event.kind
         try:
+            if kind == "published":
+                # Nearly all are of this kind.
+                add_publication(_published(event))
+                published += 1
+                continue
             reader = _READERS.get(kind)
             if reader is None:
                 raise ValueError(f"unknown kind {kind[:40]!r}")  # noqa: TRY301
@@ -141,12 +149,25 @@ def read_events(events: Iterable[Event]) -> Batch:
             batch.malformed.append((event.id, str(error)))
             kind = "malformed"
         else:
-            if table in rows:
-                rows[table] += found
-            else:
-                rows[table] = found
+            rows[table] += found
         counts[kind] = counts.get(kind, 0) + 1
+    if published:
+        counts[EventKind.PUBLISHED.value] = published
+    batch.rows = {table: found for table, found in rows.items() if found}
     return batch
+
+
+def days_of(table: str, rows: list[Row]) -> set[date]:
+    """The days (UTC) that the rows of a table are of.
+
+    Raises:
+        OverflowError: a time is not within the years 1 to 9999.
+    """
+    time_at = _TIME_AT[table]
+    times = [row[time_at] for row in rows]
+    first, last = (at.astimezone(UTC).date() for at in (min(times), max(times)))
+    # As a rule it is one day, and it is cheaper to see that.
+    return {first} if first == last else {at.astimezone(UTC).date() for at in times}
 
 
 def time_of(table: str, row: Row) -> datetime:
@@ -155,6 +176,7 @@ def time_of(table: str, row: Row) -> datetime:
     return at
 
 
+@lru_cache(maxsize=1024)
 def _scope(scoped: str) -> tuple[str, str]:
     client, slash, channel = scoped.partition("/")
     if not slash or not client or not channel:
@@ -166,22 +188,27 @@ def _written_at(event: Event) -> datetime:
     return _from_ms(event.id.partition("-")[0])
 
 
+@lru_cache(maxsize=1024)
+def _moment(text: str) -> datetime:
+    # Under load, dozens of notifications are of the same millisecond.
+    return msgspec.convert(text, _Time)
+
+
 @lru_cache(maxsize=64)
 def _from_ms(unix_ms: str) -> datetime:
-    # Under load, dozens of entries are of the same millisecond.
     return datetime.fromtimestamp(int(unix_ms) / 1000, UTC)
 
 
-def _published(event: Event) -> tuple[str, list[Row]]:
-    client, channel = _scope(event.channel)
-    frame = _decode_frame(event.text)
-    email = _decode_extra(event.extra).email if event.extra else ""
-    row = (
+def _published(event: Event) -> Row:
+    event_id, _, scoped, writer, text, extra = event
+    client, channel = _scope(scoped)
+    frame = _decode_frame(text)
+    email = _decode_extra(extra).email if extra else ""
+    return (
         client, frame.id, channel, frame.epoch, frame.offset, "published", frame.type,
-        frame.user_id, frame.target, frame.priority, email, event.text.decode(), event.writer,
-        frame.created_at, _written_at(event),
+        frame.user_id, frame.target, frame.priority, email, text.decode(), writer,
+        _moment(frame.created_at), _from_ms(event_id.partition("-")[0]),
     )  # fmt: skip
-    return "publications", [row]
 
 
 def _expired(event: Event) -> tuple[str, list[Row]]:
@@ -249,7 +276,6 @@ def _changed(event: Event) -> tuple[str, list[Row]]:
 
 
 _READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {
-    EventKind.PUBLISHED: _published,
     EventKind.EXPIRED: _expired,
     EventKind.DEAD: _dead,
     EventKind.DELIVERED: _receipt,
