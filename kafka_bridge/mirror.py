@@ -106,6 +106,8 @@ class Mirror:
             metrics.leads.set(self._reader.leads)
             if events:
                 await self._send(events)
+                if not self._reader.more:
+                    await asyncio.sleep(self._settings.kafka_delay_s)
         await asyncio.Event().wait()
 
     async def _has_room(self) -> bool:
