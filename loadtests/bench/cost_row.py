@@ -17,6 +17,8 @@ from loadtests.stack import Cores, Stack, roomcast, start_part
 
 CONNS: Final = 1_000
 WINDOW: Final = 64
+SENDERS: Final = 64
+"""Connections that the POSTs go over, as one answers them one after the other."""
 PAIRS: Final = 2
 """Pairs of measurements for each round of the other rows: the two lie close together."""
 ALONE: Final = "pipeline alone"
@@ -60,7 +62,8 @@ def cost_of_readers(session: Session) -> Row:
     def measure(stack: Stack, load: Load) -> Report:
         target = private_by_post(made, stack, f"u{next(numbers)}-")
         pids = [pid for process in stack.processes.values() for pid in process.pids]
-        return trusted(run_load(replace(target, pids=pids), load))
+        options = {**target.options, "pub-conns": SENDERS}
+        return trusted(run_load(replace(target, pids=pids, options=options), load))
 
     load = Load(CONNS, session.secs, settle=session.settle, nap_us=0)
     with roomcast(made, ANYWHERE) as alone, _whole(session) as whole:
