@@ -53,6 +53,7 @@ docs: $(DEV) ## write the table of settings into README.md
 	$(BIN)/python -m deploy.settings_table
 
 clean: ## remove .venv, caches and the data of `make run`
+	$(or $(wildcard $(BIN)/python),$(PYTHON),python3) -m deploy.local.clean
 	rm -rf $(VENV) .data .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

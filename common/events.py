@@ -38,6 +38,15 @@ class EventKind(StrEnum):
     `p` is `{"topic", "at", "entries": [[epoch, offset, partition, kafka offset], …]}`; `c` is the
     channel of all of them.
     """
+    USER = "user"
+    """A user was made known: `p` is `{"userId", "at"}`; `c` is the user's channel."""
+    MEMBER_JOINED = "member-joined"
+    """A user joined a room: `p` is `{"userId", "room", "at"}`; `c` is the room's channel. Who is a
+    member already stays one since when they joined."""
+    MEMBER_LEFT = "member-left"
+    """A user left a room, as `MEMBER_JOINED`."""
+    READ_ALL = "read-all"
+    """A user read all that was published until `at`, by Redis's clock; as `USER`."""
 
 
 class Event(NamedTuple):

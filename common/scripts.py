@@ -12,7 +12,8 @@ Argument = str | bytes | int
 _LIBRARIES: Final = {
     "accept": ("accept.lib",),
     "admit": ("accept.lib", "epoch.lib", "publish.lib"),
-    "advance": ("stream_id.lib",),
+    "advance": ("stream_id.lib", "advance.lib"),
+    "mirrored": ("stream_id.lib", "advance.lib"),
     "requeue": ("accept.lib",),
     "trim": ("stream_id.lib",),
     "publish": ("epoch.lib", "publish.lib"),

@@ -157,6 +157,9 @@ class Settings(BaseSettings):
     kafka_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
         2_000, description="Events mirrored at once, at most."
     )
+    kafka_delay_s: float = Field(
+        0.1, ge=0, description="How long events are let come together before they are mirrored."
+    )
 
     # Sockets (gateway).
     max_connections: Count = Field(

@@ -61,7 +61,7 @@ _MINE: Final = """
         SELECT $3::text AS channel, '-infinity'::timestamptz AS since
         UNION ALL SELECT $4::text, '-infinity'::timestamptz
         UNION ALL SELECT 'room:' || room, joined_at FROM room_members
-            WHERE client = $1 AND user_id = $2
+            WHERE client = $1 AND user_id = $2 AND joined_at IS NOT NULL
     ), through AS (
         SELECT coalesce(
             (SELECT read_through FROM users WHERE client = $1 AND id = $2), '-infinity'
@@ -140,7 +140,12 @@ def _arguments(reader: Reader) -> list[Any]:
 async def rooms_of(connection: Any, client: str, user: str) -> dict[str, int]:
     """Rooms that a user is a member of, and when they joined (Unix ms)."""
     rows = await connection.fetch(
-        "SELECT room, joined_at FROM room_members WHERE client = $1 AND user_id = $2", client, user
+        """
+        SELECT room, joined_at FROM room_members
+        WHERE client = $1 AND user_id = $2 AND joined_at IS NOT NULL
+        """,
+        client,
+        user,
     )
     return {row["room"]: unix_ms(row["joined_at"]) for row in rows}
 
@@ -267,17 +272,3 @@ async def knows_reads(connection: Any, reader: Reader) -> bool:
         from_unix_ms(newest),
     )
     return bool(known == len(ids))
-
-
-async def mark_read_through(connection: Any, client: str, user: str, moment: datetime) -> None:
-    """Mark everything read that was published until a moment (Redis's clock)."""
-    await connection.execute(
-        """
-        INSERT INTO users (client, id, read_through) VALUES ($1, $2, $3)
-        ON CONFLICT (client, id) DO UPDATE
-            SET read_through = greatest(users.read_through, excluded.read_through)
-        """,
-        client,
-        user,
-        moment,
-    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from history.rows import COLUMNS, Rows, days_of, time_of
+from history.rows import TIME_COLUMN, Rows, days_of, time_of
 
 log = logging.getLogger("roomcast.history")
 
@@ -33,7 +33,7 @@ def name_of(partition: Partition) -> str:
 def partition_named(name: str) -> Partition | None:
     """The partition of a name, or None if the name is not one of ours."""
     match = _NAME.fullmatch(name)
-    if match is None or match[1] not in COLUMNS:
+    if match is None or match[1] not in TIME_COLUMN:
         return None
     try:
         return match[1], datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC).date()
@@ -42,7 +42,7 @@ def partition_named(name: str) -> Partition | None:
 
 
 def split_by_day(rows: Rows, first: date, last: date) -> tuple[Rows, Rows, set[Partition]]:
-    """Part rows by whether they are of days that are kept.
+    """Part rows by whether they are of days that are kept; what has no days is kept.
 
     Returns:
         Rows from the first to the last day, all other rows, and the partitions of the former.
@@ -51,6 +51,9 @@ def split_by_day(rows: Rows, first: date, last: date) -> tuple[Rows, Rows, set[P
     outside: Rows = {}
     partitions: set[Partition] = set()
     for table, found in rows.items():
+        if table not in TIME_COLUMN:
+            kept[table] = found
+            continue
         days = days_of(table, found)
         inside = {day for day in days if first <= day <= last}
         if inside == days:
@@ -98,7 +101,7 @@ class Partitions:
             " JOIN pg_class parent ON parent.oid = inhparent"
             " WHERE parent.relname = ANY($1)"
             " AND parent.relnamespace = current_schema::regnamespace",
-            list(COLUMNS),
+            list(TIME_COLUMN),
         )
         named = (partition_named(row["relname"]) for row in found)
         self._known = {partition for partition in named if partition is not None}
@@ -120,7 +123,7 @@ class Partitions:
     async def make_ahead(self, connection: Any) -> None:
         """Make those of today and of the next days."""
         days = [today() + timedelta(days=n) for n in range(AHEAD_DAYS + 1)]
-        await self.make(connection, ((table, day) for table in COLUMNS for day in days))
+        await self.make(connection, ((table, day) for table in TIME_COLUMN for day in days))
 
     async def drop_old(self, connection: Any) -> None:
         """Drop those of days that are no longer kept."""

@@ -1,6 +1,5 @@
 """Members of rooms. A member's inbox has what the room was sent since they joined."""
 
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from history.database import from_unix_ms, unix_ms
@@ -13,30 +12,6 @@ class Member(NamedTuple):
     joined_ms: int
 
 
-async def add_member(connection: Any, client: str, room: str, user: str, joined: datetime) -> None:
-    """Make a user a member; one who is stays one since when they joined."""
-    await connection.execute(
-        """
-        INSERT INTO room_members (client, room, user_id, joined_at) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (client, room, user_id) DO NOTHING
-        """,
-        client,
-        room,
-        user,
-        joined,
-    )
-
-
-async def remove_member(connection: Any, client: str, room: str, user: str) -> None:
-    """End a membership, if there is one."""
-    await connection.execute(
-        "DELETE FROM room_members WHERE client = $1 AND room = $2 AND user_id = $3",
-        client,
-        room,
-        user,
-    )
-
-
 async def members(
     connection: Any, client: str, room: str, *, after: Member | None, limit: int
 ) -> list[Member]:
@@ -44,7 +19,8 @@ async def members(
     rows = await connection.fetch(
         """
         SELECT user_id, joined_at FROM room_members
-        WHERE client = $1 AND room = $2 AND (joined_at, user_id) > ($3, $4)
+        WHERE client = $1 AND room = $2 AND joined_at IS NOT NULL
+            AND (joined_at, user_id) > ($3, $4)
         ORDER BY joined_at, user_id LIMIT $5
         """,
         client,

@@ -31,11 +31,17 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "client", "channel", "epoch", "offset", "topic", "partition", "kafka_offset", "at",
     ),
     "dead_letters": ("client", "event", "notification", "text", "reason", "at"),
+    "changes": ("client", "kind", "user_id", "room", "at", "event_ms", "event_number"),
 }  # fmt: skip
 """Columns of each table, in the order of a row."""
 
-TIME_COLUMN: Final = dict.fromkeys(COLUMNS, "at") | {"publications": "created_at"}
-"""The column that each table is partitioned by."""
+TIME_COLUMN: Final = {
+    table: "created_at" if table == "publications" else "at"
+    for table in COLUMNS
+    if table != "changes"
+}
+"""The column that each table is partitioned by. `changes` is not: it holds nothing, and what is put
+there changes users and memberships, which are kept for ever."""
 _TIME_AT: Final = {table: COLUMNS[table].index(column) for table, column in TIME_COLUMN.items()}
 
 _ID_MAX_LENGTH: Final = 128
@@ -84,6 +90,12 @@ class _Mirrored(msgspec.Struct, gc=False):
     entries: list[tuple[str, _Offset, _Count, _Offset]]
 
 
+class _Changed(msgspec.Struct, rename="camel", gc=False):
+    user_id: str
+    at: _Time
+    room: str = ""
+
+
 class _Named(msgspec.Struct, gc=False):
     id: str = ""
 
@@ -94,6 +106,7 @@ _decode_expired: Final = msgspec.json.Decoder(_Expired).decode
 _decode_receipt: Final = msgspec.json.Decoder(_Receipt).decode
 _decode_written: Final = msgspec.json.Decoder(_Written).decode
 _decode_mirrored: Final = msgspec.json.Decoder(_Mirrored).decode
+_decode_changed: Final = msgspec.json.Decoder(_Changed).decode
 _decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
@@ -253,6 +266,15 @@ def _mirrored(event: Event) -> tuple[str, list[Row]]:
     ]
 
 
+def _changed(event: Event) -> tuple[str, list[Row]]:
+    client, _ = _scope(event.channel)
+    change = _decode_changed(event.text)
+    milliseconds, _, number = event.id.partition("-")
+    return "changes", [
+        (client, event.kind, change.user_id, change.room, change.at, int(milliseconds), int(number))
+    ]
+
+
 _READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {
     EventKind.EXPIRED: _expired,
     EventKind.DEAD: _dead,
@@ -260,4 +282,8 @@ _READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {
     EventKind.READ: _receipt,
     EventKind.WRITTEN: _written,
     EventKind.MIRRORED: _mirrored,
+    EventKind.USER: _changed,
+    EventKind.MEMBER_JOINED: _changed,
+    EventKind.MEMBER_LEFT: _changed,
+    EventKind.READ_ALL: _changed,
 }

@@ -50,6 +50,8 @@ class Archive:
         self.expected = 0
         self.foreign = 0
         """Messages that are no events of Roomcast's."""
+        self.earlier = 0
+        """Events of before that time: repeats are behind what is newer than they are."""
 
     def events(
         self, new_ones: Callable[[Iterator[MirroredEvent]], Iterator[Event]]
@@ -111,6 +113,9 @@ class Archive:
                     self.foreign += 1
                     log.warning("no event", extra={"reason": str(reason)[:300]})
                 else:
+                    if mirrored.event.at_ms < self._since_ms:
+                        self.earlier += 1
+                        continue
                     yield mirrored
             if time.monotonic() - heard_at > _QUIET_S:
                 # To stop here and call it restored would be a silent hole.

@@ -16,6 +16,23 @@ MESSAGE_MAX_BYTES: Final = 4 * 1024 * 1024
 ADMIN_TIMEOUT_S: Final = 5.0
 
 
+class _Noise(logging.Filter):
+    """Drops what librdkafka says at every start of a producer with a setting that is meant."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not (text.startswith("CONFWARN") and "enable.gapless.guarantee" in text)
+
+
+_NOISE: Final = _Noise()
+
+
+def _librdkafka_log() -> logging.Logger:
+    logger = logging.getLogger("roomcast.librdkafka")
+    logger.addFilter(_NOISE)  # the same one again is none more
+    return logger
+
+
 def connection(settings: Settings) -> dict[str, Any]:
     """Configuration that every client of the brokers shares."""
     config: dict[str, Any] = {
@@ -23,7 +40,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         "client.id": "roomcast-bridge",
         "message.max.bytes": MESSAGE_MAX_BYTES,
         "reconnect.backoff.max.ms": 2_000,
-        "logger": logging.getLogger("roomcast.librdkafka"),
+        "logger": _librdkafka_log(),
     }
     if settings.kafka_ca_file:
         config["ssl.ca.location"] = settings.kafka_ca_file

@@ -31,12 +31,19 @@ TYPES: Final = {
     EventKind.DELIVERED: "roomcast.receipt.delivered",
     EventKind.READ: "roomcast.receipt.read",
     EventKind.WRITTEN: "roomcast.gateway.written",
+    EventKind.USER: "roomcast.user.added",
+    EventKind.MEMBER_JOINED: "roomcast.room.member-joined",
+    EventKind.MEMBER_LEFT: "roomcast.room.member-left",
+    EventKind.READ_ALL: "roomcast.receipt.read-all",
 }
 """Kind of an event → `type`; what is not here is not mirrored."""
 KINDS: Final = {name: kind for kind, name in TYPES.items()}
 
+# Of an enumeration's members, the hot path looks none up.
+_PUBLISHED: Final = str(EventKind.PUBLISHED.value)
 _OFFSET: Final = b'","offset":'
 _EPOCH: Final = b'"epoch":"'
+_EPOCH_NAME: Final = b'"epoch":'
 _CREATED: Final = b'"createdAt":"'
 _ID: Final = b'"id":"'
 _OFFSET_LENGTH: Final = len(_OFFSET)
@@ -45,6 +52,8 @@ _CREATED_LENGTH: Final = len(_CREATED)
 _ID_LENGTH: Final = len(_ID)
 _TIME_LENGTH: Final = len("2026-11-21T04:00:00.123Z")
 _CONTENT_TYPE_HEADER: Final = ("content-type", CONTENT_TYPE.encode())
+# The constructor of a named tuple, without the function in Python that is its `__new__`.
+_message: Final = tuple.__new__
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -85,46 +94,40 @@ def to_message(event: Event) -> Message | None:
     Raises:
         ValueError: the text is not what its kind says.
     """
-    if event.kind == EventKind.PUBLISHED:
-        return _publication(event)
-    name = TYPES.get(event.kind)  # type: ignore[call-overload]  # a StrEnum is its text
-    return None if name is None else _other(event, name)
-
-
-def _publication(event: Event) -> Message:
-    entry, _, channel, writer, text, extra = event
-    # The last ones are the frame's own: a quote inside a JSON text is never bare.
-    end = text.rindex(_OFFSET)
-    start = text.rindex(_EPOCH, 0, end) + _EPOCH_LENGTH
-    created = text.rindex(_CREATED, 0, start) + _CREATED_LENGTH
-    epoch, offset = text[start:end], text[end + _OFFSET_LENGTH : -1]
-    name = text.index(_ID) + _ID_LENGTH
-    notification = text[name : text.index(b'"', name)]
-    if b"\\" in notification:
+    entry, kind, channel, writer, text, extra = event
+    if kind != _PUBLISHED:
+        name = TYPES.get(kind)  # type: ignore[call-overload]  # a StrEnum is its text
+        return None if name is None else _other(event, name)
+    # The last fields are the frame's own, and have no quote inside.
+    head, epoch, comma, last_name, last = text.rsplit(b'"', 4)
+    if comma != b"," or last_name != b"offset" or not head.endswith(_EPOCH_NAME):
+        raise ValueError("the text is no frame")
+    created = head.rindex(_CREATED) + _CREATED_LENGTH
+    offset = last[1:-1]
+    start = text.index(_ID) + _ID_LENGTH
+    notification = text[start : text.index(b'"', start)]
+    if notification.find(b"\\") >= 0:
         notification = _id_decoder.decode(text).id.encode()
     key, opening, middle = _channel_parts(channel)
-    at_ms = entry.partition("-")[0]
+    at_ms, time = _time(entry.partition("-")[0])
     value = b"".join(
         (
             opening,
             epoch,
             b"/",
             offset,
-            b'","time":"',
-            _time(at_ms),
+            time,
             middle,
             entry.encode(),
-            b'","writer":',
-            _quoted(writer),
-            b',"acceptedtime":"',
-            text[created : created + _TIME_LENGTH],
+            _writer(writer),
+            head[created : created + _TIME_LENGTH],
             b'","extra":%b,"data":' % _encode(extra.decode()) if extra else b'","data":',
             text,
             b"}",
         )
     )
     headers = [_CONTENT_TYPE_HEADER, ("id", notification), ("offset", offset)]
-    return Message(key, value, headers, int(at_ms), epoch, offset)
+    return _message(Message, (key, value, headers, at_ms, epoch, offset))
 
 
 def _other(event: Event, name: str) -> Message:
@@ -153,10 +156,10 @@ def _other(event: Event, name: str) -> Message:
         name.encode(),
         SOURCE,
         _encode(f"{client}/{event.id}"),
-        _time(event.id.partition("-")[0]),
+        format_time(event.at_ms).encode(),
         middle,
         event.id.encode(),
-        _quoted(event.writer),
+        _encode(event.writer),
         data,
     )
     return Message(key, value, headers, event.at_ms)
@@ -180,13 +183,15 @@ def _channel_parts(channel: str) -> tuple[bytes, bytes, bytes]:
 
 
 @lru_cache(maxsize=1_000)
-def _time(unix_ms: str) -> bytes:
-    return format_time(int(unix_ms)).encode()
+def _time(unix_ms: str) -> tuple[int, bytes]:
+    """The time, and how it stands behind the id of a publication."""
+    at_ms = int(unix_ms)
+    return at_ms, b'","time":"%b' % format_time(at_ms).encode()
 
 
 @lru_cache(maxsize=1_000)
-def _quoted(text: str) -> bytes:
-    return _encode(text)
+def _writer(name: str) -> bytes:
+    return b'","writer":%b,"acceptedtime":"' % _encode(name)
 
 
 def from_message(value: bytes) -> MirroredEvent:

@@ -9,9 +9,9 @@ rest waits in the stream.
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.backoff import jittered
-from common.event_reader import LEASE_S, EventReader
-from common.events import Event, EventKind
+from common.event_reader import LEASE_S
+from common.events import Event
 from common.jobs import format_time
 from common.keys import Keys
 from common.settings import Settings
@@ -28,11 +28,11 @@ from kafka_bridge import metrics
 from kafka_bridge.brokers import make_topics
 from kafka_bridge.cloud_events import to_message
 from kafka_bridge.message import Message
-from kafka_bridge.outbox import NotWrittenError, Outbox
+from kafka_bridge.mirror_reader import MirrorReader
+from kafka_bridge.outbox import NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
 
-GROUP: Final = "kafka"
 IN_FLIGHT_MAX: Final = 3
 STALLED_S: Final = 10.0
 _WRITTEN_TIMEOUT_S: Final = 1.0
@@ -46,7 +46,7 @@ class _Sent:
     messages: list[Message]
     at: float
     handed_over_at: float = 0.0
-    written: "asyncio.Future[list[tuple[int, int]]] | None" = None
+    written: "asyncio.Future[list[Place]] | None" = None
 
 
 class Mirror:
@@ -60,11 +60,9 @@ class Mirror:
     """
 
     def __init__(self, redis: Redis, keys: Keys, settings: Settings, outbox: Outbox) -> None:
-        self._redis: Any = redis
         self._settings = settings
-        self._stream = keys.events
         self._topic = settings.kafka_events_topic
-        self._reader = EventReader(redis, keys, GROUP, batch=settings.kafka_batch_max)
+        self._reader = MirrorReader(redis, keys, batch=settings.kafka_batch_max)
         self._outbox = outbox
         self._tells_history = "history" in settings.reader_groups
         self._under_way: deque[_Sent] = deque()
@@ -108,6 +106,8 @@ class Mirror:
             metrics.leads.set(self._reader.leads)
             if events:
                 await self._send(events)
+                if not self._reader.more:
+                    await asyncio.sleep(self._settings.kafka_delay_s)
         await asyncio.Event().wait()
 
     async def _has_room(self) -> bool:
@@ -144,7 +144,9 @@ class Mirror:
     async def _hand_over(self, sent: _Sent) -> None:
         sent.handed_over_at = time.perf_counter()
         try:
-            sent.written = await self._outbox.send(self._topic, sent.messages)
+            sent.written = await self._outbox.send(
+                self._topic, sent.messages, placed=self._tells_history
+            )
         except NotWrittenError as error:
             sent.written = asyncio.get_running_loop().create_future()
             sent.written.set_exception(error)
@@ -184,7 +186,7 @@ class Mirror:
         """Begin anew with brokers that answer but forgot the producer; librdkafka would wait."""
         if time.perf_counter() - sent.handed_over_at < STALLED_S:
             return
-        if await self._outbox.trouble(self._topic) is None:
+        if await self._outbox.answers(self._topic):
             log.warning("kafka answers, but acknowledges nothing; sending again")
             await self._send_again()
 
@@ -200,24 +202,12 @@ class Mirror:
             for sent in self._under_way:
                 await self._hand_over(sent)
 
-    async def _acknowledge(self, sent: _Sent, places: list[tuple[int, int]]) -> None:
+    async def _acknowledge(self, sent: _Sent, places: list[Place]) -> None:
         """Acknowledge on the stream and, in the same step, tell history where it is in Kafka."""
         stories = self._stories(sent, places) if self._tells_history else []
         for wait in jittered():
             try:
-                async with self._redis.pipeline(transaction=True) as pipeline:
-                    for channel, story in stories:
-                        pipeline.xadd(
-                            self._stream,
-                            {
-                                "k": EventKind.MIRRORED.value,
-                                "c": channel,
-                                "w": self._reader.name,
-                                "p": story,
-                            },
-                        )
-                    pipeline.xack(self._stream, GROUP, *(event.id for event in sent.events))
-                    await pipeline.execute()
+                await self._reader.acknowledge_mirrored(sent.events, stories)
             except (RedisError, OSError, TimeoutError) as error:
                 self.trouble = f"redis: {type(error).__name__}: {error}"
                 log.warning("events can't be acknowledged", extra={"reason": str(error)})
@@ -225,15 +215,15 @@ class Mirror:
             else:
                 return
 
-    def _stories(self, sent: _Sent, places: list[tuple[int, int]]) -> list[tuple[bytes, bytes]]:
+    def _stories(self, sent: _Sent, places: list[Place]) -> list[tuple[bytes, bytes]]:
         """Scoped channel and text of a `mirrored` event for each channel of a batch."""
-        entries: dict[bytes, list[tuple[str, msgspec.Raw, int, int]]] = {}
-        for message, (partition, offset) in zip(sent.messages, places, strict=True):
-            if message.key and message.epoch:
-                entry = (message.epoch.decode(), msgspec.Raw(message.offset), partition, offset)
-                entries.setdefault(message.key, []).append(entry)
-        at = format_time(time.time_ns() // 1_000_000)
+        entries: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for (key, _, _, _, epoch, offset), place in zip(sent.messages, places, strict=True):
+            if key and epoch:
+                # Epoch and offset are as they stand in the frame, JSON already.
+                entries[key].append(b'["%b",%b,%d,%d]' % (epoch, offset, *place))
+        topic, at = msgspec.json.encode(self._topic), format_time(time.time_ns() // 1_000_000)
+        opening = b'{"topic":%b,"at":"%b","entries":[' % (topic, at.encode())
         return [
-            (channel, msgspec.json.encode({"topic": self._topic, "at": at, "entries": those}))
-            for channel, those in entries.items()
+            (channel, b"%b%b]}" % (opening, b",".join(those))) for channel, those in entries.items()
         ]

@@ -9,7 +9,6 @@ occurrences stay in order. librdkafka waits for brokers that are away as long as
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -24,10 +23,16 @@ log = logging.getLogger("roomcast.kafka")
 
 QUEUED_MAX: Final = 100_000
 QUEUED_MAX_KIB: Final = 256 * 1024
-_POLL_S: Final = 0.1
+# The loop asks. A thread would need the interpreter's lock once for each acknowledgement, while the
+# loop has it; with that, and a partial for each, a third of all time went.
+_POLL_S: Final = 0.002
+_POLL_AWAY_S: Final = 0.05
+_POLL_IDLE_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 1.5
 _QUEUE_FULL_PAUSE_S: Final = 0.02
 _CLOSE_TIMEOUT_S: Final = 5.0
+_ANY_PARTITION: Final = -1
+"""That is: the one of the key."""
 
 _CONFIG: Final[dict[str, Any]] = {
     "enable.idempotence": True,
@@ -49,27 +54,35 @@ class NotWrittenError(Exception):
     """The brokers refused a batch, or its fate is unknown."""
 
 
-class _Batch:
-    """Counts the broker's acknowledgements of one batch; called in the polling thread."""
+Place = tuple[int, int]
+"""Partition, and offset in it."""
 
-    def __init__(self, size: int) -> None:
+
+class _Batch:
+    """Counts the broker's acknowledgements of one batch."""
+
+    def __init__(self, size: int, *, placed: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._left = size
         self._error: KafkaError | None = None
-        self.places: list[tuple[int, int]] = [(-1, -1)] * size
-        self.written: asyncio.Future[list[tuple[int, int]]] = self._loop.create_future()
+        self._places: list[Place] = [(-1, -1)] * size if placed else []
+        self.written: asyncio.Future[list[Place]] = self._loop.create_future()
         # Whoever gave up waiting does not read it.
         self.written.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def delivered(self, index: int, error: KafkaError | None, message: Any) -> None:
-        if error is None:
-            self.places[index] = (message.partition(), message.offset())
-        elif self._error is None:
-            self._error = error
+    def delivered(self, error: KafkaError | None, _: Any) -> None:
         self._left -= 1
+        if error is not None and self._error is None:
+            self._error = error
         if self._left == 0 or error is not None:
+            # While a producer is closed, it is a thread that takes what it has to say.
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._finish)
+
+    def placed(self, index: int, error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            self._places[index] = (message.partition(), message.offset())
+        self.delivered(error, message)
 
     def _finish(self) -> None:
         if self.written.done():
@@ -77,11 +90,11 @@ class _Batch:
         if self._error is not None:
             self.written.set_exception(NotWrittenError(self._error.str()))
         else:
-            self.written.set_result(self.places)
+            self.written.set_result(self._places)
 
 
 class Outbox:
-    """An idempotent producer with a thread that takes its acknowledgements.
+    """An idempotent producer, whose acknowledgements the loop asks for while any are due.
 
     Args:
         settings: where the brokers are.
@@ -90,53 +103,66 @@ class Outbox:
     def __init__(self, settings: Settings) -> None:
         self._config = connection(settings) | _CONFIG
         self._producer: Any = None
-        self._polling: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._pause_s = _POLL_IDLE_S
+        self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Make the producer; it connects by itself."""
-        self._stop = threading.Event()
         self._producer = Producer(self._config)
-        self._polling = threading.Thread(
-            target=_poll, args=(self._producer, self._stop), name="kafka-poll", daemon=True
-        )
-        self._polling.start()
+        self._poll_in(_POLL_S)
 
     async def send(
-        self, topic: str, messages: Sequence[Message]
-    ) -> "asyncio.Future[list[tuple[int, int]]]":
+        self, topic: str, messages: Sequence[Message], *, placed: bool = False
+    ) -> "asyncio.Future[list[Place]]":
         """Queue a batch behind those that were sent before.
 
+        Args:
+            topic: where to.
+            messages: the batch.
+            placed: whether to tell where they are; that takes time.
+
         Returns:
-            A future of where each message is (partition, offset), once all of them were
+            A future of where each message is (of nothing, unless `placed`), once all of them were
             acknowledged. It may end with `NotWrittenError`; then `reopen`.
 
         Raises:
             NotWrittenError: the producer is broken; `reopen`.
         """
-        batch = _Batch(len(messages))
+        batch = _Batch(len(messages), placed=placed)
         if not messages:
             batch.written.set_result([])
             return batch.written
         produce, delivered = self._producer.produce, batch.delivered
         for index, (key, value, headers, at_ms, _, _) in enumerate(messages):
+            told = partial(batch.placed, index) if placed else delivered
             while True:
                 try:
-                    produce(
-                        topic,
-                        value,
-                        key,
-                        on_delivery=partial(delivered, index),
-                        timestamp=at_ms,
-                        headers=headers,
-                    )
+                    produce(topic, value, key, _ANY_PARTITION, told, None, at_ms, headers)
                 except BufferError:
                     await asyncio.sleep(_QUEUE_FULL_PAUSE_S)
                 except KafkaException as error:
                     raise NotWrittenError(str(error)) from None
                 else:
                     break
+        if self._pause_s > _POLL_S:
+            self._poll_in(_POLL_S)
         return batch.written
+
+    def _poll_in(self, pause_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pause_s = pause_s
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._poll)
+
+    def _poll(self) -> None:
+        pause_s = min(2 * self._pause_s, _POLL_AWAY_S)
+        try:
+            if self._producer.poll(0):
+                pause_s = _POLL_S
+            elif not len(self._producer):
+                pause_s = _POLL_IDLE_S
+        finally:
+            self._poll_in(pause_s)
 
     async def trouble(self, topic: str) -> str | None:
         """Ask the brokers for a topic: why they can't be reached, or None."""
@@ -151,6 +177,16 @@ class Outbox:
         gone = found.topics[topic].error
         return f"kafka: {topic}: {gone.str()}" if gone is not None else None
 
+    async def answers(self, topic: str) -> bool:
+        """Whether the brokers answer, whatever they say of the topic: it may be gone."""
+        if self._producer is None:
+            return False
+        try:
+            await asyncio.to_thread(self._producer.list_topics, topic, timeout=_ASK_TIMEOUT_S)
+        except KafkaException:
+            return False
+        return True
+
     async def reopen(self) -> None:
         """Forget everything under way and begin with a new producer."""
         await self.close(timeout_s=0)
@@ -161,21 +197,13 @@ class Outbox:
         if self._producer is None:
             return
         producer, self._producer = self._producer, None
-        await asyncio.to_thread(_end, producer, self._stop, self._polling, timeout_s)
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.to_thread(_end, producer, timeout_s)
 
 
-def _poll(producer: Any, stop: threading.Event) -> None:
-    while not stop.is_set():
-        producer.poll(_POLL_S)
-
-
-def _end(
-    producer: Any, stop: threading.Event, polling: threading.Thread | None, timeout_s: float
-) -> None:
+def _end(producer: Any, timeout_s: float) -> None:
     if timeout_s:
         producer.flush(timeout_s)
     producer.purge(in_queue=True, in_flight=True, blocking=False)
     producer.flush(1.0)
-    stop.set()
-    if polling:
-        polling.join()

@@ -27,7 +27,7 @@ from common.redis_client import UnfitRedisError, check_fitness, connect
 from common.scripts import Script
 from common.settings import Settings
 from kafka_bridge.archive import Archive, ArchiveError
-from kafka_bridge.mirror import GROUP
+from kafka_bridge.mirror_reader import GROUP
 from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
 
 log = logging.getLogger("roomcast.kafka")
@@ -196,9 +196,11 @@ class Restore:
     def summary(self) -> str:
         """What it came to, for a person."""
         archive, rebuild = self._archive, self._rebuild
+        repeats = archive.read - self.events - archive.earlier - archive.foreign
+        earlier = f"{archive.earlier} of before that time, " if archive.earlier else ""
         return (
             f"read {archive.read} messages: {self.events} events, "
-            f"{archive.read - self.events - archive.foreign} repeats, {archive.foreign} others; "
+            f"{repeats} repeats, {earlier}{archive.foreign} others; "
             f"wrote {self.added} events and {self.channels} of {len(rebuild.channels)} channels"
         )
 

@@ -1,24 +1,29 @@
-"""Load with locust: sockets that time what reaches them, and senders over HTTP.
+"""Load with locust: clients that time what reaches them, and senders over HTTP.
 
     locust -f loadtests/locustfile.py --headless --host http://127.0.0.1:8080
         --ws-url ws://127.0.0.1:8081/
 
 The request type `WS` is the time from POST /notify to the socket, by kind of notification; the
-senders put the time of sending into `data`. A hole in a channel's offsets is counted as a failure
-of the request `WS contiguous`. Without options of its own it ends by itself: 100 users, 30 s.
+senders put the time of sending into `data`. The sockets are those of the reference client, which
+comes back when it is cut off; a hole in a channel's offsets, or a message that came twice, is
+counted as a failure of the request `WS contiguous`. Without options of its own it ends by itself:
+100 users, 30 s.
 """
 
-import contextlib
-import json
+import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-import websocket
+import gevent
+from gevent.event import AsyncResult
 from locust import FastHttpUser, User, constant_throughput, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.event import EventHook
+
+from clients.python.roomcast_client import RoomcastClient
 
 USERS: Final = 100
 SPAWN_PER_S: Final = 50
@@ -29,6 +34,7 @@ ROOMS: Final = 5
 POSTS_PER_S: Final = 10
 """Of each sender."""
 ANSWER_TIMEOUT_S: Final = 10
+T = TypeVar("T")
 Listener = TypeVar("Listener", bound=Callable[..., None])
 _registered: list[str] = []
 """Users that have a socket now, so that private notifications have somebody to reach."""
@@ -57,8 +63,43 @@ def add_options(parser: LocustArgumentParser) -> None:
     )
 
 
+class Loop:
+    """An asyncio loop for all clients, in a greenlet: gevent's selector lets others run."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._greenlet = gevent.spawn(self._loop.run_forever)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Begin with it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Let other greenlets run until it is done.
+
+        Raises:
+            gevent.Timeout: it was not done in time.
+        """
+        return wait_for(self.start(work), timeout_s)
+
+
+def wait_for(future: "Future[T]", timeout_s: float | None = None) -> T:
+    """Let other greenlets run until a future is done.
+
+    Raises:
+        gevent.Timeout: it was not done in time.
+    """
+    done: AsyncResult = AsyncResult()
+    future.add_done_callback(done.set)
+    done.get(timeout=timeout_s)
+    return future.result()
+
+
+_loop = Loop()
+
+
 class SocketUser(User):
-    """One registered socket in one room; it only listens."""
+    """One registered client in one room; it only listens."""
 
     weight = SOCKETS_SHARE
 
@@ -66,59 +107,55 @@ class SocketUser(User):
         """Connect and register.
 
         Raises:
-            OSError: the gateway is not there.
-            websocket.WebSocketException: it refused.
+            gevent.Timeout: the gateway is not there.
+            RefusedError: it refused.
         """
         self.user = f"load-{random.getrandbits(48):x}"
-        self.offsets: dict[str, tuple[str, int]] = {}
+        url = self.environment.parsed_options.ws_url
+        self.client = RoomcastClient(url, self.user, [random.randrange(ROOMS)])
         began = time.perf_counter()
-        self.socket = websocket.create_connection(
-            self.environment.parsed_options.ws_url, timeout=ANSWER_TIMEOUT_S
-        )
-        self.socket.send(json.dumps({"userId": self.user, "room": random.randrange(ROOMS)}))
-        answer = json.loads(self.socket.recv())
-        fire(self, "WS", "register", (time.perf_counter() - began) * 1e3, len(str(answer)))
-        for channel, position in answer["channels"].items():
-            self.offsets[channel] = (position["epoch"], position["offset"])
-        self.socket.settimeout(None)
+        _loop.run(self.client.__aenter__(), ANSWER_TIMEOUT_S)
+        fire(self, "WS", "register", (time.perf_counter() - began) * 1e3, 0)
         _registered.append(self.user)
 
     @task
     def listen(self) -> None:
-        """Time one notification.
+        """Time notifications until the user is stopped.
 
         Raises:
-            websocket.WebSocketException: the gateway closed the connection.
+            RefusedError: the gateway will not have it back.
         """
-        text = self.socket.recv()
-        if not text:
-            raise websocket.WebSocketConnectionClosedException("closed by the gateway")
-        notification = json.loads(text)
-        if "offset" not in notification:
-            return
-        self.check_offset(notification)
-        sent_ns = (notification.get("data") or {}).get("sentAtNs")
-        if sent_ns is not None:
-            elapsed_ms = (time.time_ns() - int(sent_ns)) / 1e6
-            fire(self, "WS", f"notify to socket, {notification['type']}", elapsed_ms, len(text))
+        listening = _loop.start(self.hear())
+        try:
+            wait_for(listening)
+        finally:
+            listening.cancel()
 
-    def check_offset(self, notification: dict[str, Any]) -> None:
-        """Count a failure unless the offset follows the last one of its channel."""
-        channel, epoch = notification["channel"], notification["epoch"]
-        before = self.offsets.get(channel)
-        offset = notification["offset"]
-        if before and before[0] == epoch and offset != before[1] + 1:
-            error = RuntimeError(f"{channel}: offset {offset} after {before[1]}")
-            fire(self, "WS", "contiguous", 0, 0, error)
-        self.offsets[channel] = (epoch, offset)
+    async def hear(self) -> None:
+        """Report whatever comes."""
+        duplicates = 0
+        async for message in self.client:
+            if message["type"] == "reset":
+                self.fail(f"{message['channel']}: something before {message['offset']} was lost")
+            if self.client.duplicates > duplicates:
+                duplicates = self.client.duplicates
+                self.fail("something came twice")
+            sent_ns = (message.get("data") or {}).get("sentAtNs")
+            if sent_ns is not None:
+                elapsed_ms = (time.time_ns() - int(sent_ns)) / 1e6
+                size = len(message["message"])
+                fire(self, "WS", f"notify to socket, {message['type']}", elapsed_ms, size)
+
+    def fail(self, reason: str) -> None:
+        """Count a failure."""
+        fire(self, "WS", "contiguous", 0, 0, RuntimeError(reason))
 
     def on_stop(self) -> None:
         """Close the socket."""
         if getattr(self, "user", None) in _registered:
             _registered.remove(self.user)
-        if hasattr(self, "socket"):
-            with contextlib.suppress(OSError, websocket.WebSocketException):
-                self.socket.close(timeout=1)
+        if hasattr(self, "client"):
+            _loop.run(self.client.close(), ANSWER_TIMEOUT_S)
 
 
 class Sender(FastHttpUser):

@@ -18,6 +18,7 @@ from common.telemetry.readiness import Readiness
 from history.database import Database
 from server.acceptor import Acceptor
 from server.app import make_app
+from server.changes import Changes
 from server.front import NotifyFront, close_overdue
 from server.history_access import History
 from server.inbox import Inbox
@@ -38,8 +39,10 @@ def make_history(settings: Settings, keys: Keys) -> History | None:
     database = Database(settings.database_url)
     # Of its own, so that nothing here stands in the way of POST /notify.
     redis = connect(settings.redis_client, timeout_s=HISTORY_TIMEOUT_S)
-    receipts = Receipts(redis, keys, settings, f"server-{secrets.token_hex(4)}")
-    return History(database, Inbox(database, redis, keys, receipts), redis, keys)
+    name = f"server-{secrets.token_hex(4)}"
+    changes = Changes(redis, keys, settings, name)
+    inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
+    return History(database, inbox, changes, redis, keys)
 
 
 async def serve(settings: Settings) -> None:

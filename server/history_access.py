@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from common.keys import Keys
 from common.problems import Problem
 from history.database import Database, DatabaseAwayError
+from server.changes import Changes
 from server.inbox import Inbox
 
 RETRY_AFTER_S = 1
@@ -26,12 +27,14 @@ class History:
     Args:
         database: PostgreSQL.
         inbox: the inboxes.
+        changes: writes users, memberships and what was read through.
         redis: a client with a short timeout.
         keys: of the shard.
     """
 
     database: Database
     inbox: Inbox
+    changes: Changes
     redis: Redis
     keys: Keys
 

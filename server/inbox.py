@@ -14,8 +14,9 @@ from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, room_channel, scoped
 from common.publication import Position, parse_publication
 from common.receipts import IDS_MAX, Receipts
 from history import inbox as queries
-from history.database import Database, from_unix_ms
+from history.database import Database
 from history.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
+from server.changes import Changes
 from server.inbox_cache import CHANNELS_MAX, CachedPage, InboxCache, Marks
 
 log = logging.getLogger("roomcast.server")
@@ -61,13 +62,17 @@ class Inbox:
         redis: a client with a short timeout.
         keys: of the shard.
         receipts: writes what is read as events.
+        changes: writes that all was read.
     """
 
-    def __init__(self, database: Database, redis: Redis, keys: Keys, receipts: Receipts) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, keys: Keys, receipts: Receipts, changes: Changes
+    ) -> None:
         self._database = database
         self._redis: Any = redis
         self._keys = keys
         self._receipts = receipts
+        self._changes = changes
         self.cache = InboxCache(redis, keys)
         self._client = DEFAULT_CLIENT
 
@@ -167,9 +172,7 @@ class Inbox:
                 EventKind.READ, user, everything[first : first + IDS_MAX], client=self._client
             )
         async with self.cache.change(user), self._database.connection() as connection:
-            await queries.mark_read_through(
-                connection, self._client, user, from_unix_ms(marks.now_ms)
-            )
+            await self._changes.make(connection, EventKind.READ_ALL, user, at_ms=marks.now_ms)
         return count + len(seen)
 
     async def _marks(self, user: str) -> Marks | None:

@@ -4,10 +4,10 @@ import time
 
 from aiohttp import web
 
+from common.events import EventKind
 from common.jobs import format_time
 from common.names import DEFAULT_CLIENT
 from history import rooms
-from history.database import from_unix_ms
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.history_access import History, Route, json_answer
 
@@ -24,19 +24,22 @@ def room_routes() -> list[Route]:
 async def _put(request: web.Request, history: History) -> web.Response:
     room, user = path_id(request, "id"), path_id(request, "user")
     only(request, ())
-    # By the clock that stamps what is accepted here, and not PostgreSQL's.
-    joined = from_unix_ms(time.time_ns() // 1_000_000)
-    async with history.inbox.cache.change(user), history.database.connection() as connection:
-        await rooms.add_member(connection, DEFAULT_CLIENT, room, user, joined)
+    await _change(history, EventKind.MEMBER_JOINED, room, user)
     return web.Response(status=204)
 
 
 async def _delete(request: web.Request, history: History) -> web.Response:
     room, user = path_id(request, "id"), path_id(request, "user")
     only(request, ())
-    async with history.inbox.cache.change(user), history.database.connection() as connection:
-        await rooms.remove_member(connection, DEFAULT_CLIENT, room, user)
+    await _change(history, EventKind.MEMBER_LEFT, room, user)
     return web.Response(status=204)
+
+
+async def _change(history: History, kind: EventKind, room: str, user: str) -> None:
+    # By the clock that stamps what is accepted here, and not PostgreSQL's.
+    at_ms = time.time_ns() // 1_000_000
+    async with history.inbox.cache.change(user), history.database.connection() as connection:
+        await history.changes.make(connection, kind, user, at_ms=at_ms, room=room)
 
 
 async def _members(request: web.Request, history: History) -> web.Response:

@@ -1,6 +1,7 @@
 """`/users`: users who were made known."""
 
 import asyncio
+import time
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -8,12 +9,13 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.events import EventKind
 from common.jobs import format_time
 from common.names import DEFAULT_CLIENT
 from common.notification import Id
 from common.problems import Problem, field_errors
 from history.database import unix_ms
-from history.users import add_user, find_user
+from history.users import find_user
 from server.asking import only, path_id
 from server.history_access import History, Route, json_answer
 from server.intake import refuse_type
@@ -46,7 +48,13 @@ async def _post(request: web.Request, history: History) -> web.Response:
         ) from None
     user = _user(body)
     async with history.database.connection() as connection:
-        created, is_new = await add_user(connection, DEFAULT_CLIENT, user)
+        created = await find_user(connection, DEFAULT_CLIENT, user)
+        is_new = created is None
+        if created is None:
+            at_ms = time.time_ns() // 1_000_000
+            await history.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
+            created = await find_user(connection, DEFAULT_CLIENT, user)
+            assert created is not None
     return json_answer(
         {"id": user, "createdAt": format_time(unix_ms(created))},
         HTTPStatus.CREATED if is_new else HTTPStatus.OK,

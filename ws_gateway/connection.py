@@ -237,9 +237,12 @@ class Connection(asyncio.Protocol):
         metrics.closes.labels(str(int(code))).inc()
         self.gateway.forget(self)
         if not self._transport.is_closing():
-            self._transport.write(close_frame(code))
-            # The close frame is answered even if an action was waiting.
-            self._transport.resume_reading()
+            self._part(self._transport, code)
+
+    def _part(self, transport: asyncio.Transport, code: CloseCode) -> None:
+        transport.write(close_frame(code))
+        # The close frame is answered even if an action was waiting.
+        transport.resume_reading()
 
     def _answer_close(self, code: int) -> None:
         if self._transport is None:

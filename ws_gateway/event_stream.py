@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, quote, unquote
 
 from common.publication import Position
-from ws_gateway import metrics
 from ws_gateway.close_codes import REASONS, CloseCode
 from ws_gateway.connection import Connection
 from ws_gateway.frames import payloads
@@ -163,18 +162,10 @@ class EventStream(Connection):
         self.seen = self.gateway.clock.now
         self.write_if_bounded(_COMMENT)
 
-    def close(self, code: CloseCode) -> None:
-        """Say why, and end the stream."""
-        if self.closing_since is not None or self._transport is None:
-            return
-        self.clear = False
-        self.closing_since = self.gateway.clock.now
-        metrics.closes.labels(str(int(code))).inc()
-        self.gateway.forget(self)
-        if not self._transport.is_closing():
-            reason = {"code": int(code), "reason": REASONS[code], "comeBack": code.come_back}
-            self._transport.write(b"event: close\ndata: %b\n\n" % json.dumps(reason).encode())
-            self._transport.close()
+    def _part(self, transport: asyncio.Transport, code: CloseCode) -> None:
+        reason = {"code": int(code), "reason": REASONS[code], "comeBack": code.come_back}
+        transport.write(b"event: close\ndata: %b\n\n" % json.dumps(reason).encode())
+        transport.close()
 
     def _clear_again(self) -> None:
         if not self.behind:

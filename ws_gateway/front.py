@@ -39,6 +39,7 @@ class Front(asyncio.Protocol):
         "_fronts",
         "_gateway",
         "_head",
+        "_in_line",
         "_number",
         "_transport",
         "since",
@@ -56,6 +57,7 @@ class Front(asyncio.Protocol):
         self._aiohttp_handler = aiohttp_handler
         self._number = number
         self._head = b""
+        self._in_line = False
         self._transport: asyncio.Transport | None = None
         self.since = gateway.clock.now
 
@@ -75,6 +77,10 @@ class Front(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         self._head = head = self._head + data if self._head else data
+        if self._in_line:
+            if len(head) >= HEAD_MAX_BYTES:
+                transport.pause_reading()
+            return
         end = head.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
         if end < 0:
             if len(head) >= HEAD_MAX_BYTES:
@@ -82,9 +88,11 @@ class Front(asyncio.Protocol):
             return
         end += 4
         if is_upgrade(head[:end]):
-            self._upgrade(transport, head[:end], head[end:])
+            self._in_line = True
+            self._gateway.pacer.do(self, lambda: self._upgrade(end))
         elif head.startswith(_EVENTS):
-            self._stream_events(transport, head[:end])
+            self._in_line = True
+            self._gateway.pacer.do(self, lambda: self._stream_events(end))
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
@@ -100,22 +108,26 @@ class Front(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    def _has_room(self, transport: asyncio.Transport) -> bool:
-        gateway = self._gateway
+    def _admitted(self) -> asyncio.Transport | None:
+        """The transport, if the client is still there and there is room for it."""
+        gateway, transport = self._gateway, self._transport
+        if transport is None or transport.is_closing():
+            return None
         if gateway.draining:
             # It was accepted before the listener closed; nobody would tell it to come back.
             self._turn_away(transport, "draining", "this gateway is about to stop")
-            return False
+            return None
         if len(gateway.connections) >= gateway.limits.max_connections:
             self._turn_away(transport, "full", "this gateway has no room for more connections")
-            return False
-        return True
+            return None
+        return transport
 
-    def _stream_events(self, transport: asyncio.Transport, head: bytes) -> None:
-        if not self._has_room(transport):
+    def _stream_events(self, end: int) -> None:
+        transport = self._admitted()
+        if transport is None:
             return
         try:
-            request = read_head(head)
+            request = read_head(self._head[:end])
             message = registration(request.query, request.field("last-event-id"))
         except ValueError as error:
             self.refuse(HTTPStatus.BAD_REQUEST, str(error))
@@ -126,11 +138,11 @@ class Front(asyncio.Protocol):
         self._hand_over(transport, stream, b"")
         stream.begin(message)
 
-    def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
-        gateway = self._gateway
-        if not self._has_room(transport):
+    def _upgrade(self, end: int) -> None:
+        gateway, transport = self._gateway, self._admitted()
+        if transport is None:
             return
-        answer = answer_upgrade(head)
+        answer = answer_upgrade(self._head[:end])
         metrics.handshakes.labels("accepted" if answer.accepted else "refused").inc()
         transport.write(answer.data)
         if not answer.accepted:
@@ -139,7 +151,7 @@ class Front(asyncio.Protocol):
         bound_send_buffer(transport, gateway.limits.send_buffer_bytes)
         connection = Connection(gateway, transport, self._number)
         gateway.connections.add(connection)
-        self._hand_over(transport, connection, rest)
+        self._hand_over(transport, connection, self._head[end:])
 
     @staticmethod
     def _turn_away(transport: asyncio.Transport, code: str, detail: str) -> None:
@@ -155,6 +167,8 @@ class Front(asyncio.Protocol):
         self._head = b""
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+        if not transport.is_reading():
+            transport.resume_reading()
         if rest:
             protocol.data_received(rest)
 

@@ -6,6 +6,7 @@ from common.telemetry.metrics import latency_histogram, summed_gauge
 
 connections = summed_gauge("roomcast_connections", "Open sockets")
 registered = summed_gauge("roomcast_registered_connections", "Sockets that are registered")
+in_line = summed_gauge("roomcast_clients_in_line", "Clients that wait to be let in")
 channels = summed_gauge("roomcast_subscribed_channels", "Channels subscribed in Redis")
 pending_bytes = summed_gauge("roomcast_pending_bytes", "Bytes that wait to be fanned out")
 handshakes = Counter("roomcast_handshakes_total", "WebSocket handshakes, by result", ["result"])

@@ -14,6 +14,7 @@ from ws_gateway.catch_up import CatchUp, Missed
 from ws_gateway.channel import Channel
 from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
+from ws_gateway.pacer import Pacer
 from ws_gateway.protocol import (
     PONG_TEXT,
     ClientError,
@@ -48,6 +49,7 @@ class Gateway:
         hub: the channels.
         catch_up: brings connections up from the channels' logs.
         receipts: where receipts go.
+        pacer: lets clients in.
         limits: bounds of one connection.
         clock: coarse time.
         gateway_id: name of this gateway.
@@ -58,6 +60,7 @@ class Gateway:
         hub: Hub,
         catch_up: CatchUp,
         receipts: ReceiptWriter,
+        pacer: Pacer,
         limits: Settings,
         clock: Clock,
         gateway_id: str,
@@ -65,6 +68,7 @@ class Gateway:
         self.hub = hub
         self.catch_up = catch_up
         self._receipts = receipts
+        self.pacer = pacer
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
@@ -76,6 +80,22 @@ class Gateway:
 
     def handle(self, connection: Connection, text: str) -> None:
         """Do what a client's message says; every message is answered."""
+        if connection.user is not None:
+            self._obey(connection, text)
+            return
+        taken = False
+
+        def step() -> None:
+            nonlocal taken
+            taken = True
+            if connection.closing_since is None and connection in self.connections:
+                self._obey(connection, text)
+
+        self.pacer.do(connection, step)
+        if not taken:
+            connection.wait()
+
+    def _obey(self, connection: Connection, text: str) -> None:
         try:
             message = parse_message(
                 text,
@@ -95,6 +115,8 @@ class Gateway:
                     self._receipt(connection, message)
         except ClientError as error:
             connection.refuse(error)
+            if connection.busy:
+                connection.resume()
 
     def forget(self, connection: Connection) -> None:
         """Take a connection out of everything that it hears."""
@@ -132,7 +154,11 @@ class Gateway:
                 connection.wait()
             self._start(connection, self._resume(connection, message, labels, behind))
 
-        self._when_open(connection, labels, ready)
+        def in_turn(_: list[Channel]) -> None:
+            # Hundreds of channels are opened at once. Those that were may have been closed again.
+            self.pacer.do(connection, lambda: self.hub.open(labels, ready))
+
+        self._when_open(connection, labels, in_turn)
 
     async def _resume(
         self,
@@ -152,7 +178,7 @@ class Gateway:
                 self._let_in(connection, message, channels, missed)
 
         # Channels that were empty may have been closed meanwhile.
-        self.hub.open(labels, ready)
+        self.pacer.do(connection, lambda: self.hub.open(labels, ready))
 
     def _let_in(
         self,
@@ -293,3 +319,4 @@ def observe(gateway: Gateway) -> None:
     """Set the gauges that follow from a gateway's state."""
     metrics.connections.set(len(gateway.connections))
     metrics.registered.set(gateway.registered)
+    metrics.in_line.set(len(gateway.pacer))

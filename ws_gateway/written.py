@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
+from common.scripts import Script
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending
 
@@ -20,6 +21,8 @@ log = logging.getLogger("roomcast.gateway")
 REPORT_INTERVAL_S: Final = 1.0
 RUNS_MAX: Final = 50_000
 """Runs that wait to be reported; what comes on top is counted as dropped."""
+EVENTS_AT_ONCE: Final = 200
+"""Written by one script call, so that Redis is not held up."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -41,6 +44,7 @@ class WriteCounts:
         self._redis = redis
         self._keys = keys
         self._gateway = gateway
+        self._script = Script("written")
         self._runs: dict[tuple[str, str], list[list[int]]] = {}
         self._count = 0
 
@@ -89,15 +93,19 @@ class WriteCounts:
         if not runs:
             return
         at = format_time(time.time_ns() // 1_000_000)
-        pipe = self._redis.pipeline(transaction=False)
-        for (channel, epoch), found in runs.items():
-            text = _encode({"gateway": self._gateway, "epoch": epoch, "runs": found, "at": at})
-            fields = {"k": EventKind.WRITTEN, "c": channel, "w": self._gateway, "p": text}
-            pipe.xadd(self._keys.events, fields)  # type: ignore[arg-type]
-        try:
-            await pipe.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("writes could not be reported", extra={"reason": str(error)})
-            for (channel, epoch), found in runs.items():
-                for first, last, sockets in found:
-                    self._add(channel, epoch, first, last, sockets)
+        waiting = list(runs.items())
+        while waiting:
+            chunk = waiting[:EVENTS_AT_ONCE]
+            arguments: list[str | bytes] = [EventKind.WRITTEN, self._gateway]
+            for (channel, epoch), found in chunk:
+                report = {"gateway": self._gateway, "epoch": epoch, "runs": found, "at": at}
+                arguments += (channel, _encode(report))
+            try:
+                await self._script(self._redis, [self._keys.events], arguments)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("writes could not be reported", extra={"reason": str(error)})
+                break
+            del waiting[: len(chunk)]
+        for (channel, epoch), found in waiting:
+            for first, last, sockets in found:
+                self._add(channel, epoch, first, last, sockets)

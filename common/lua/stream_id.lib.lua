@@ -1,4 +1,4 @@
--- Ids of stream entries, shared by trim.lua and advance.lua.
+-- Ids of stream entries, shared by trim.lua and advance.lib.lua.
 local function number(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(seq)

@@ -10,6 +10,7 @@ from typing import Final
 from loadtests.bench import fanout_rows, machine, report
 from loadtests.bench.bridge_row import bridge
 from loadtests.bench.build import BuildError, build
+from loadtests.bench.cost_row import cost_of_readers
 from loadtests.bench.curves_row import curves
 from loadtests.bench.history_row import history
 from loadtests.bench.inbox_row import inbox
@@ -41,6 +42,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "inbox": inbox,
     "history": history,
     "bridge": bridge,
+    "cost-of-readers": cost_of_readers,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"

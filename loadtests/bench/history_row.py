@@ -3,17 +3,16 @@
 import contextlib
 import http.client
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
 from typing import Any, Final
 
 from deploy.local import postgres
 from loadtests.bench.load import LoadError
 from loadtests.bench.rows import Bar, Row, count
 from loadtests.bench.session import OTHER_CORE, SERVER_CORE, Session, median, median_ratio
+from loadtests.bench.stores import database
 from loadtests.bench.worker_row import drain_rate, post_jobs
-from loadtests.processes import ROOT, accepts, free_port, wait_until
+from loadtests.processes import free_port
 from loadtests.stack import KEYS, Cores, Stack, roomcast, start_part
 
 CORES: Final = Cores(valkey=OTHER_CORE, server=OTHER_CORE)
@@ -31,7 +30,7 @@ def history(session: Session) -> Row:
     saved: list[float] = []
     with (
         roomcast(session.processes, CORES, ("server",), READERS) as stack,
-        _database(session) as port,
+        database(session.processes, OTHER_CORE) as port,
     ):
         rates = session.rounds(
             {
@@ -108,20 +107,6 @@ def _saved(port: int) -> float:
     if found is None:
         raise LoadError("the writer does not say what it saved")
     return float(found[1])
-
-
-@contextlib.contextmanager
-def _database(session: Session) -> Iterator[int]:
-    port = free_port()
-    folder = postgres.folder_for(session.processes.scratch / "postgres")
-    argv = list(postgres.command(folder, port))
-    environment = {"PYTHONPATH": str(ROOT)}
-    try:
-        with session.processes.running("postgres", argv, OTHER_CORE, environment) as process:
-            wait_until(accepts(port), process)
-            yield port
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sql(port: int, text: str) -> str:

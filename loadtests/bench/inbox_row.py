@@ -27,6 +27,7 @@ from loadtests.bench.rows import Bar, Row, millis
 from loadtests.bench.session import OTHER_CORE, Session, median, median_ratio
 from loadtests.processes import ROOT, StartError, free_port
 from loadtests.stack import valkey
+from server.changes import Changes
 from server.inbox import PAGE_DEFAULT, Inbox
 
 USERS: Final = 50
@@ -88,8 +89,10 @@ class _Bench:
         self._keys = Keys()
         self._redis: Any = connect(f"redis://127.0.0.1:{redis_port}/0", timeout_s=5)
         self._database = Database(url)
-        receipts = Receipts(self._redis, self._keys, Settings(_env_file=None), "bench")
-        self._inbox = Inbox(self._database, self._redis, self._keys, receipts)
+        settings = Settings(_env_file=None)
+        receipts = Receipts(self._redis, self._keys, settings, "bench")
+        changes = Changes(self._redis, self._keys, settings, "bench")
+        self._inbox = Inbox(self._database, self._redis, self._keys, receipts, changes)
 
     async def place(self) -> None:
         """Let Redis know the positions that the workers would have left there."""

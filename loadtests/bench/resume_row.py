@@ -28,6 +28,8 @@ PRIVATE_USERS: Final = 50
 PRIVATE_PER_S: Final = 97.0
 STORM_LEAD_S: Final = 1.5
 """The probe of others' messages runs this long before the storm breaks."""
+STORM_STAYS_S: Final = 3.0
+"""Those who came back stay until the probe is over: their parting is no part of the storm."""
 
 
 def _behind(session: Session, stack: Stack, room: str) -> Target:
@@ -83,7 +85,7 @@ def resume_storm(session: Session) -> Row:
             beside = probe("storm", 4.0)
             time.sleep(STORM_LEAD_S)
             # The client of the storm must not hold up the one that takes the time.
-            load = Load(CLIENTS, 1.0, expect=BEHIND, settle=0.2)
+            load = Load(CLIENTS, 1.0, expect=BEHIND, settle=STORM_STAYS_S)
             target = _behind(session, stack, rooms[-1])
             argv = ["nice", "-n", "10", "taskset", "-c", str(CLIENT_CORE), *command(target, load)]
             done = subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)

@@ -1,4 +1,4 @@
-/* The publisher: one connection to whatever the server under test takes its messages from. */
+/* The publisher: its connections to whatever the server under test takes its messages from. */
 #include "wsload.h"
 
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@
 
 static enum { NONE, RAW, REDIS, LPUSH, HTTP, NATS, PUBLICATION, KINDS } kind;
 static const char *kind_names[] = {"none", "raw", "redis", "lpush", "http", "nats", "publication"};
-static int fd = -1, answers_seen;
+static int fds[MAX_PUBLISHERS], answers_seen;
 static uint8_t *payload;
 static size_t payload_len, payload_ts, payload_index;
 static uint64_t pubs_capacity, *offsets;
@@ -74,14 +74,16 @@ void publisher_open(void)
         die("--pub publication needs --epoch and a payload that is a JSON object");
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int one = 1;
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) die("publisher: %s", strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (kind == NATS) send_all(fd, "CONNECT {\"verbose\":false}\r\n", 27);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = PUBLISHER};
-    epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+    if (opt.pub_conns < 1 || opt.pub_conns > MAX_PUBLISHERS) die("--pub-conns: 1 to %d", MAX_PUBLISHERS);
+    for (int i = 0; i < opt.pub_conns; i++) {
+        int one = 1, fd = fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) die("publisher: %s", strerror(errno));
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (kind == NATS) send_all(fd, "CONNECT {\"verbose\":false}\r\n", 27);
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        struct epoll_event ev = {.events = EPOLLIN, .data.u32 = PUBLISHER + (uint32_t)i};
+        epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+    }
 }
 
 int publisher_is_on(void) { return kind != NONE; }
@@ -161,12 +163,13 @@ void publish(uint64_t ts)
     *p = (pub_t){.ts = ts, .want = opt.one ? 1 : (uint32_t)n_open};
     memcpy(p->digits, digits, DIGITS);
     outstanding_want += p->want;
-    send_all(fd, out, request(out, chan, target));
+    send_all(fds[published % (uint64_t)opt.pub_conns], out, request(out, chan, target));
 }
 
-void publisher_event(void)
+void publisher_event(uint32_t number)
 {
     static char b[65536];
+    int fd = fds[number];
     ssize_t k = recv(fd, b, sizeof b - 1, 0);
     if (k == 0) die("the publisher's connection was closed");
     if (k < 0) return;

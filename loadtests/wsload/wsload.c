@@ -26,6 +26,7 @@
  *                        lpush        LPUSH CHANNEL PAYLOAD (a list of jobs)
  *                        http         POST CHANNEL (a path)
  *                        nats         PUB CHANNEL
+ *   --pub-conns N      over so many connections, in turn (1)
  *   --chan C           the channel         --priv FMT   a random connection's, with one %d: its index
  *   --one              each message is for one connection (implied by --priv)
  *   --epoch E --from-offset O              of the publications: the first has offset O + 1
@@ -62,7 +63,7 @@
 enum { EVENTS = 1024, CONNECT_LIMIT_S = 60 };
 static const uint64_t SECOND = 1000000000ull;
 
-options_t opt = {.conns = 100, .window = 1, .size = 200, .secs = 10, .warm = 1, .settle = 0.5,
+options_t opt = {.conns = 100, .window = 1, .pub_conns = 1, .size = 200, .secs = 10, .warm = 1, .settle = 0.5,
                  .max = MAX_PUBLISHES, .chan = "broadcast", .label = ""};
 int ep;
 
@@ -94,7 +95,8 @@ static void read_options(int argc, char **argv)
         {"chan", 1, 0, 'c'}, {"priv", 1, 0, 'v'}, {"one", 0, 0, '1'}, {"epoch", 1, 0, 'E'},
         {"from-offset", 1, 0, 'o'}, {"window", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"max", 1, 0, 'm'},
         {"secs", 1, 0, 's'}, {"warm", 1, 0, 'W'}, {"settle", 1, 0, 'S'}, {"size", 1, 0, 'b'},
-        {"expect", 1, 0, 'x'}, {"template", 1, 0, 't'}, {"pid", 1, 0, 'i'}, {"nap", 1, 0, 'N'}, {"label", 1, 0, 'l'}, {0}};
+        {"expect", 1, 0, 'x'}, {"template", 1, 0, 't'}, {"pid", 1, 0, 'i'}, {"nap", 1, 0, 'N'}, {"label", 1, 0, 'l'},
+        {"pub-conns", 1, 0, 'p'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "", known, 0)) != -1;) switch (o) {
         case 'u': opt.url = optarg; break;
         case 'n': opt.conns = atoi(optarg); break;
@@ -121,6 +123,7 @@ static void read_options(int argc, char **argv)
         case 'N': opt.nap_us = atoi(optarg); break;
         case 'x': opt.expect = strtoull(optarg, 0, 10); break;
         case 'l': opt.label = optarg; break;
+        case 'p': opt.pub_conns = atoi(optarg); break;
         default: exit(2);
         }
     if (opt.conns < 1 || opt.conns > MAX_CONNS) die("--conns: 1 to %d", MAX_CONNS);
@@ -136,7 +139,7 @@ static void poll_once(uint64_t timeout_ns)
     struct timespec ts = {(time_t)(timeout_ns / SECOND), (long)(timeout_ns % SECOND)};
     int n = epoll_pwait2(ep, ev, EVENTS, &ts, 0);
     for (int k = 0; k < n; k++) {
-        if (ev[k].data.u32 == (uint32_t)PUBLISHER) publisher_event();
+        if (ev[k].data.u32 >= PUBLISHER) publisher_event(ev[k].data.u32 - PUBLISHER);
         else sockets_event(ev[k].data.u32, ev[k].events);
     }
 }

@@ -11,7 +11,8 @@
 #define DIGITS 19
 
 enum { MAX_CONNS = 60000, MAX_SECS = 600, MAX_PAYLOAD = 60000, MAX_PUBLISHES = 5000000 };
-enum { PUBLISHER = UINT32_MAX }; /* epoll's name for the publisher's connection */
+enum { MAX_PUBLISHERS = 256 };
+#define PUBLISHER (UINT32_MAX - MAX_PUBLISHERS) /* epoll's name for the publisher's first connection */
 
 typedef enum { CONNECTING, HANDSHAKING, REGISTERING, OPEN, CLOSED } state_t;
 
@@ -49,7 +50,7 @@ static inline void hist_add(hist_t *h, uint64_t ns)
 
 typedef struct {
     const char *url, *first, *answer, *pub, *chan, *priv, *template_file, *pids, *label, *epoch;
-    int conns, window, size, nap_us, one, eio, batched, offsets;
+    int conns, window, size, nap_us, one, eio, batched, offsets, pub_conns;
     double rate, secs, warm, settle;
     uint64_t max, from_offset, expect;
 } options_t;
@@ -74,7 +75,7 @@ extern uint64_t published, outstanding_want, outstanding_got;
 void publisher_prepare(void);
 void publisher_open(void);
 int publisher_is_on(void);
-void publisher_event(void);
+void publisher_event(uint32_t number);
 void publish(uint64_t ts);
 
 /* stats.c: time, histograms, /proc */

@@ -1,4 +1,4 @@
-"""A flow of notifications that is counted: what was answered, published and received.
+"""A flow of notifications that is counted: what was answered, published, kept and received.
 
 Several lines send side by side; each sends its next notification when the one before was answered,
 so the order of its answers is the order of acceptance. A line either repeats what failed under the
@@ -17,7 +17,9 @@ import aiohttp
 
 from clients.python.roomcast_client import RoomcastClient
 from common.names import scoped
-from tests.stack import Client, Event, Sender, Stack, events, until
+from tests.acceptance.whole import Whole, in_postgres, mirrored, until_read
+from tests.kafka import Record
+from tests.stack import KEYS, Client, Event, Sender, Stack, events, until
 
 RETRY_PAUSE_S: Final = 0.05
 
@@ -50,6 +52,9 @@ class Tally:
     repeated: int
     unknown: int
     published: int
+    in_kafka: int
+    repeats_in_kafka: int
+    in_postgres: int
     delivered: int
 
 
@@ -128,7 +133,11 @@ class Flow:
         self._clients: list[Client | Returning] = []
 
     async def __aenter__(self) -> Self:
-        self._before = len(await events(self.stack))
+        async with self.stack.valkey.client() as client:
+            last = "-"
+            if await client.exists(KEYS.events):
+                last = f"({(await client.xinfo_stream(KEYS.events))['last-generated-id']}"
+        self._start = last
         self._tasks = [asyncio.create_task(self._send(line)) for line in self.lines]
         return self
 
@@ -213,11 +222,13 @@ class Flow:
         return True
 
     async def check(self, *clients: Client | Returning) -> Tally:
-        """Stop, wait until everything is published and received, and count.
+        """Stop, wait until everything is published, kept and received, compare all of it, count.
 
         Args:
             *clients: who were connected all the time.
         """
+        stack = self.stack
+        assert isinstance(stack, Whole)
         await self.stop()
         wanted = {
             (scoped(channel), an_id)
@@ -228,7 +239,7 @@ class Flow:
         published: list[Event] = []
 
         async def all_published() -> bool:
-            published[:] = [e for e in (await events(self.stack))[self._before :] if self._ours(e)]
+            published[:] = await self._published()
             return wanted <= {(e.channel, e.body["id"]) for e in published}
 
         try:
@@ -239,21 +250,33 @@ class Flow:
         # Requests whose outcome is unknown may still be executed; the fence comes behind them.
         fences = await self._fence()
         await until(lambda: self._arrived(fences, clients), "the fences arrive at every client")
-        published = [e for e in (await events(self.stack))[self._before :] if self._ours(e)]
+        published = await self._published()
 
         for line in self.lines:
             self._check_line(line, published)
+        await until_read(stack)
+        in_kafka, repeats = await self._check_kafka(stack, published)
+        rows = await self._check_postgres(stack, published)
         delivered = sum(self._check_client(client, published) for client in clients)
         return Tally(
             accepted=self.accepted,
             repeated=sum(line.repeats for line in self.lines),
             unknown=sum(len(line.unknown) for line in self.lines),
             published=len(published) - len(fences),
+            in_kafka=in_kafka - len(fences),
+            repeats_in_kafka=repeats,
+            in_postgres=rows - len(fences),
             delivered=delivered - len(fences) * len(clients),
         )
 
-    def _ours(self, event: Event) -> bool:
-        return event.channel in {scoped(c) for line in self.lines for c in line.channels}
+    @property
+    def _channels(self) -> list[str]:
+        return [channel for line in self.lines for channel in line.channels]
+
+    async def _published(self) -> list[Event]:
+        ours = {scoped(channel) for channel in self._channels}
+        found = await events(self.stack, self._start)
+        return [e for e in found if e.kind == "published" and e.channel in ours]
 
     async def _fence(self) -> set[tuple[str, str]]:
         fences = set()
@@ -311,18 +334,68 @@ class Flow:
             in_order = [number for number in numbers if number in line.answered]
             assert in_order == sorted(in_order), f"{channel}: not in the order of acceptance"
 
+    async def _check_kafka(self, stack: Whole, published: list[Event]) -> tuple[int, int]:
+        """How many there are, and how many repeats of them."""
+
+        def all_there(records: list[Record]) -> bool:
+            found = mirrored(records, self._channels).bodies
+            return all(bodies[-1] in found[channel] for channel, bodies in wanted.items())
+
+        wanted = _by_channel(self._channels, published)
+        records = await asyncio.to_thread(stack.mirror.until, all_there)
+        found = mirrored(records, self._channels)
+        for channel, bodies in wanted.items():
+            compare("Kafka", channel, found.bodies[channel], bodies)
+        return sum(map(len, found.bodies.values())), found.repeats
+
+    async def _check_postgres(self, stack: Whole, published: list[Event]) -> int:
+        """How many there are."""
+        count = 0
+        rows = await in_postgres(stack, self._channels)
+        for channel, bodies in _by_channel(self._channels, published).items():
+            # There may be broadcasts of others before.
+            ours = [row for row in rows[channel] if row["offset"] >= bodies[0]["offset"]]
+            compare("PostgreSQL", channel, ours, bodies)
+            count += len(ours)
+        return count
+
     def _check_client(self, client: Client | Returning, published: list[Event]) -> int:
         count = 0
-        for channel in (channel for line in self.lines for channel in line.channels):
-            expected = [e.body for e in published if e.channel == scoped(channel)]
+        for channel, expected in _by_channel(self._channels, published).items():
             first = expected[0]["offset"]
             received = [
                 body
                 for body in client.notifications
                 if body["channel"] == channel and body["offset"] >= first
             ]
-            assert [(b["epoch"], b["offset"], b["id"]) for b in received] == [
-                (b["epoch"], b["offset"], b["id"]) for b in expected
-            ], f"{client.url} received something else on {channel} than was published"
+            compare(client.url, channel, received, expected)
             count += len(received)
         return count
+
+
+def _by_channel(channels: list[str], published: list[Event]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        channel: [event.body for event in published if event.channel == scoped(channel)]
+        for channel in channels
+    }
+
+
+def compare(
+    where: str, channel: str, found: list[dict[str, Any]], wanted: list[dict[str, Any]]
+) -> None:
+    """See that these are the same bodies in the same order.
+
+    Args:
+        where: they were found, for the message.
+        channel: of all of them.
+        found: there.
+        wanted: as they were published.
+
+    Raises:
+        AssertionError: with the first difference.
+    """
+    for number, (one, other) in enumerate(itertools.zip_longest(found, wanted)):
+        assert one == other, (
+            f"{where} has {len(found)} of {len(wanted)} on {channel};"
+            f" number {number} is {one}, and was published as {other}"
+        )

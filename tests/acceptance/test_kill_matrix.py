@@ -1,8 +1,9 @@
 """The kill matrix: parts die or stall while notifications flow, and everything is counted.
 
 After each fault: every notification answered 202 is in the event stream exactly once per channel,
-in the order of acceptance, without a hole in the offsets, and the clients of gateways that lived
-on received exactly that. A notification with an unknown outcome is there at most once.
+in the order of acceptance, without a hole in the offsets. The topic in Kafka (without repeats, by
+the CloudEvents id), the table in PostgreSQL and the clients of gateways that lived on have exactly
+that, body by body. A notification with an unknown outcome is there at most once.
 
 Redis emptied is another matter: what it held is gone. That row lists what is missing, and shows
 that every client was told.
@@ -13,19 +14,25 @@ With GUARANTEES_TABLE the counts are written as Markdown between the marks of th
 """
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import pytest
 
 from tests.acceptance.flow import Flow, Tally
+from tests.acceptance.whole import Whole, pending, position, whole_stack
 from tests.conftest import MakeStack
-from tests.stack import KEYS, Client, Sender, Stack, Valkey, until
+from tests.gate import Gate
+from tests.kafka import ApacheKafka, Record, Tansu, needs_apache_kafka
+from tests.stack import KEYS, Client, Sender, Stack, until
 
 pytestmark = pytest.mark.chaos
 
@@ -36,8 +43,9 @@ ROUND: Final = 250
 _rows: dict[str, Tally] = {}
 _HEAD: Final = (
     "| while notifications flow | times | accepted (202) | repeated with the same key"
-    " | outcome unknown (503, or no answer) | published | lost | twice | out of order | holes"
-    " | deliveries checked |\n|" + " --- |" * 11 + "\n"
+    " | outcome unknown (503, or no answer) | published | in Kafka | repeats dropped there"
+    " | in PostgreSQL | lost | twice | out of order | holes"
+    " | deliveries checked |\n|" + " --- |" * 14 + "\n"
 )
 
 
@@ -57,17 +65,24 @@ def _lossy_table() -> str:
 def _table() -> str:
     return _HEAD + "".join(
         f"| {fault} | {tally.accepted:,} | {tally.repeated:,} | {tally.unknown:,}"
-        f" | {tally.published:,} | 0 | 0 | 0 | 0 | {tally.delivered:,} |\n"
+        f" | {tally.published:,} | {tally.in_kafka:,} | {tally.repeats_in_kafka:,}"
+        f" | {tally.in_postgres:,} | 0 | 0 | 0 | 0 | {tally.delivered:,} |\n"
         for fault, tally in _rows.items()
     )
 
 
 @pytest.fixture(scope="module")
-def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One stack for all rows; each row leaves every part running."""
+def gate() -> Iterator[Gate]:
+    """Between Kafka and everybody."""
+    with Gate() as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Whole]:
+    """One stack for nearly all rows; each row leaves every part running."""
     folder = tmp_path_factory.mktemp("chaos")
-    valkey = Valkey(folder, appendfsync="always")
-    with Stack(folder, workers=3, gateways=2, valkey=valkey, LEASE_S=str(LEASE_S)) as stack:
+    with whole_stack(folder, Tansu(folder, gate), LEASE_S=str(LEASE_S)) as stack:
         yield stack
     table = f"{_table()}\n{_lossy_table()}"
     sys.stdout.write(f"\n{table}")
@@ -79,9 +94,13 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def stack(chaos: Stack) -> AsyncIterator[Stack]:
+async def stack(chaos: Whole, gate: Gate) -> AsyncIterator[Whole]:
     yield chaos
     # So that one failed row does not fail the next.
+    gate.open()
+    chaos.broker.thaw()
+    if not chaos.postgres.is_alive:
+        await asyncio.to_thread(chaos.postgres.start)
     chaos.valkey.thaw() if chaos.valkey.process.is_alive else chaos.valkey.start()
     for name, process in chaos.processes.items():
         if process.is_alive:
@@ -132,7 +151,7 @@ def row(fault: str, times: int, tally: Tally) -> None:
     _rows[f"{fault} | {times}"] = tally
 
 
-async def test_sigkill_of_a_worker_that_holds_turns(stack: Stack) -> None:
+async def test_sigkill_of_a_worker_that_holds_turns(stack: Whole) -> None:
     flow, times = Flow(stack), 8
     clients = await clients_of(flow)
     async with flow:
@@ -145,7 +164,7 @@ async def test_sigkill_of_a_worker_that_holds_turns(stack: Stack) -> None:
         row("SIGKILL of a worker that holds turns", times, await flow.check(*clients))
 
 
-async def test_worker_stopped_past_its_lease_publishes_nothing_twice(stack: Stack) -> None:
+async def test_worker_stopped_past_its_lease_publishes_nothing_twice(stack: Whole) -> None:
     flow, times = Flow(stack), 6
     clients = await clients_of(flow)
     lost_before = sum(stack.metric(f"worker-{n}", "roomcast_lost_turns_total") for n in (1, 2, 3))
@@ -166,7 +185,7 @@ async def test_worker_stopped_past_its_lease_publishes_nothing_twice(stack: Stac
     row("a worker stopped (SIGSTOP) past its lease, then continued", times, tally)
 
 
-async def test_sigkill_of_a_gateway(stack: Stack) -> None:
+async def test_sigkill_of_a_gateway(stack: Whole) -> None:
     flow, times = Flow(stack), 3
     surviving = [await flow.client(stack.ws_urls[1]) for _ in range(2)]
     async with flow:
@@ -185,7 +204,7 @@ async def test_sigkill_of_a_gateway(stack: Stack) -> None:
         row("SIGKILL of a gateway (clients of the other one)", times, await flow.check(*surviving))
 
 
-async def test_sigkill_of_a_gateway_whose_clients_resume_elsewhere(stack: Stack) -> None:
+async def test_sigkill_of_a_gateway_whose_clients_resume_elsewhere(stack: Whole) -> None:
     flow, times = Flow(stack), 6
     one, other = stack.ws_urls
     returning = [await flow.returning(*urls) for urls in ((one, other), (other, one)) * 2]
@@ -203,7 +222,7 @@ async def test_sigkill_of_a_gateway_whose_clients_resume_elsewhere(stack: Stack)
     row("SIGKILL of a gateway (clients resume at the other one)", times, tally)
 
 
-async def test_sigkill_of_the_server(stack: Stack) -> None:
+async def test_sigkill_of_the_server(stack: Whole) -> None:
     flow, times = Flow(stack), 4
     clients = await clients_of(flow)
     async with flow:
@@ -227,7 +246,7 @@ async def test_sigkill_of_the_server(stack: Stack) -> None:
     )
 
 
-async def test_sigkill_and_restart_of_redis(stack: Stack) -> None:
+async def test_sigkill_and_restart_of_redis(stack: Whole) -> None:
     flow, times = Flow(stack), 4
     clients = await clients_of(flow)
     async with flow:
@@ -241,7 +260,7 @@ async def test_sigkill_and_restart_of_redis(stack: Stack) -> None:
         )
 
 
-async def test_redis_stalls_for_longer_than_the_lease(stack: Stack) -> None:
+async def test_redis_stalls_for_longer_than_the_lease(stack: Whole) -> None:
     flow, times = Flow(stack), 4
     clients = await clients_of(flow)
     async with flow:
@@ -254,7 +273,7 @@ async def test_redis_stalls_for_longer_than_the_lease(stack: Stack) -> None:
         row("Redis stalled (SIGSTOP) for 1.5 leases", times, await flow.check(*clients))
 
 
-async def test_redis_stalls_for_longer_than_any_reply_is_waited_for(stack: Stack) -> None:
+async def test_redis_stalls_for_longer_than_any_reply_is_waited_for(stack: Whole) -> None:
     flow = Flow(stack)
     clients = await clients_of(flow)
     async with flow:
@@ -269,7 +288,7 @@ async def test_redis_stalls_for_longer_than_any_reply_is_waited_for(stack: Stack
 
 
 @pytest.mark.parametrize("kind", ["normal", "pubsub"])
-async def test_client_kill_of_every_connection(stack: Stack, kind: str) -> None:
+async def test_client_kill_of_every_connection(stack: Whole, kind: str) -> None:
     flow, times = Flow(stack), 15
     clients = await clients_of(flow)
     killed = 0
@@ -284,7 +303,7 @@ async def test_client_kill_of_every_connection(stack: Stack, kind: str) -> None:
     row(f"CLIENT KILL of every connection of TYPE {kind}", times, tally)
 
 
-async def test_subscriber_dropped_for_lagging(stack: Stack) -> None:
+async def test_subscriber_dropped_for_lagging(stack: Whole) -> None:
     """A gateway stops reading until Redis drops it; a heavy room that nobody counts fills
     the way.
 
@@ -325,6 +344,193 @@ async def test_subscriber_dropped_for_lagging(stack: Stack) -> None:
             await redis.config_set(limit, before)
     assert stack.metric("gateway-1", "roomcast_gaps_repaired_total") > 0
     row("a gateway stalled until Redis dropped its subscription", times, tally)
+
+
+async def test_sigkill_and_restart_of_postgres(stack: Whole) -> None:
+    flow, times = Flow(stack), 3
+    clients = await clients_of(flow)
+    retries = stack.metric("history-1", "roomcast_history_retries_total")
+    async with flow:
+        for _ in range(times):
+            await flow.more(ROUND * 2)
+            await asyncio.to_thread(stack.postgres.kill)
+            await until(lambda: not stack.is_ready("history-1"), "history says that it can't write")
+            await flow.more(ROUND)
+            await asyncio.to_thread(stack.postgres.start)
+            await until(lambda: stack.is_ready("history-1"), "history writes again")
+        tally = await flow.check(*clients)
+    assert stack.metric("history-1", "roomcast_history_retries_total") > retries
+    row("SIGKILL and restart of PostgreSQL (every process of it)", times, tally)
+
+
+@contextlib.asynccontextmanager
+async def no_writes(stack: Stack) -> AsyncIterator[None]:
+    """Redis executes nothing that writes; of who dies meanwhile, nothing that it had sent either.
+
+    SIGSTOP would not do: Redis would find in its sockets what the dead had sent, and execute it.
+    """
+    async with stack.valkey.client() as redis:
+        await redis.client_pause(60_000, all=False)
+        try:
+            yield
+        finally:
+            # Executed behind the ends of connections that came before it.
+            await redis.ping()
+            await redis.client_unpause()
+
+
+@contextlib.asynccontextmanager
+async def amid_its_transaction(stack: Whole) -> AsyncIterator[asyncpg.Connection]:
+    """Lock the table and wait until the writer waits for it, with a batch in hand."""
+    holding = await asyncpg.connect(stack.database_url)
+    watching = await asyncpg.connect(stack.database_url)
+
+    async def waits() -> bool:
+        return bool(
+            await watching.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'roomcast-history' AND wait_event_type = 'Lock'"
+            )
+        )
+
+    try:
+        await holding.execute("BEGIN; LOCK TABLE publications IN SHARE MODE")
+        await until(waits, "the writer waits for the table")
+        yield holding
+    finally:
+        await holding.close()
+        await watching.close()
+
+
+async def test_sigkill_of_the_history_writer_amid_a_batch(stack: Whole) -> None:
+    """In turns: before its transaction is committed, and after that and before it is
+    acknowledged."""
+    flow, times = Flow(stack), 4
+    clients = await clients_of(flow)
+    async with flow:
+        for turn in range(times):
+            await flow.more(ROUND)
+            if turn % 2:
+                await killed_before_it_acknowledges(stack)
+            else:
+                async with amid_its_transaction(stack):
+                    stack.kill("history-1")
+            await asyncio.to_thread(stack.start, "history-1")
+        await flow.more(max(0, 2_000 - flow.accepted))
+        row("SIGKILL of the history writer amid a batch", times, await flow.check(*clients))
+
+
+async def killed_before_it_acknowledges(stack: Whole) -> None:
+    count = "SELECT count(*) FROM publications"
+    async with contextlib.AsyncExitStack() as pause, amid_its_transaction(stack) as holding:
+        before = await holding.fetchval(count)
+        await pause.enter_async_context(no_writes(stack))
+        acknowledged = await position(stack, "history")
+        await holding.execute("COMMIT")
+
+        async def committed() -> bool:
+            return bool(await holding.fetchval(count) > before)
+
+        await until(committed, "its rows are committed")
+        stack.kill("history-1")
+    assert await position(stack, "history") == acknowledged
+
+
+async def test_sigkill_of_the_bridge_amid_a_batch(stack: Whole) -> None:
+    """In turns: before Kafka has the batch, and after that and before it is acknowledged."""
+    flow, times = Flow(stack), 4
+    clients = await clients_of(flow)
+    async with flow:
+        for turn in range(times):
+            await flow.more(ROUND)
+            stack.broker.freeze()
+            await until(lambda: pending(stack, "kafka"), "the bridge holds a batch")
+            if turn % 2:
+                async with no_writes(stack):
+                    under_way = set(await pending(stack, "kafka"))
+                    stack.broker.thaw()
+                    await asyncio.to_thread(
+                        stack.mirror.copy().until, partial(has_some, entries=under_way), quiet_s=0.1
+                    )
+                    stack.kill("bridge-1")
+                assert under_way & set(await pending(stack, "kafka"))
+            else:
+                stack.kill("bridge-1")
+                stack.broker.thaw()
+            await asyncio.to_thread(stack.start, "bridge-1")
+        await flow.more(max(0, 2_000 - flow.accepted))
+        tally = await flow.check(*clients)
+    assert tally.repeats_in_kafka, "nothing that Kafka had was sent again: nothing was tried"
+    row("SIGKILL of the Kafka bridge amid a batch", times, tally)
+
+
+def has_some(records: Sequence[Record], entries: set[str]) -> bool:
+    """Whether Kafka has some of the event stream's entries."""
+    return any(json.loads(record.value)["streamid"] in entries for record in records)
+
+
+async def test_kafka_stalls(stack: Whole) -> None:
+    flow, times = Flow(stack), 3
+    clients = await clients_of(flow)
+    async with flow:
+        for _ in range(times):
+            await flow.more(ROUND)
+            stack.broker.freeze()
+            await until(lambda: not stack.is_ready("bridge-1"), "the bridge says that it can't")
+            await flow.more(ROUND)
+            assert await pending(stack, "kafka")
+            stack.broker.thaw()
+            await until(lambda: stack.is_ready("bridge-1"), "the bridge writes again")
+        await flow.more(max(0, 2_000 - flow.accepted))
+        tally = await flow.check(*clients)
+    row("Kafka (Tansu) stalled (SIGSTOP) until the bridge notices", times, tally)
+
+
+async def test_connections_to_kafka_are_cut(stack: Whole, gate: Gate) -> None:
+    flow, times = Flow(stack), 6
+    clients = await clients_of(flow)
+    async with flow:
+        for turn in range(times):
+            await flow.more(ROUND)
+            if turn % 2:
+                # Amid a batch: what is under way is lost, or its acknowledgement.
+                stack.broker.freeze()
+                await until(lambda: pending(stack, "kafka"), "the bridge holds a batch")
+            assert gate.cut()
+            stack.broker.thaw()
+            await flow.more(ROUND // 3)
+            gate.open()
+        await flow.more(max(0, 2_000 - flow.accepted))
+        tally = await flow.check(*clients)
+    row("every connection to Kafka (Tansu) cut, and refused for a while", times, tally)
+
+
+@pytest.mark.apache_kafka
+async def test_sigkill_and_restart_of_kafka(tmp_path: Path) -> None:
+    """On Apache Kafka: Tansu has its topics in memory, so they'd be gone by nature."""
+    needs_apache_kafka()
+    with contextlib.ExitStack() as opened:
+        stack = await asyncio.to_thread(
+            lambda: opened.enter_context(whole_stack(tmp_path, ApacheKafka(tmp_path)))
+        )
+        flow, times = Flow(stack), 2
+        clients = await clients_of(flow)
+        async with flow:
+            for _ in range(times):
+                await flow.more(ROUND)
+                mirrored = stack.metric("bridge-1", "roomcast_kafka_mirrored_total")
+                await asyncio.to_thread(stack.broker.kill)
+                await flow.more(ROUND)
+                await asyncio.to_thread(stack.broker.start)
+                await until(
+                    lambda before=mirrored: (  # type: ignore[misc]  # bound at once
+                        stack.metric("bridge-1", "roomcast_kafka_mirrored_total") > before
+                    ),
+                    "the bridge writes again",
+                )
+            await flow.more(max(0, 2_000 - flow.accepted))
+            tally = await flow.check(*clients)
+    row("SIGKILL and restart of Kafka (Apache Kafka, on disk)", times, tally)
 
 
 async def test_redis_emptied_under_load_everybody_is_told(make_stack: MakeStack) -> None:

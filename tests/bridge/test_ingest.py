@@ -121,6 +121,31 @@ async def test_a_full_lane_leaves_requests_in_kafka(tansu: Broker, make_stack: M
     await until(lambda: stack.metric("bridge-1", "roomcast_kafka_ingest_paused") == 0)
 
 
+async def test_a_full_event_stream_leaves_requests_in_kafka(
+    tansu: Broker, make_stack: MakeStack
+) -> None:
+    """Nothing is queued, dropped or called rubbish; it goes on, in order, once there is room."""
+    stack = make_stack(
+        bridges=1, gateways=0, EVENTS_BOUND="1000", **tansu.settings("history,kafka")
+    )
+    await until_joined(stack)
+    for n in range(1_000):
+        fields = ("k", "expired", "c", "default/room:1", "w", "w", "p", f'{{"id":"{n}"}}')
+        stack.valkey.command("XADD", KEYS.events, "*", *fields)
+    wanted = [f"m{n}" for n in range(40)]
+    await asyncio.to_thread(tansu.produce, REQUESTS, *(message(room(1, text)) for text in wanted))
+    await until(lambda: stack.metric("bridge-1", "roomcast_kafka_ingest_paused") == 1, "", JOIN_S)
+    await asyncio.sleep(1)
+    assert "the event stream is full" in stack.get("bridge-1", "/readyz")[1]
+    assert await published(stack) == []
+    for outcome in ("queued", "dead"):
+        assert not stack.metric("bridge-1", "roomcast_kafka_ingested_total", outcome=outcome)
+    stack.valkey.command("XTRIM", KEYS.events, "MAXLEN", "=", "10")
+    await until_published(stack, wanted)
+    await until(lambda: stack.metric("bridge-1", "roomcast_kafka_ingest_paused") == 0)
+    assert not stack.metric("bridge-1", "roomcast_kafka_ingested_total", outcome="dead")
+
+
 async def test_redis_away_leaves_requests_in_kafka(tansu: Broker, make_stack: MakeStack) -> None:
     stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     await until_joined(stack)

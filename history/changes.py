@@ -1,0 +1,42 @@
+"""Changes of users, memberships and of what was read through: the one way to write them."""
+
+from typing import Any, NamedTuple
+
+from common.events import EventKind
+from history.database import from_unix_ms
+
+
+class Change(NamedTuple):
+    """What an event says that changes more than it adds.
+
+    Attributes:
+        kind: `USER`, `MEMBER_JOINED`, `MEMBER_LEFT` or `READ_ALL`.
+        user: whom it is about.
+        room: which room, or ''.
+        at_ms: Unix time in milliseconds of `kind`'s meaning (`common.events`).
+        event: id of the event in the stream.
+    """
+
+    kind: EventKind
+    user: str
+    room: str
+    at_ms: int
+    event: str
+
+
+async def apply(connection: Any, client: str, change: Change) -> None:
+    """Make a change, by one statement. Nothing happens if it, or a later one, was made already."""
+    milliseconds, _, number = change.event.partition("-")
+    await connection.execute(
+        """
+        INSERT INTO changes (client, kind, user_id, room, at, event_ms, event_number)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        client,
+        str(change.kind),
+        change.user,
+        change.room,
+        from_unix_ms(change.at_ms),
+        int(milliseconds),
+        int(number),
+    )

@@ -1,0 +1,53 @@
+"""The bridge's end of the event stream: acknowledges, and tells history of it, in one step."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+
+from common.events import Event
+from common.keys import Keys
+from common.run_reader import RunReader
+from common.scripts import Argument, Script
+
+GROUP: Final = "kafka"
+_NO_GROUP: Final = -1
+
+
+class MirrorReader(RunReader):
+    """One replica's end of the group `kafka`.
+
+    Args:
+        redis: a client whose replies may take `block_s`.
+        keys: of the shard.
+        batch: most entries handed out at once.
+        block_s: how long to wait for a first one.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, *, batch: int, block_s: float = 1.0) -> None:
+        super().__init__(redis, keys, GROUP, batch=batch, block_s=block_s)
+        self._mirrored = Script("mirrored")
+
+    async def acknowledge_mirrored(
+        self, events: Sequence[Event], stories: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """Say that these, and all before them, need not come again, and where they are in Kafka.
+
+        Nothing is written of what was acknowledged already: by the same call, whose reply was
+        lost, or by another leader.
+
+        Args:
+            events: a run as it was handed out.
+            stories: scoped channel and text of each `mirrored` event to be written.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer; call again.
+        """
+        if not events:
+            return
+        args: list[Argument] = [self._group, events[-1].id, len(events), self.name]
+        for story in stories:
+            args += story
+        if await self._mirrored(self._redis, [self._stream], args) == _NO_GROUP:
+            # Reading does not notice that the group is gone.
+            self._taken_over = "0-0"

@@ -1,0 +1,172 @@
+"""A stack with everything behind it, and what Kafka and PostgreSQL have of its publications.
+
+    with whole_stack(tmp_path, Tansu(tmp_path)) as stack:
+        ...
+        await until_read(stack)
+        rows = await in_postgres(stack)
+
+Nothing is trimmed from its event stream: one of the enabled readers is never there.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from common.names import scoped
+from tests.kafka import EVENTS, Broker, Reading, Record
+from tests.postgres import Postgres
+from tests.stack import KEYS, Stack, Valkey, free_port, until
+
+READERS: Final = ("history", "kafka")
+SETTLE_TIMEOUT_S: Final = 60.0
+
+
+class Whole(Stack):
+    """Three workers, two gateways, a history writer, a bridge.
+
+    Args:
+        folder: for data and logs.
+        postgres: started; the stack's own, so that it can be killed.
+        broker: started.
+        settings: as `Stack`.
+    """
+
+    def __init__(self, folder: Path, postgres: Postgres, broker: Broker, **settings: str) -> None:
+        named: dict[str, Any] = broker.settings(",".join((*READERS, "test"))) | settings
+        super().__init__(
+            folder,
+            workers=3,
+            gateways=2,
+            history=1,
+            bridges=1,
+            valkey=Valkey(folder, appendfsync="always"),
+            postgres=postgres,
+            **named,
+        )
+        self.postgres = postgres
+        self.broker = broker
+        self.mirror = Reading(broker, EVENTS)
+
+    def logs(self) -> Iterable[tuple[str, str]]:
+        """Of the broker, too."""
+        yield from super().logs()
+        yield self.broker.process.name, self.broker.process.log_tail()
+
+
+@contextlib.contextmanager
+def whole_stack(folder: Path, broker: Broker, **settings: str) -> Iterator[Whole]:
+    """Start the broker, a PostgreSQL and a stack, and end them."""
+    with (
+        Postgres(folder, free_port()) as postgres,
+        broker,
+        Whole(folder, postgres, broker, **settings) as stack,
+    ):
+        yield stack
+
+
+def entry_order(entry_id: str) -> tuple[int, ...]:
+    """Sorts ids of stream entries."""
+    return tuple(int(part) for part in entry_id.split("-"))
+
+
+async def position(stack: Stack, group: str) -> str:
+    """Id of the last entry that a reader was handed."""
+    async with stack.valkey.client() as client:
+        for found in await client.xinfo_groups(KEYS.events):
+            if found["name"] == group:
+                return str(found["last-delivered-id"])
+    return "0-0"
+
+
+async def pending(stack: Stack, group: str) -> list[str]:
+    """Ids of publications that a reader was handed and has not acknowledged."""
+    async with stack.valkey.client() as client:
+        found: Any = await client.xpending_range(KEYS.events, group, "-", "+", 1_000)
+        ids = [entry["message_id"] for entry in found]
+        entries: Any = await client.xrange(KEYS.events, ids[0], ids[-1]) if ids else []
+    held = set(ids)
+    return [an_id for an_id, fields in entries if an_id in held and fields["k"] == "published"]
+
+
+async def until_read(stack: Stack) -> None:
+    """Wait until the writer and the bridge acknowledged all that is on the event stream now."""
+    async with stack.valkey.client() as client:
+        last = entry_order((await client.xinfo_stream(KEYS.events))["last-generated-id"])
+
+        async def read() -> bool:
+            groups = {found["name"]: found for found in await client.xinfo_groups(KEYS.events)}
+            return all(
+                name in groups
+                and entry_order(groups[name]["last-delivered-id"]) >= last
+                and groups[name]["pending"] == 0
+                for name in READERS
+            )
+
+        await until(read, "history and Kafka have read everything", SETTLE_TIMEOUT_S)
+
+
+async def in_postgres(stack: Stack, channels: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Bodies of the rows of table `publications` by channel, in the order of their offsets.
+
+    Raises:
+        AssertionError: a column says something else than the text that clients got.
+    """
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        rows = await connection.fetch(
+            'SELECT channel, epoch, "offset", notification, status, frame FROM publications'
+            " WHERE client = 'default' AND channel = ANY($1) ORDER BY \"offset\"",
+            list(channels),
+        )
+    finally:
+        await connection.close()
+    found: dict[str, list[dict[str, Any]]] = {channel: [] for channel in channels}
+    for row in rows:
+        body = json.loads(row["frame"])
+        assert row["status"] == "published"
+        assert (row["channel"], row["epoch"], row["offset"], row["notification"]) == (
+            *(body["channel"], body["epoch"], body["offset"], body["id"]),
+        )
+        found[row["channel"]].append(body)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """First occurrences of publications by channel, as they come, and how many repeats."""
+
+    bodies: dict[str, list[dict[str, Any]]]
+    repeats: int
+
+
+def mirrored(records: Iterable[Record], channels: Iterable[str]) -> Mirrored:
+    """What the records of the events topic have of some channels.
+
+    Raises:
+        AssertionError: a repeat, by the CloudEvents id, differs from its first occurrence or is
+            elsewhere, or a record's key or headers don't fit what it holds.
+    """
+    bodies: dict[str, list[dict[str, Any]]] = {channel: [] for channel in channels}
+    names = {scoped(channel).encode(): channel for channel in bodies}
+    firsts: dict[str, tuple[int, dict[str, Any]]] = {}
+    repeats = 0
+    for record in records:
+        channel = names.get(record.key or b"")
+        event = json.loads(record.value)
+        if channel is None or event["type"] != "roomcast.notification.published":
+            continue
+        body = event["data"]
+        assert body["channel"] == channel
+        assert record.headers["id"] == body["id"].encode()
+        first = firsts.setdefault(event["id"], (record.partition, event))
+        if first[1] is event:
+            bodies[channel].append(body)
+        else:
+            repeats += 1
+            assert first == (record.partition, event), "a repeat is something else than the first"
+    return Mirrored(bodies, repeats)

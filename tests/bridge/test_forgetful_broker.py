@@ -1,0 +1,44 @@
+"""A broker that keeps nothing on disk is killed and started again under a running bridge."""
+
+import asyncio
+
+from tests.bridge.checks import (
+    check_all_acknowledged,
+    check_mirror,
+    notifications,
+    room,
+    send_many,
+)
+from tests.conftest import MakeStack
+from tests.kafka import EVENTS, Broker
+from tests.stack import post, until
+
+
+async def test_a_broker_that_forgot_everything_is_mirrored_to_again(
+    tansu: Broker, make_stack: MakeStack
+) -> None:
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    await check_mirror(tansu, await send_many(stack, 100))
+    await check_all_acknowledged(stack)
+    await asyncio.to_thread(tansu.kill)
+    await asyncio.to_thread(tansu.process.wait)
+    await asyncio.to_thread(tansu.start)
+    answer = await post(stack, room(1, "next"))
+    records = await asyncio.to_thread(
+        tansu.consume_until,
+        EVENTS,
+        lambda found: answer.id in {frame["id"] for frame in notifications(found)},
+        60.0,
+    )
+    assert [frame["message"] for frame in notifications(records)][-1:] == ["next"]
+    await check_all_acknowledged(stack)
+    await until(lambda: stack.is_ready("bridge-1"))
+    # And on from there, without another pause.
+    more = await send_many(stack, 100)
+    await asyncio.to_thread(
+        tansu.consume_until,
+        EVENTS,
+        lambda found: set(more) <= {frame["id"] for frame in notifications(found)},
+        60.0,
+    )
+    assert "CONFWARN" not in stack.processes["bridge-1"].log_tail(100_000)

@@ -1,0 +1,78 @@
+"""Takes the work of a storm of clients in small helpings, so that live messages go on between them.
+
+Thousands of clients that come back at once bring thousands of handshakes, registrations and replays
+in a few turns of the event loop, which would do all of them before it reads the next publication.
+Here each of these steps waits in line once a turn has had `TURN_S` of them.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+log = logging.getLogger("roomcast.gateway")
+
+TURN_S: Final = 0.001
+"""Of steps in one turn of the loop; the one that goes past it is the last. A step takes about a
+tenth of that."""
+
+
+class Owner(Protocol):
+    """Whom a step is for."""
+
+    def abort(self) -> None:
+        """Drop its connection."""
+
+
+class Pacer:
+    """Steps in the order in which they were asked for, some in each turn of the loop.
+
+    What waits is bounded by the connections: each has at most one step in line.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._line: deque[tuple[Owner, Callable[[], None]]] = deque()
+        self._left_s = TURN_S
+        self._scheduled = False
+        self._in_step = False
+
+    def __len__(self) -> int:
+        """How many steps wait."""
+        return len(self._line)
+
+    def do(self, owner: Owner, step: Callable[[], None]) -> None:
+        """Take a step: now, if this turn has room for it and nobody waits; else when it is due.
+
+        A step that is asked for by another step is a part of it. If one fails, that is logged and
+        its owner's connection is dropped.
+        """
+        if self._in_step:
+            step()
+        elif self._line or self._left_s <= 0:
+            self._line.append((owner, step))
+        else:
+            self._take(owner, step)
+
+    def _take(self, owner: Owner, step: Callable[[], None]) -> None:
+        started = time.perf_counter()
+        self._in_step = True
+        try:
+            step()
+        except Exception:
+            log.exception("a client could not be let in")
+            owner.abort()
+        finally:
+            self._in_step = False
+        self._left_s -= time.perf_counter() - started
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._left_s = TURN_S
+        while self._line and self._left_s > 0:
+            self._take(*self._line.popleft())
