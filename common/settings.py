@@ -131,6 +131,13 @@ class Settings(BaseSettings):
     )
     dead_max_entries: Count = Field(100_000, description="Dead letters kept (about).")
 
+    # History and Kafka.
+    reader_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        10,
+        description="How far the history writer and the Kafka bridge give way to other processes on"
+        " a busy machine, as nice(1) counts.",
+    )
+
     # History and inbox.
     history_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
         5_000, description="Events written to PostgreSQL at once, at most."

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from common.http_problems import problems
 from common.keys import Keys
+from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.run_reader import RunReader
@@ -102,6 +103,7 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if not settings.database_url:
         sys.exit("DATABASE_URL is empty, so there is no history to write: set it to PostgreSQL's")
+    yield_to_others(settings.reader_niceness)
     try:
         run("history", settings.history_processes, lambda: write_history(settings))
     except (UnfitRedisError, OSError) as error:

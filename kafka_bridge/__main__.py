@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from common.backoff import jittered
 from common.http_problems import problems
 from common.keys import Keys
+from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
@@ -124,6 +125,7 @@ def main() -> None:
     set_up_logs(settings, f"bridge.{number}" if number else "bridge")
     if number is None and len(sys.argv) > 1:
         sys.exit(restore.main(settings, sys.argv[1:]))
+    yield_to_others(settings.reader_niceness)
     try:
         run("kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings))
     except (UnfitRedisError, OSError) as error:
