@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from common.event_reader import LEASE_S
 from history.migrate import CONNECT_TIMEOUT_S, migrate
 from history.partitions import Partitions, split_by_day
 from history.rows import COLUMNS, Rows
@@ -234,7 +235,12 @@ class Store:
         connection = await asyncpg.connect(
             self._url,
             timeout=CONNECT_TIMEOUT_S,
-            server_settings={"application_name": "roomcast-history", "timezone": "UTC"},
+            server_settings={
+                "application_name": "roomcast-history",
+                "timezone": "UTC",
+                # One that was paused with rows not yet committed must not hold up its successor.
+                "idle_in_transaction_session_timeout": str(int(LEASE_S * 1000)),
+            },
         )
         self._lent.add(connection)
         try:

@@ -29,7 +29,7 @@ from kafka_bridge.brokers import make_topics
 from kafka_bridge.cloud_events import to_message
 from kafka_bridge.message import Message
 from kafka_bridge.mirror_reader import MirrorReader
-from kafka_bridge.outbox import NotWrittenError, Outbox, Place
+from kafka_bridge.outbox import UNKNOWN, NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -216,10 +216,13 @@ class Mirror:
                 return
 
     def _stories(self, sent: _Sent, places: list[Place]) -> list[tuple[bytes, bytes]]:
-        """Scoped channel and text of a `mirrored` event for each channel of a batch."""
+        """Scoped channel and text of a `mirrored` event for each channel of a batch.
+
+        What is there at an unknown place is left out: history can't tell of it.
+        """
         entries: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for (key, _, _, _, epoch, offset), place in zip(sent.messages, places, strict=True):
-            if key and epoch:
+            if key and epoch and place != UNKNOWN:
                 # Epoch and offset are as they stand in the frame, JSON already.
                 entries[key].append(b'["%b",%b,%d,%d]' % (epoch, offset, *place))
         topic, at = msgspec.json.encode(self._topic), format_time(time.time_ns() // 1_000_000)

@@ -55,7 +55,8 @@ class NotWrittenError(Exception):
 
 
 Place = tuple[int, int]
-"""Partition, and offset in it."""
+"""Partition, and offset in it; `UNKNOWN` where the broker did not say."""
+UNKNOWN: Final[Place] = (-1, -1)
 
 
 class _Batch:
@@ -65,7 +66,7 @@ class _Batch:
         self._loop = asyncio.get_running_loop()
         self._left = size
         self._error: KafkaError | None = None
-        self._places: list[Place] = [(-1, -1)] * size if placed else []
+        self._places: list[Place] = [UNKNOWN] * size if placed else []
         self.written: asyncio.Future[list[Place]] = self._loop.create_future()
         # Whoever gave up waiting does not read it.
         self.written.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -80,7 +81,9 @@ class _Batch:
                 self._loop.call_soon_threadsafe(self._finish)
 
     def placed(self, index: int, error: KafkaError | None, message: Any) -> None:
-        if error is None:
+        # A broker that had it already, before it was repeated over a new connection, does not say
+        # where.
+        if error is None and message.offset() is not None:
             self._places[index] = (message.partition(), message.offset())
         self.delivered(error, message)
 

@@ -34,6 +34,11 @@ class Gate:
         """Abort every connection and refuse new ones; returns how many there were. Blocks."""
         return int(self._run(self._cut()))
 
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._ends) // 2
+
     def open(self) -> None:
         """Let connections pass again, as at the start."""
         self._is_open = True

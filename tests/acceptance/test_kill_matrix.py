@@ -492,6 +492,7 @@ async def test_connections_to_kafka_are_cut(stack: Whole, gate: Gate) -> None:
     async with flow:
         for turn in range(times):
             await flow.more(ROUND)
+            await until(lambda: gate.connections, "the bridge came back to Kafka")
             if turn % 2:
                 # Amid a batch: what is under way is lost, or its acknowledgement.
                 stack.broker.freeze()

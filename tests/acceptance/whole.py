@@ -74,8 +74,12 @@ def entry_order(entry_id: str) -> tuple[int, ...]:
     return tuple(int(part) for part in entry_id.split("-"))
 
 
+HANDED_OUT_S: Final = 0.5
+"""Several times as long as the bridge lets events come together."""
+
+
 async def position(stack: Stack, group: str) -> str:
-    """Id of the last entry that a reader was handed."""
+    """Id of the last entry that a reader acknowledged."""
     async with stack.valkey.client() as client:
         for found in await client.xinfo_groups(KEYS.events):
             if found["name"] == group:
@@ -84,13 +88,18 @@ async def position(stack: Stack, group: str) -> str:
 
 
 async def pending(stack: Stack, group: str) -> list[str]:
-    """Ids of publications that a reader was handed and has not acknowledged."""
+    """Ids of publications that a reader must have been handed by now and has not acknowledged.
+
+    Redis knows what is acknowledged, not what was handed out: a reader that lives has read what is
+    older than `HANDED_OUT_S`.
+    """
     async with stack.valkey.client() as client:
-        found: Any = await client.xpending_range(KEYS.events, group, "-", "+", 1_000)
-        ids = [entry["message_id"] for entry in found]
-        entries: Any = await client.xrange(KEYS.events, ids[0], ids[-1]) if ids else []
-    held = set(ids)
-    return [an_id for an_id, fields in entries if an_id in held and fields["k"] == "published"]
+        seconds, micros = await client.time()
+        newest = int((seconds + micros / 1e6 - HANDED_OUT_S) * 1000)
+        entries: Any = await client.xrange(
+            KEYS.events, f"({await position(stack, group)}", str(newest), 1_000
+        )
+    return [an_id for an_id, fields in entries if fields["k"] == "published"]
 
 
 async def until_read(stack: Stack) -> None:
