@@ -50,6 +50,17 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
+def _tell(error: KafkaError) -> None:
+    """Log an error of the producer as a whole.
+
+    Without somebody to tell, confluent-kafka raises a fatal one out of whatever call is under way,
+    and the purge of a closing producer is one. Each message that it concerns is told on its own.
+    """
+    # All others are in librdkafka's own log.
+    if error.fatal():
+        log.warning("the producer can't go on", extra={"reason": str(error)})
+
+
 class NotWrittenError(Exception):
     """The brokers refused a batch, or its fate is unknown."""
 
@@ -104,7 +115,7 @@ class Outbox:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._config = connection(settings) | _CONFIG
+        self._config = connection(settings) | _CONFIG | {"error_cb": _tell}
         self._producer: Any = None
         self._pause_s = _POLL_IDLE_S
         self._timer: asyncio.TimerHandle | None = None
