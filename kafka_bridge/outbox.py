@@ -31,6 +31,14 @@ _POLL_IDLE_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 1.5
 _QUEUE_FULL_PAUSE_S: Final = 0.02
 _CLOSE_TIMEOUT_S: Final = 5.0
+_PURGE_TRIES: Final = 5
+_BROKEN: Final = (KafkaException, SystemError)
+"""How an error that the producer can't recover from comes out of whatever call tells it.
+
+confluent-kafka leaves the exception set while it goes on with callbacks, which may turn it into a
+`SystemError` (`error_cb` and `CallState_end` in its confluent_kafka.c); `error_cb` is never told.
+"""
+_UNTOLD: Final = KafkaError(KafkaError._FATAL)  # noqa: SLF001  # it is public, as librdkafka's
 _ANY_PARTITION: Final = -1
 """That is: the one of the key."""
 
@@ -48,17 +56,6 @@ _CONFIG: Final[dict[str, Any]] = {
     "queue.buffering.max.kbytes": QUEUED_MAX_KIB,
     "partitioner": "murmur2_random",
 }
-
-
-def _tell(error: KafkaError) -> None:
-    """Log an error of the producer as a whole.
-
-    Without somebody to tell, confluent-kafka raises a fatal one out of whatever call is under way,
-    and the purge of a closing producer is one. Each message that it concerns is told on its own.
-    """
-    # All others are in librdkafka's own log.
-    if error.fatal():
-        log.warning("the producer can't go on", extra={"reason": str(error)})
 
 
 class NotWrittenError(Exception):
@@ -98,6 +95,11 @@ class _Batch:
             self._places[index] = (message.partition(), message.offset())
         self.delivered(error, message)
 
+    def give_up(self, error: KafkaError) -> None:
+        """End it, whatever its messages are told from now on."""
+        self._error = self._error or error
+        self._finish()
+
     def _finish(self) -> None:
         if self.written.done():
             return
@@ -115,8 +117,9 @@ class Outbox:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._config = connection(settings) | _CONFIG | {"error_cb": _tell}
+        self._config = connection(settings) | _CONFIG
         self._producer: Any = None
+        self._batches: set[_Batch] = set()
         self._pause_s = _POLL_IDLE_S
         self._timer: asyncio.TimerHandle | None = None
 
@@ -146,6 +149,8 @@ class Outbox:
         if not messages:
             batch.written.set_result([])
             return batch.written
+        self._batches.add(batch)
+        batch.written.add_done_callback(lambda _: self._batches.discard(batch))
         produce, delivered = self._producer.produce, batch.delivered
         for index, (key, value, headers, at_ms, _, _) in enumerate(messages):
             told = partial(batch.placed, index) if placed else delivered
@@ -175,6 +180,11 @@ class Outbox:
                 pause_s = _POLL_S
             elif not len(self._producer):
                 pause_s = _POLL_IDLE_S
+        except _BROKEN as error:
+            # Some of what was told meanwhile is lost with it.
+            reason = error.args[0] if isinstance(error, KafkaException) else _UNTOLD
+            for batch in [*self._batches]:
+                batch.give_up(reason)
         finally:
             self._poll_in(pause_s)
 
@@ -217,7 +227,12 @@ class Outbox:
 
 
 def _end(producer: Any, timeout_s: float) -> None:
-    if timeout_s:
+    with contextlib.suppress(*_BROKEN):
         producer.flush(timeout_s)
     producer.purge(in_queue=True, in_flight=True, blocking=False)
-    producer.flush(1.0)
+    # To purge what is in flight is such an error in itself; each message is to be told still, or it
+    # is never freed.
+    for _ in range(_PURGE_TRIES):
+        with contextlib.suppress(*_BROKEN):
+            if not producer.flush(1.0):
+                return
