@@ -35,8 +35,8 @@ class EventKind(StrEnum):
     MIRRORED = "mirrored"
     """Where publications are in Kafka; written by the bridge, and itself not mirrored.
 
-    `p` is `{"topic", "at", "entries": [[epoch, offset, partition, kafka offset], …]}`; `c` is the
-    channel of all of them.
+    `p` is `{"topic", "at", "entries": [[scoped channel, epoch, offset, partition, kafka offset],
+    …]}`; `c` is empty.
     """
     USER = "user"
     """A user was made known: `p` is `{"userId", "at"}`; `c` is the user's channel."""

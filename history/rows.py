@@ -87,7 +87,7 @@ class _Written(msgspec.Struct, gc=False):
 class _Mirrored(msgspec.Struct, gc=False):
     topic: str
     at: _Time
-    entries: list[tuple[str, _Offset, _Count, _Offset]]
+    entries: list[tuple[str, str, _Offset, _Count, _Offset]]
 
 
 class _Changed(msgspec.Struct, rename="camel", gc=False):
@@ -184,6 +184,15 @@ def _scope(scoped: str) -> tuple[str, str]:
     return client, channel
 
 
+@lru_cache(maxsize=1024)
+def _is_scoped(scoped: str) -> bool:
+    try:
+        _scope(scoped)
+    except ValueError:
+        return False
+    return True
+
+
 def _written_at(event: Event) -> datetime:
     return _from_ms(event.id.partition("-")[0])
 
@@ -258,11 +267,13 @@ def _written(event: Event) -> tuple[str, list[Row]]:
 
 
 def _mirrored(event: Event) -> tuple[str, list[Row]]:
-    client, channel = _scope(event.channel)
     report = _decode_mirrored(event.text)
+    topic, at = report.topic, report.at
     return "mirrors", [
-        (client, channel, epoch, offset, report.topic, partition, kafka_offset, report.at)
-        for epoch, offset, partition, kafka_offset in report.entries
+        (*_scope(scoped), epoch, offset, topic, partition, kafka_offset, at)
+        for scoped, epoch, offset, partition, kafka_offset in report.entries
+        # Of what is no channel there is no publication here either.
+        if _is_scoped(scoped)
     ]
 
 

@@ -14,14 +14,35 @@ log = logging.getLogger("roomcast.kafka")
 MESSAGE_MAX_BYTES: Final = 4 * 1024 * 1024
 """A notification has at most 1 MiB, an event little more."""
 ADMIN_TIMEOUT_S: Final = 5.0
+SAID_AGAIN_S: Final = 10.0
+"""How long the same failure of a connection is not logged again."""
+_SAID_MAX: Final = 100
 
 
 class _Noise(logging.Filter):
-    """Drops what librdkafka says at every start of a producer with a setting that is meant."""
+    """Drops what librdkafka says at every start of a setting that is meant, and what it repeats.
+
+    Every client of a broker that is away says so, many times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        return not (text.startswith("CONFWARN") and "enable.gapless.guarantee" in text)
+        if text.startswith("CONFWARN") and "enable.gapless.guarantee" in text:
+            return False
+        if not text.startswith("FAIL"):
+            return True
+        # Without the client and its thread before it, and how long it took behind it.
+        what = text.partition("]: ")[2].partition(" (after")[0]
+        if record.created - self._said.get(what, float("-inf")) < SAID_AGAIN_S:
+            return False
+        if len(self._said) >= _SAID_MAX:
+            self._said.clear()
+        self._said[what] = record.created
+        return True
 
 
 _NOISE: Final = _Noise()
@@ -62,8 +83,18 @@ def make_topics(settings: Settings, *topics: str) -> None:
     Raises:
         confluent_kafka.KafkaException: the brokers do not answer or do not allow it.
     """
-    admin = AdminClient(connection(settings))
-    there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+    heard: list[KafkaError] = []
+    admin = AdminClient(connection(settings) | {"error_cb": heard.append})
+    try:
+        there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+    except KafkaException:
+        # It says only that nobody answered in time. Why, a wrong password for instance, is told,
+        # and logged, when somebody asks.
+        admin.poll(0)
+        causes = [error for error in heard if error.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001 - public
+        if causes:
+            raise KafkaException(causes[-1]) from None
+        raise
     missing = [topic for topic in topics if topic not in there]
     if not missing:
         return

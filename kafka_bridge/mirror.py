@@ -9,8 +9,9 @@ rest waits in the stream.
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -35,6 +36,8 @@ log = logging.getLogger("roomcast.kafka")
 
 IN_FLIGHT_MAX: Final = 3
 STALLED_S: Final = 10.0
+STORY_MAX: Final = 1_000
+"""Publications that one `mirrored` event tells of at most."""
 _WRITTEN_TIMEOUT_S: Final = 1.0
 
 
@@ -215,18 +218,25 @@ class Mirror:
             else:
                 return
 
-    def _stories(self, sent: _Sent, places: list[Place]) -> list[tuple[bytes, bytes]]:
-        """Scoped channel and text of a `mirrored` event for each channel of a batch.
+    def _stories(self, sent: _Sent, places: list[Place]) -> list[bytes]:
+        """Texts of the `mirrored` events of a batch.
 
         What is there at an unknown place is left out: history can't tell of it.
         """
-        entries: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for (key, _, _, _, epoch, offset), place in zip(sent.messages, places, strict=True):
-            if key and epoch and place != UNKNOWN:
-                # Epoch and offset are as they stand in the frame, JSON already.
-                entries[key].append(b'["%b",%b,%d,%d]' % (epoch, offset, *place))
+        # Epoch and offset are as they stand in the frame, JSON already.
+        entries = [
+            b'[%b,"%b",%b,%d,%d]' % (_json(key), epoch, offset, *place)
+            for (key, _, _, _, epoch, offset), place in zip(sent.messages, places, strict=True)
+            if key and epoch and place != UNKNOWN
+        ]
         topic, at = msgspec.json.encode(self._topic), format_time(time.time_ns() // 1_000_000)
         opening = b'{"topic":%b,"at":"%b","entries":[' % (topic, at.encode())
         return [
-            (channel, b"%b%b]}" % (opening, b",".join(those))) for channel, those in entries.items()
+            b"%b%b]}" % (opening, b",".join(entries[first : first + STORY_MAX]))
+            for first in range(0, len(entries), STORY_MAX)
         ]
+
+
+@lru_cache(maxsize=10_000)
+def _json(key: bytes) -> bytes:
+    return msgspec.json.encode(key.decode())

@@ -28,9 +28,7 @@ class MirrorReader(RunReader):
         super().__init__(redis, keys, GROUP, batch=batch, block_s=block_s)
         self._mirrored = Script("mirrored")
 
-    async def acknowledge_mirrored(
-        self, events: Sequence[Event], stories: Sequence[tuple[bytes, bytes]]
-    ) -> None:
+    async def acknowledge_mirrored(self, events: Sequence[Event], stories: Sequence[bytes]) -> None:
         """Say that these, and all before them, need not come again, and where they are in Kafka.
 
         Nothing is written of what was acknowledged already: by the same call, whose reply was
@@ -38,16 +36,14 @@ class MirrorReader(RunReader):
 
         Args:
             events: a run as it was handed out.
-            stories: scoped channel and text of each `mirrored` event to be written.
+            stories: texts of the `mirrored` events to be written.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer; call again.
         """
         if not events:
             return
-        args: list[Argument] = [self._group, events[-1].id, len(events), self.name]
-        for story in stories:
-            args += story
+        args: list[Argument] = [self._group, events[-1].id, len(events), self.name, *stories]
         if await self._mirrored(self._redis, [self._stream], args) == _NO_GROUP:
             # Reading does not notice that the group is gone.
             self._taken_over = "0-0"

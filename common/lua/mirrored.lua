@@ -1,10 +1,10 @@
 -- Move the bridge's position on, and write where in Kafka the publications of that run are.
--- KEYS: events. ARGV: as advance.lua; the writer, then channel and text of each `mirrored` event.
+-- KEYS: events. ARGV: as advance.lua; the writer, then the text of each `mirrored` event.
 -- Returns what advance.lua does; unless that is 1, it was told before or comes again: none is written.
 local moved = advance(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 if moved == 1 then
-  for k = 5, #ARGV, 2 do
-    redis.call('XADD', KEYS[1], '*', 'k', 'mirrored', 'c', ARGV[k], 'w', ARGV[4], 'p', ARGV[k + 1])
+  for k = 5, #ARGV do
+    redis.call('XADD', KEYS[1], '*', 'k', 'mirrored', 'c', '', 'w', ARGV[4], 'p', ARGV[k])
   end
 end
 return moved

@@ -2,15 +2,30 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from tests.bridge.checks import check_all_acknowledged, check_mirror, room, send_many
+from tests.bridge.checks import (
+    check_all_acknowledged,
+    check_mirror,
+    cloud_event,
+    room,
+    send_many,
+)
 from tests.bridge.test_ingest import message, until_joined, until_published
 from tests.bridge.test_restore import check_restore
 from tests.conftest import MakeStack
-from tests.kafka import DEAD, REQUESTS, Broker
-from tests.stack import until
+from tests.kafka import (
+    DEAD,
+    EVENTS,
+    REQUESTS,
+    ApacheKafka,
+    Broker,
+    needs_apache_kafka,
+)
+from tests.stack import Process, until
 
 pytestmark = pytest.mark.apache_kafka
 
@@ -57,3 +72,34 @@ async def test_requests_and_rubbish(apache: Broker, make_stack: MakeStack) -> No
 
 async def test_restore(apache: Broker, make_stack: MakeStack) -> None:
     await check_restore(apache, make_stack)
+
+
+async def test_tls_and_a_password(tmp_path: Path, make_stack: MakeStack) -> None:
+    """What talks to the brokers gets through with both, and says what is wrong without."""
+    needs_apache_kafka()
+    with ApacheKafka(tmp_path, secured=True) as broker:
+        stack = make_stack(gateways=0, **(broker.settings() | broker.secured))
+        bridges = {
+            stack.add(
+                "bridge", KAFKA_PASSWORD="another"
+            ): "does not answer yet.*invalid username or password",
+            stack.add("bridge", KAFKA_CA_FILE=""): "disconnected: connection",
+        }
+        for bridge, reason in bridges.items():
+            process = stack.processes[bridge]
+            process.start()
+
+            def said(process: Process = process, reason: str = reason) -> bool:
+                return re.search(reason, process.log_tail(), re.IGNORECASE) is not None
+
+            await until(said, reason)
+            assert not stack.is_ready(bridge)
+            process.stop()
+            refusals = [line for line in process.log_lines() if "librdkafka" in line["logger"]]
+            assert 1 <= len(refusals) < 10
+        await asyncio.to_thread(stack.start, stack.add("bridge"))
+        await asyncio.to_thread(broker.produce, REQUESTS, message(room(1, "asked"), id="one"))
+        await until_published(stack, ["asked"])
+        await check_all_acknowledged(stack)
+        (record,) = await asyncio.to_thread(broker.consume, EVENTS, 1)
+        assert cloud_event(record)["data"]["message"] == "asked"

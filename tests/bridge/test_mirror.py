@@ -102,10 +102,11 @@ async def test_history_is_told_where_in_kafka_it_is(tansu: Broker, make_stack: M
 
     await until(mirrored)
     (fields,) = await mirrored()
-    assert fields["c"] == "default/room:3"
     story = json.loads(fields["p"])
     assert story["topic"] == EVENTS
-    assert story["entries"] == [[event["epoch"], 1, record.partition, record.offset]]
+    assert story["entries"] == [
+        ["default/room:3", event["epoch"], 1, record.partition, record.offset]
+    ]
     # And it does not go to Kafka itself.
     await check_all_acknowledged(stack)
     assert len(await asyncio.to_thread(tansu.consume, EVENTS, 1)) == 1

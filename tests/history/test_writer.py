@@ -58,14 +58,22 @@ async def test_every_kind_of_event_becomes_its_rows(stack: Stack) -> None:
     user = {"c": "default/user:9", "w": "g1"}
     receipt = json.dumps({"id": "n1", "userId": "9", "at": at})
     report = {"gateway": "g1", "epoch": "e", "runs": [[1, 5, 2], [1, 5, 1], [1, 7, 1]], "at": at}
-    mirror = {"topic": "t", "at": at, "entries": [["e", 1, 0, 17], ["e", 2, 3, 4]]}
+    mirror = {
+        "topic": "t",
+        "at": at,
+        "entries": [
+            ["default/user:9", "e", 1, 0, 17],
+            ["no channel", "e", 1, 0, 18],
+            ["default/room:9", "e", 2, 3, 4],
+        ],
+    }
     _, _, _, _, _, dead = await add(
         stack,
         {"k": "expired", **user, "p": json.dumps({"id": "n0", "createdAt": at})},
         {"k": "delivered", **user, "p": receipt},
         {"k": "read", **user, "p": receipt},
         {"k": "written", **user, "p": json.dumps(report)},
-        {"k": "mirrored", **user, "p": json.dumps(mirror)},
+        {"k": "mirrored", "c": "", "w": "b1", "p": json.dumps(mirror)},
         {"k": "dead", "c": "", "w": "w1", "p": '{"id": "n2", ', "x": "not a job: \0"},
     )  # fmt: skip
     await written(stack)
@@ -89,7 +97,7 @@ async def test_every_kind_of_event_becomes_its_rows(stack: Stack) -> None:
     mirrors = await fetch(stack, 'SELECT * FROM mirrors ORDER BY "offset"')
     assert [tuple(row) for row in mirrors] == [
         ("default", "user:9", "e", 1, "t", 0, 17, time),
-        ("default", "user:9", "e", 2, "t", 3, 4, time),
+        ("default", "room:9", "e", 2, "t", 3, 4, time),
     ]
     (letter,) = await fetch(stack, "SELECT * FROM dead_letters WHERE event = $1", dead)
     assert (letter["notification"], letter["text"]) == ("", b'{"id": "n2", ')
