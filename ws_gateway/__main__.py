@@ -83,7 +83,8 @@ async def serve(settings: Settings) -> None:
     hub = Hub(keys, reader, loop, settings.subscriber_max_bytes, written)
     catch_up = CatchUp(reader, replayed)
     clock = Clock(time.monotonic())
-    gateway = Gateway(hub, catch_up, receipts, Pacer(loop), limits, clock, gateway_id)
+    pacer = Pacer(loop, lambda: hub.received)
+    gateway = Gateway(hub, catch_up, receipts, pacer, limits, clock, gateway_id)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
         settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up

@@ -56,6 +56,8 @@ class Hub:
         self._repair_slots = asyncio.Semaphore(REPAIRS_AT_ONCE)
         self._empty: dict[Channel, None] = {}
         self._received = 0
+        self.received = 0
+        """Publications of all channels that came so far."""
         self.listeners: dict[bytes, Callable[[bytes], None]] = {}
         """Who hears pub/sub channels that are no client's, by name."""
 
@@ -140,6 +142,7 @@ class Hub:
     def on_read(self) -> None:
         """Send what one read brought."""
         metrics.received.inc(self._received)
+        self.received += self._received
         self._received = 0
         self.fan_out.turn()
 

@@ -1,12 +1,13 @@
 """Clients are let in one by one, and the loop turns in between."""
 
 import asyncio
+import itertools
 import time
 from functools import partial
 
 import pytest
 
-from ws_gateway.pacer import TURN_S, Pacer
+from ws_gateway.pacer import QUIET_AFTER_S, TURN_S, Pacer
 
 
 class Owner:
@@ -19,6 +20,11 @@ class Owner:
         self.aborted = True
 
 
+def pacer_amid_traffic() -> Pacer:
+    """One that hears another publication whenever it looks."""
+    return Pacer(asyncio.get_running_loop(), itertools.count().__next__)
+
+
 def busy() -> None:
     until = time.perf_counter() + TURN_S
     while time.perf_counter() < until:
@@ -26,14 +32,14 @@ def busy() -> None:
 
 
 async def test_a_step_is_taken_at_once_while_there_is_room() -> None:
-    pacer, taken = Pacer(asyncio.get_running_loop()), []
+    pacer, taken = pacer_amid_traffic(), []
     pacer.do(Owner(), lambda: taken.append(1))
     assert taken == [1]
     assert len(pacer) == 0
 
 
 async def test_steps_that_fill_a_turn_are_taken_in_order_with_turns_between() -> None:
-    pacer, log = Pacer(asyncio.get_running_loop()), list[object]()
+    pacer, log = pacer_amid_traffic(), list[object]()
 
     def step(number: int) -> None:
         log.append(number)
@@ -51,7 +57,7 @@ async def test_steps_that_fill_a_turn_are_taken_in_order_with_turns_between() ->
 
 
 async def test_nobody_overtakes_those_in_line() -> None:
-    pacer, log = Pacer(asyncio.get_running_loop()), list[int]()
+    pacer, log = pacer_amid_traffic(), list[int]()
     pacer.do(Owner(), busy)
     pacer.do(Owner(), lambda: log.append(1))
     await asyncio.sleep(0)
@@ -62,7 +68,7 @@ async def test_nobody_overtakes_those_in_line() -> None:
 
 
 async def test_what_a_step_asks_for_is_a_part_of_it() -> None:
-    pacer, log = Pacer(asyncio.get_running_loop()), list[int]()
+    pacer, log = pacer_amid_traffic(), list[int]()
 
     def outer() -> None:
         busy()
@@ -74,7 +80,7 @@ async def test_what_a_step_asks_for_is_a_part_of_it() -> None:
 
 
 async def test_a_step_that_fails_costs_its_owner_alone(caplog: pytest.LogCaptureFixture) -> None:
-    pacer, log, failing = Pacer(asyncio.get_running_loop()), list[int](), Owner()
+    pacer, log, failing = pacer_amid_traffic(), list[int](), Owner()
     other = Owner()
     pacer.do(other, busy)
     pacer.do(failing, lambda: 1 // 0)  # type: ignore[arg-type]
@@ -85,3 +91,34 @@ async def test_a_step_that_fails_costs_its_owner_alone(caplog: pytest.LogCapture
     assert not other.aborted
     assert log == [1]
     assert "a client could not be let in" in caplog.text
+
+
+async def test_more_is_let_in_at_once_while_nothing_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, heard = 1_000.0, 0
+    monkeypatch.setattr("ws_gateway.pacer.time.perf_counter", lambda: now)
+    pacer = Pacer(asyncio.get_running_loop(), lambda: heard)
+
+    def step() -> None:
+        nonlocal now
+        now += 1.5 * TURN_S
+
+    async def turns_for(steps: int) -> int:
+        for _ in range(steps):
+            pacer.do(Owner(), step)
+        turns = 0
+        while len(pacer):
+            turns += 1
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return turns
+
+    await turns_for(1)
+    assert await turns_for(5) == 0
+    heard += 1
+    await turns_for(1)
+    assert await turns_for(5) >= 4
+    now += QUIET_AFTER_S
+    await turns_for(1)
+    assert await turns_for(5) == 0
