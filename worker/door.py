@@ -34,11 +34,13 @@ LOOK_MAX: Final = 128
 _WAIT_S: Final = 1.0
 _REPLY_TIMEOUT_S: Final = 5.0
 _FULL_LANE_WAIT_S: Final = 0.1
-_GATHER_S: Final = 0.004
-"""How long texts are let come together while they come faster than one by one.
+_GATHER_S: Final = 0.00025
+"""How long, for each text found, further ones are let come together.
 
-A call of the script costs as much as a handful of texts in it.
+A few cost a call of the script. Many cost a gateway a write to each of its connections, whose next
+texts come when they have heard these: the longer that takes, the longer the wait that joins them.
 """
+_GATHER_MAX_S: Final = 0.016
 _NO_ENTRY: Final = ("", "", "", "")
 
 
@@ -152,7 +154,7 @@ class DoorLoop:
             if verdicts and verdicts[-1][0] in (b"full", b"failed"):
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
             elif 1 < len(texts) < LOOK_MAX:
-                await asyncio.sleep(_GATHER_S)
+                await asyncio.sleep(min(_GATHER_S * len(texts), _GATHER_MAX_S))
 
     def _arguments(self, texts: list[bytes]) -> tuple[list[Word], list[str]]:
         """Return the arguments of the script, and the lane of each text's jobs."""

@@ -26,6 +26,13 @@ from worker.publisher import Publisher
 log = logging.getLogger("roomcast.worker")
 
 _REPLY_TIMEOUT_S: Final = 5.0
+_GATHER_S: Final = 0.002
+"""How long jobs are let come together while they come faster than one by one.
+
+A round of the two scripts costs as much as dozens of jobs in it.
+"""
+_GATHERED: Final = 32
+"""Jobs in a batch from which on there is nothing to be gained by that."""
 
 
 class LaneLoop:
@@ -98,13 +105,20 @@ class LaneLoop:
                 continue
             with metrics.publish_seconds.time():
                 batch = self._build(turns)
-                # The next turns are asked for behind the script: no round trip between batches.
-                result, turn, taken = link.send_together(
-                    [self._publishing(holder, batch), *next_turns],
-                    self._wait_s + _REPLY_TIMEOUT_S,
-                )
+                publishing = self._publishing(holder, batch)
+                gathers = 1 < batch.jobs < _GATHERED
+                if gathers:
+                    result = link.send(publishing, self._wait_s + _REPLY_TIMEOUT_S)
+                else:
+                    # The next turns are asked for behind the script: no round trip between batches.
+                    result, turn, taken = link.send_together(
+                        [publishing, *next_turns], self._wait_s + _REPLY_TIMEOUT_S
+                    )
                 published, lost = await result
             self._count(batch, published, lost)
+            if gathers:
+                await asyncio.sleep(_GATHER_S)
+                turn, taken = link.send_together(next_turns, self._wait_s + _REPLY_TIMEOUT_S)
 
     def _take_turns(self, holder: str) -> list[list[Word]]:
         """Commands: wait for a turn, then read the jobs of all turns held.
