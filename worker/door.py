@@ -34,7 +34,7 @@ LOOK_MAX: Final = 128
 _WAIT_S: Final = 1.0
 _REPLY_TIMEOUT_S: Final = 5.0
 _FULL_LANE_WAIT_S: Final = 0.1
-_GATHER_S: Final = 0.00025
+_GATHER_S: Final = 0.0004
 """How long, for each text found, further ones are let come together.
 
 A few cost a call of the script. Many cost a gateway a write to each of its connections, whose next
