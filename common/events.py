@@ -19,7 +19,7 @@ class EventKind(StrEnum):
     PUBLISHED = "published"
     """`p` is the frame that clients got; `x` may be `{"email"}`."""
     EXPIRED = "expired"
-    """A job that nobody was sent: `p` is `{"id", "createdAt"}`."""
+    """A job that nobody was sent: `p` is `{"id", "userId", "priority", "createdAt"}`."""
     DEAD = "dead"
     """What went to the dead letters: `p` is the text (a job, or whatever was found), `x` is why, as
     plain text; `c` is empty."""

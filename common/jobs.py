@@ -203,8 +203,10 @@ def plan_one(body: bytes, *, key: str = "", notification_id: str | None = None) 
     except msgspec.MsgspecError as error:
         # pydantic's parser takes NaN and Infinity, which JSON does not have.
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+    # Before the id: who looks for a job by its id takes the id's time for the later one.
+    now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
-    jobs = _jobs(notification, raw, an_id, time.time_ns() // 1_000_000)
+    jobs = _jobs(notification, raw, an_id, now_ms)
     return Acceptance(key, fingerprint(body) if key else "", an_id, jobs)
 
 

@@ -40,6 +40,9 @@ def room_channel(room: str) -> str:
     return f"room:{room}"
 
 
+_KINDS: Final = {"user": Kind.PRIVATE, "room": Kind.ROOM}
+
+
 def channel_of(kind: str, target: str | None) -> str:
     """Channel on which a notification of `kind` for `target` (None for broadcast) is published."""
     if kind == Kind.PRIVATE:
@@ -47,6 +50,20 @@ def channel_of(kind: str, target: str | None) -> str:
     if kind == Kind.ROOM:
         return f"room:{target}"
     return BROADCAST_CHANNEL
+
+
+def kind_and_target(channel: str) -> tuple[Kind, str | None]:
+    """What `channel_of` made a channel of.
+
+    Raises:
+        ValueError: it made no such channel.
+    """
+    head, colon, target = channel.partition(":")
+    if colon and head in _KINDS:
+        return _KINDS[head], target
+    if channel == BROADCAST_CHANNEL:
+        return Kind.BROADCAST, None
+    raise ValueError(f"no channel: {channel[:200]!r}")
 
 
 def scoped(channel: str, client: str = DEFAULT_CLIENT) -> str:

@@ -15,6 +15,8 @@ from common.events import Event
 from common.keys import Keys
 from common.scripts import Script
 
+READ_AT_ONCE: Final = 256
+"""Entries in one reply, so that Redis is not held up; a batch may take several."""
 _BEGINNING: Final = b"0-0"
 # In bytes for the reason that `EventReader` has.
 _XREAD: Final = b"XREAD"
@@ -62,12 +64,19 @@ class RunReader(EventReader):
         return []
 
     async def _next(self) -> list[Event]:
-        reply = await self._redis.execute_command(
-            *(_XREAD, "COUNT", self._count, "BLOCK", self._block_ms),
-            *("STREAMS", self._stream, self._position),
-        )
-        entries = entries_of(reply)
-        if not entries:
-            return []
-        self._position = entries[-1][0]
-        return read_entries(entries)
+        found: list[Event] = []
+        left = self._count
+        wait: tuple[str | int, ...] = ("BLOCK", self._block_ms)
+        while left:
+            wanted = min(left, READ_AT_ONCE)
+            reply = await self._redis.execute_command(
+                *(_XREAD, "COUNT", wanted, *wait, "STREAMS", self._stream, self._position)
+            )
+            entries = entries_of(reply)
+            if entries:
+                self._position = entries[-1][0]
+                found += read_entries(entries)
+            if len(entries) < wanted:
+                break
+            left, wait = left - wanted, ()
+        return found

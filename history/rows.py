@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from common.events import Event, EventKind
-from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, Kind
+from common.names import DEFAULT_CLIENT, kind_and_target
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
@@ -48,7 +48,6 @@ _ID_MAX_LENGTH: Final = 128
 _Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
-_KINDS: Final = {"user": Kind.PRIVATE, "room": Kind.ROOM, BROADCAST_CHANNEL: Kind.BROADCAST}
 
 
 class _Frame(msgspec.Struct, rename="camel", gc=False):
@@ -69,6 +68,9 @@ class _Extra(msgspec.Struct, gc=False):
 class _Expired(msgspec.Struct, rename="camel", gc=False):
     id: str
     created_at: _Time
+    # Events of an earlier release don't say these.
+    user_id: str = ""
+    priority: str = ""
 
 
 class _Receipt(msgspec.Struct, rename="camel", gc=False):
@@ -223,12 +225,9 @@ def _published(event: Event) -> Row:
 def _expired(event: Event) -> tuple[str, list[Row]]:
     client, channel = _scope(event.channel)
     job = _decode_expired(event.text)
-    head, colon, target = channel.partition(":")
-    kind = _KINDS.get(head)
-    if kind is None:
-        raise ValueError(f"no channel: {channel[:200]!r}")
+    kind, target = kind_and_target(channel)
     row = (
-        client, job.id, channel, "", 0, "expired", str(kind), "", target if colon else None, "", "",
+        client, job.id, channel, "", 0, "expired", str(kind), job.user_id, target, job.priority, "",
         "", event.writer, job.created_at, _written_at(event),
     )  # fmt: skip
     return "publications", [row]

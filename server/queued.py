@@ -14,6 +14,8 @@ from history.inbox import Place
 
 BATCH_SPAN: Final = 1_200
 """Jobs of one list that are looked through for a notification whose time is known."""
+_APART_MS: Final = 50
+"""How much later than its id a job may say that it was made, and still be found."""
 _UUID7: Final = 7
 
 
@@ -55,8 +57,7 @@ class QueuedJobs:
         for key, length in await self._lists():
             start = 0
             if made is not None:
-                # The id may be made a little after the time that the job says.
-                start = await self._first_before(key, length, Place(made + 1, ""))
+                start = await self._first_before(key, length, Place(made + _APART_MS, ""))
             jobs = await self._jobs(key, start, BATCH_SPAN)
             found += [job for job in jobs if job.id == notification]
         return found

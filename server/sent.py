@@ -1,14 +1,16 @@
 """`GET /notifications`: what was sent, newest first."""
 
 import heapq
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
+from common.events import EventKind
 from common.identifiers import identifier
 from common.jobs import Job, decode_job, format_time
-from common.names import DEFAULT_CLIENT
+from common.names import DEFAULT_CLIENT, kind_and_target
 from history.database import unix_ms
 from history.inbox import Place
 from history.sent import (
@@ -23,6 +25,13 @@ from history.sent import (
 from server.asking import Place as CursorPlace
 from server.asking import cursor, cursor_text, limit_of, moment, one_of, only, parameter
 from server.history_access import History, Route, json_answer
+from server.late import (
+    ExpiredText,
+    LateEvents,
+    PublishedText,
+    decode_expired,
+    decode_published,
+)
 from server.queued import QueuedJobs, place_of
 
 STATUSES = ("queued", "published", "expired", "dead")
@@ -55,10 +64,14 @@ async def _list(request: web.Request, history: History) -> web.Response:
     before = Place(*at) if at else None
     limit = limit_of(request)
     sources = []
-    # What waits is read first: what is published meanwhile is then found twice, and not never.
+    # In the order in which a notification moves on: what does so meanwhile is then found twice, and
+    # not never.
     if filters.status in (None, "queued"):
         jobs = QueuedJobs(history.redis, history.keys)
         sources.append(await _queued(jobs, filters, before, limit))
+    if filters.status in (None, "published", "expired"):
+        late = LateEvents(history.redis, history.keys)
+        sources.append(await _late(late, filters, before))
     async with history.database.snapshot() as connection:
         if filters.status in (None, "published", "expired"):
             sources.append(await _published(connection, filters, before, limit))
@@ -76,7 +89,9 @@ async def _list(request: web.Request, history: History) -> web.Response:
 def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], Place | None]:
     everything: dict[Place, dict[str, Any]] = {}
     for source in sources:
-        everything |= source.items
+        for place, item in source.items.items():
+            known = everything.get(place)
+            everything[place] = _joined(known, item) if known else item
     horizon = max((s.horizon for s in sources if s.horizon is not None), default=None)
     places = sorted(everything, reverse=True)
     if horizon is not None:
@@ -85,6 +100,13 @@ def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], Pl
         places = places[:limit]
         horizon = places[-1]
     return [everything[place] for place in places], horizon
+
+
+def _joined(one: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """One notification that is partly further on than the rest of it."""
+    targets = sorted({*one["targets"], *later["targets"]})
+    count = max(one["targetCount"], later["targetCount"], len(targets))
+    return {**one, **later, "targets": targets[:TARGETS_SHOWN], "targetCount": count}
 
 
 async def _published(
@@ -138,8 +160,13 @@ def _fits(job: Job, filters: SentFilters) -> bool:
         filters.kind in (None, job.type)
         and filters.sender in (None, job.user_id)
         and (filters.target is None or filters.target in (job.targets or ()))
-        and (filters.since is None or job.created_ms >= unix_ms(filters.since))
-        and (filters.until is None or job.created_ms <= unix_ms(filters.until))
+        and _in_time(job.created_ms, filters)
+    )
+
+
+def _in_time(created_ms: int, filters: SentFilters) -> bool:
+    return (filters.since is None or created_ms >= unix_ms(filters.since)) and (
+        filters.until is None or created_ms <= unix_ms(filters.until)
     )
 
 
@@ -162,6 +189,71 @@ def _add_targets(item: dict[str, Any], job: Job) -> None:
     more = job.targets or []
     item["targets"] = (item["targets"] + more)[:TARGETS_SHOWN]
     item["targetCount"] += len(more)
+
+
+async def _late(late: LateEvents, filters: SentFilters, before: Place | None) -> _Source:
+    """What was published or expired and is not in the database yet."""
+    found: dict[Place, _Late] = {}
+    async for event in late.unwritten(EventKind.PUBLISHED, EventKind.EXPIRED):
+        try:
+            kind, target = kind_and_target(event.channel.partition("/")[2])
+            published = event.kind == EventKind.PUBLISHED
+            said = decode_published(event.text) if published else decode_expired(event.text)
+            place = Place(unix_ms(said.created_at), said.id)
+        except (msgspec.MsgspecError, ValueError):
+            continue
+        if before is not None and place >= before:
+            continue
+        one = found.setdefault(place, _Late(kind, said.user_id, said.priority))
+        one.matches |= _matches(filters, kind, target, said, place.created_ms) and (
+            filters.status in (None, event.kind)
+        )
+        if target is not None:
+            one.targets.add(target)
+        if published:
+            one.published_ms = min(one.published_ms or event.at_ms, event.at_ms)
+    return _Source({place: one.item(place) for place, one in found.items() if one.matches}, None)
+
+
+@dataclass(slots=True)
+class _Late:
+    """One notification, as far as the events told of it."""
+
+    kind: str
+    sender: str
+    priority: str
+    targets: set[str] = field(default_factory=set)
+    published_ms: int | None = None
+    matches: bool = False
+
+    def item(self, place: Place) -> dict[str, Any]:
+        return _sent_item(
+            Sent(
+                place,
+                "expired" if self.published_ms is None else "published",
+                self.kind,
+                self.sender,
+                sorted(self.targets)[:TARGETS_SHOWN],
+                len(self.targets),
+                self.priority,
+                self.published_ms,
+            )
+        )
+
+
+def _matches(
+    filters: SentFilters,
+    kind: str,
+    target: str | None,
+    said: PublishedText | ExpiredText,
+    created_ms: int,
+) -> bool:
+    return (
+        filters.kind in (None, kind)
+        and filters.sender in (None, said.user_id)
+        and filters.target in (None, target)
+        and _in_time(created_ms, filters)
+    )
 
 
 async def _dead(connection: Any, filters: SentFilters, before: Place | None, limit: int) -> _Source:

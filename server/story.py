@@ -6,41 +6,25 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from common.events import EventKind, parse_event
+from common.events import EventKind
 from common.jobs import Job, format_time
-from common.names import DEFAULT_CLIENT
+from common.names import DEFAULT_CLIENT, kind_and_target
 from common.problems import Problem
 from history import sent, story
+from history.database import unix_ms
 from history.story import Mirror, Publication, Receipt, Writes
 from server.asking import Place, cursor, cursor_text, limit_of, one_of, only, parameter, path_id
 from server.history_access import History, Route, json_answer
+from server.late import (
+    ExpiredText,
+    LateEvents,
+    PublishedText,
+    decode_expired,
+    decode_published,
+)
 from server.queued import QueuedJobs, made_at_ms
 
-EVENTS_SCANNED_MAX: Final = 20_000
-"""Events that are looked through for what the history writer has not written yet."""
-_EVENTS_PAGE: Final = 1_000
 _EARLIER_MS: Final = 1_000
-
-
-class _Frame(msgspec.Struct, rename="camel"):
-    id: str
-    type: str
-    user_id: str
-    target: str | None
-    priority: str
-    created_at: str
-    channel: str
-    epoch: str
-    offset: int
-
-
-class _Expired(msgspec.Struct, rename="camel"):
-    id: str
-    created_at: str
-
-
-_decode_frame: Final = msgspec.json.Decoder(_Frame).decode
-_decode_expired: Final = msgspec.json.Decoder(_Expired).decode
 
 
 def story_routes() -> list[Route]:
@@ -126,7 +110,6 @@ def _status(channels: list[dict[str, Any]], dead: list[Any], waiting: list[Job])
 
 def _head(published: list[Publication], waiting: list[Job]) -> dict[str, Any] | None:
     if published:
-        # What expired does not say who sent it.
         one = max(published, key=lambda each: each.status == "published")
         return {
             "type": one.kind,
@@ -203,46 +186,42 @@ async def _late(
     history: History, notification: str
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
     """Head, channels and dead letters from events that the history writer has not written yet."""
-    redis: Any = history.redis
     made = made_at_ms(notification)
-    needle = notification.encode()
+    since_ms = None if made is None else made - _EARLIER_MS
     head: dict[str, Any] | None = None
     channels: list[dict[str, Any]] = []
     dead: list[dict[str, Any]] = []
-    start = "-" if made is None else str(max(0, made - _EARLIER_MS))
-    for _ in range(EVENTS_SCANNED_MAX // _EVENTS_PAGE):
-        page = await redis.xrange(history.keys.events, start, "+", count=_EVENTS_PAGE)
-        for entry_id, fields in page:
-            if needle not in fields.get(b"p", b""):
-                continue
-            event = parse_event(entry_id, fields)
-            at = format_time(event.at_ms)
-            channel = event.channel.partition("/")[2]
-            try:
-                if event.kind == EventKind.PUBLISHED:
-                    frame = _decode_frame(event.text)
-                    if frame.id == notification:
-                        channels.append(
-                            _published_channel(channel, frame.epoch, frame.offset, at, event.writer)
-                        )
-                        head = {
-                            "type": frame.type,
-                            "userId": frame.user_id,
-                            "priority": frame.priority,
-                            "acceptedAt": frame.created_at,
-                        }
-                elif event.kind in (EventKind.EXPIRED, EventKind.DEAD):
-                    one = _decode_expired(event.text)
-                    if one.id != notification:
-                        continue
-                    head = head or {**_UNKNOWN_HEAD, "acceptedAt": one.created_at}
-                    if event.kind == EventKind.EXPIRED:
-                        channels.append(_expired_channel(channel, at, event.writer))
-                    else:
-                        dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
-            except msgspec.MsgspecError:
-                continue
-        if len(page) < _EVENTS_PAGE:
-            break
-        start = f"({page[-1][0].decode()}"
+    late = LateEvents(history.redis, history.keys)
+    async for event in late.mentioning(notification.encode(), since_ms):
+        at = format_time(event.at_ms)
+        channel = event.channel.partition("/")[2]
+        try:
+            if event.kind == EventKind.PUBLISHED:
+                frame = decode_published(event.text)
+                if frame.id == notification:
+                    channels.append(
+                        _published_channel(channel, frame.epoch, frame.offset, at, event.writer)
+                    )
+                    head = _late_head(frame.type, frame)
+            elif event.kind in (EventKind.EXPIRED, EventKind.DEAD):
+                one = decode_expired(event.text)
+                if one.id != notification:
+                    continue
+                if event.kind == EventKind.EXPIRED:
+                    channels.append(_expired_channel(channel, at, event.writer))
+                    head = head or _late_head(kind_and_target(channel)[0], one)
+                else:
+                    dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
+                    head = head or _late_head(None, one)
+        except (msgspec.MsgspecError, ValueError):
+            continue
     return head, channels, dead
+
+
+def _late_head(kind: str | None, said: PublishedText | ExpiredText) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "userId": said.user_id or None,
+        "priority": said.priority or None,
+        "acceptedAt": format_time(unix_ms(said.created_at)),
+    }

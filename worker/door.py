@@ -7,6 +7,7 @@ ahead. Several workers may look at the same texts; each text is popped once.
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -34,13 +35,14 @@ LOOK_MAX: Final = 128
 _WAIT_S: Final = 1.0
 _REPLY_TIMEOUT_S: Final = 5.0
 _FULL_LANE_WAIT_S: Final = 0.1
-_GATHER_S: Final = 0.0004
-"""How long, for each text found, further ones are let come together.
+_REST: Final = 3.0
+"""How long the loop rests after a round with more than one text, as a multiple of the round.
 
-A few cost a call of the script. Many cost a gateway a write to each of its connections, whose next
-texts come when they have heard these: the longer that takes, the longer the wait that joins them.
+A round costs as much as a handful of texts in it, and costs a gateway a write to each of its
+connections, whose next texts come when they have heard these: what waits together goes on together.
 """
-_GATHER_MAX_S: Final = 0.016
+_REST_MAX_S: Final = 0.016
+_decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NO_ENTRY: Final = ("", "", "", "")
 
 
@@ -55,7 +57,7 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
     """
     body, an_id = text, None
     try:
-        fields: dict[str, msgspec.Raw] = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        fields = _decode_fields(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # `plan_one` says what is wrong with it.
         fields = {}
@@ -148,13 +150,14 @@ class DoorLoop:
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
                 continue
             texts.reverse()
+            began = time.monotonic()
             args, lanes = self._arguments(texts)
             verdicts = await link.send(evalsha(self._admit, self._keys, args), timeout_s)
             self._count(verdicts, texts, lanes)
             if verdicts and verdicts[-1][0] in (b"full", b"failed"):
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
             elif 1 < len(texts) < LOOK_MAX:
-                await asyncio.sleep(min(_GATHER_S * len(texts), _GATHER_MAX_S))
+                await asyncio.sleep(min(_REST * (time.monotonic() - began), _REST_MAX_S))
 
     def _arguments(self, texts: list[bytes]) -> tuple[list[Word], list[str]]:
         """Return the arguments of the script, and the lane of each text's jobs."""

@@ -33,6 +33,8 @@ class _Extra(msgspec.Struct, omit_defaults=True):
 
 class _Expired(msgspec.Struct, rename="camel"):
     id: str
+    user_id: str
+    priority: str
     created_at: str
 
 
@@ -132,7 +134,7 @@ class BatchBuilder:
         batch.oldest_ms = min(batch.oldest_ms, job.created_ms)
         before = len(args)
         if job.expires_ms is not None and job.expires_ms < now_ms:
-            story = _encode(_Expired(job.id, job.created_at))
+            story = _encode(_Expired(job.id, job.user_id, job.priority, job.created_at))
             for target in [None] if job.targets is None else job.targets:
                 args += (scoped(channel_of(job.type, target)), "", story, "")
             batch.expired += 1

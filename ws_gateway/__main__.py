@@ -140,6 +140,7 @@ async def serve(settings: Settings) -> None:
         listener.close()
         await gateway.close()
         await hub.close()
+        await counts.report()
         await runner.cleanup()
         await control.aclose()
         log.info("stopped")

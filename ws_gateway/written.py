@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import time
+from collections import deque
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,8 +23,8 @@ log = logging.getLogger("roomcast.gateway")
 REPORT_INTERVAL_S: Final = 1.0
 RUNS_MAX: Final = 50_000
 """Runs that wait to be reported; what comes on top is counted as dropped."""
-EVENTS_AT_ONCE: Final = 200
-"""Written by one script call, so that Redis is not held up."""
+EVENTS_AT_ONCE: Final = 50
+"""Written by one script call, so that neither Redis nor the fan-out is held up."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -85,27 +87,37 @@ class WriteCounts:
         """Report, until cancelled."""
         while True:
             await asyncio.sleep(REPORT_INTERVAL_S)
-            await self.report()
+            await self.report(spread_s=REPORT_INTERVAL_S / 2)
 
-    async def report(self) -> None:
-        """Write what was gathered; what Redis does not take is kept for the next time."""
+    async def report(self, *, spread_s: float = 0.0) -> None:
+        """Write what was gathered; what Redis does not take is kept for the next call.
+
+        So is what was not written when the call is cancelled.
+
+        Args:
+            spread_s: about how long to take over it.
+        """
         runs, self._runs, self._count = self._runs, {}, 0
         if not runs:
             return
         at = format_time(time.time_ns() // 1_000_000)
-        waiting = list(runs.items())
-        while waiting:
-            chunk = waiting[:EVENTS_AT_ONCE]
-            arguments: list[str | bytes] = [EventKind.WRITTEN, self._gateway]
-            for (channel, epoch), found in chunk:
-                report = {"gateway": self._gateway, "epoch": epoch, "runs": found, "at": at}
-                arguments += (channel, _encode(report))
-            try:
+        waiting = deque(runs.items())
+        pause_s = spread_s * EVENTS_AT_ONCE / len(waiting)
+        try:
+            while waiting:
+                chunk = list(islice(waiting, EVENTS_AT_ONCE))
+                arguments: list[str | bytes] = [EventKind.WRITTEN, self._gateway]
+                for (channel, epoch), found in chunk:
+                    report = {"gateway": self._gateway, "epoch": epoch, "runs": found, "at": at}
+                    arguments += (channel, _encode(report))
                 await self._script(self._redis, [self._keys.events], arguments)
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("writes could not be reported", extra={"reason": str(error)})
-                break
-            del waiting[: len(chunk)]
-        for (channel, epoch), found in waiting:
-            for first, last, sockets in found:
-                self._add(channel, epoch, first, last, sockets)
+                for _ in chunk:
+                    waiting.popleft()
+                if waiting and pause_s:
+                    await asyncio.sleep(pause_s)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("writes could not be reported", extra={"reason": str(error)})
+        finally:
+            for (channel, epoch), found in waiting:
+                for first, last, sockets in found:
+                    self._add(channel, epoch, first, last, sockets)

@@ -122,7 +122,11 @@ async def test_the_list_of_what_was_sent(api: Api, user: str, room: str) -> None
         return [item["id"] for item in answer.body["notifications"]]
 
     async def there() -> bool:
-        return await listed(status="published") == [third, second, first]
+        found = await api("GET", "/notifications", params={"userId": sender})
+        done = [(item["id"], item["targetCount"]) for item in found.body["notifications"]]
+        return done == [(third, 0), (second, 1), (first, 2)] and bool(
+            await listed(status="published") == [third, second, first]
+        )
 
     await until(there)
     assert await listed() == [third, second, first]
@@ -134,8 +138,13 @@ async def test_the_list_of_what_was_sent(api: Api, user: str, room: str) -> None
     page = (await api("GET", "/notifications", params={"userId": sender, "limit": 2})).body
     assert [item["id"] for item in page["notifications"]] == [third, second]
     assert await listed(cursor=page["nextCursor"], limit=2) == [first]
-    item = (await api("GET", "/notifications", params={"target": room})).body["notifications"][0]
-    assert (item["targetCount"], item["targets"]) == (2, [room, f"{room}-2"])
+
+    async def whole() -> bool:
+        page = (await api("GET", "/notifications", params={"target": room})).body
+        (item,) = page["notifications"]
+        return (item["targetCount"], item["targets"]) == (2, [room, f"{room}-2"])
+
+    await until(whole)
 
 
 async def test_what_waits_is_listed_in_pages_too(make_stack: MakeStack) -> None:
@@ -154,3 +163,44 @@ async def test_what_waits_is_listed_in_pages_too(make_stack: MakeStack) -> None:
             query["cursor"] = page["nextCursor"]
         assert sorted(seen) == sorted(sent)
         assert len(seen) == len(sent)
+
+
+async def test_the_list_of_what_was_sent_has_no_hole_while_the_writer_is_away(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(history=1, gateways=0)
+    async with Api(stack) as api:
+        written = await api.send("room", ["1", "2"])
+
+        async def listed(**query: str) -> list[str]:
+            answer = await api("GET", "/notifications", params=query)
+            assert answer.status == 200, answer
+            return [item["id"] for item in answer.body["notifications"]]
+
+        for _ in range(20):
+            assert written in await listed()
+        await until(lambda: stack.metric("history-1", "roomcast_history_events_total") > 1)
+        stack.kill("history-1")
+        late = await api.send("private", ["1", "2"], priority="low")
+        past = datetime(2020, 1, 1, tzinfo=UTC).isoformat()
+        expired = await api.send("broadcast", priority="critical", expiresAt=past)
+        for _ in range(20):
+            assert await listed() == [expired, late, written]
+
+        async def both_done() -> bool:
+            story = await api.story(late)
+            return not story["waiting"] and await listed(status="expired") == [expired]
+
+        await until(both_done)
+        assert await listed(status="published") == [late, written]
+        assert await listed() == [expired, late, written]
+        assert await listed(type="private", target="2") == [late]
+        assert await listed(type="private", target="3") == []
+        assert await listed(userId="2") == []
+        page = (await api("GET", "/notifications", params={"limit": "1"})).body
+        assert [item["id"] for item in page["notifications"]] == [expired]
+        (item,) = page["notifications"]
+        assert (item["userId"], item["priority"], item["type"]) == ("1", "critical", "broadcast")
+        rest = (await api("GET", "/notifications", params={"cursor": page["nextCursor"]})).body
+        assert [item["id"] for item in rest["notifications"]] == [late, written]
+        assert rest["notifications"][0]["targets"] == ["1", "2"]

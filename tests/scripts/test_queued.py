@@ -2,10 +2,10 @@
 
 from redis.asyncio import Redis
 
-from common.jobs import Job, decode_job, plan_one
+from common.jobs import Job, decode_job, new_id, plan_one
 from common.names import Lane
 from history.inbox import Place
-from server.queued import QueuedJobs, place_of
+from server.queued import QueuedJobs, made_at_ms, place_of
 from tests.stack import KEYS
 
 
@@ -44,3 +44,19 @@ async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:
     assert [job.id for job in await jobs.find("b")] == ["b"]
     assert await jobs.find("d") == []
     assert await jobs.find("01a1fd41-136d-70b5-8ad6-b50c0716a2aa") == []
+
+
+async def test_a_job_is_found_whose_time_and_id_lie_a_little_apart(redis: Redis) -> None:
+    jobs = QueuedJobs(redis, KEYS)
+    key = KEYS.jobs(Lane.HIGH, 5)
+    ids = {}
+    for number, apart in enumerate((-300, -1, 0, 1, 20)):
+        an_id = new_id()
+        made = made_at_ms(an_id)
+        assert made is not None
+        ids[apart] = an_id
+        for other in range(5):
+            await redis.lpush(key, _job(made + apart - 1, f"before-{number}-{other}"))
+        await redis.lpush(key, _job(made + apart, an_id))
+    for an_id in ids.values():
+        assert [job.id for job in await jobs.find(an_id)] == [an_id]

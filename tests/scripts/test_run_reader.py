@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common import event_reader
+from common import event_reader, run_reader
 from common.events import Event
 from common.run_reader import RunReader
 from common.scripts import Script
@@ -49,6 +49,18 @@ async def test_a_successor_begins_with_what_was_not_acknowledged(
     await dead.acknowledge(handed_out[:10])
     entries = await queue.redis.xrange(KEYS.events)
     assert ids(await read(heir, 40)) == [entry.decode() for entry, _ in entries[10:]]
+
+
+async def test_a_batch_is_larger_than_a_reply(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_reader, "READ_AT_ONCE", 7)
+    await add(queue, 50)
+    one = reader(queue, batch=20)
+    entries = [entry.decode() for entry, _ in await queue.redis.xrange(KEYS.events)]
+    batches = [ids(found) for found in [await read(one, 1) for _ in range(3)]]
+    assert batches == [entries[:20], entries[20:40], entries[40:]]
+    assert not one.more
 
 
 async def test_a_late_acknowledgement_of_another_leader_moves_nothing_back(queue: Queue) -> None:

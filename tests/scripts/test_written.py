@@ -1,5 +1,7 @@
 """A gateway's counts of writes become events, many at a time."""
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -34,6 +36,21 @@ async def test_each_channel_is_an_event(redis: Redis) -> None:
     assert await reported(redis) == [(name, [[1, 2, 3]]) for name in names]
     await counts.report()
     assert len(await reported(redis)) == CHANNELS
+
+
+async def test_a_report_that_is_cut_off_is_finished_by_the_next(redis: Redis) -> None:
+    counts = WriteCounts(redis, KEYS, "gw")
+    names = note(counts)
+    slow = asyncio.create_task(counts.report(spread_s=3600))
+    async with asyncio.timeout(20):
+        while not await redis.xlen(KEYS.events):
+            await asyncio.sleep(0.01)
+    slow.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await slow
+    assert await reported(redis) == [(name, [[1, 2, 3]]) for name in names[:EVENTS_AT_ONCE]]
+    await counts.report()
+    assert await reported(redis) == [(name, [[1, 2, 3]]) for name in names]
 
 
 async def test_what_redis_does_not_take_is_reported_later(redis: Redis) -> None:

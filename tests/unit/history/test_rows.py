@@ -50,6 +50,14 @@ def test_what_expired_is_told_by_its_channel(channel: str, type_: str, target: s
     ((row,),) = read_events([event("expired", text, channel)]).rows.values()
     named = dict(zip(COLUMNS["publications"], row, strict=True))
     assert (named["type"], named["target"], named["status"]) == (type_, target, "expired")
+    assert (named["sender"], named["priority"]) == ("", "")
+
+
+def test_what_expired_says_who_sent_it() -> None:
+    text = json.dumps({"id": "n1", "userId": "2", "priority": "low", "createdAt": AT})
+    ((row,),) = read_events([event("expired", text, "default/user:7")]).rows.values()
+    named = dict(zip(COLUMNS["publications"], row, strict=True))
+    assert (named["sender"], named["priority"]) == ("2", "low")
 
 
 def test_runs_that_are_told_twice_are_one_with_all_its_sockets() -> None:

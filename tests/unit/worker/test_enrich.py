@@ -108,7 +108,7 @@ def test_an_expired_job_is_an_event_and_is_sent_to_nobody() -> None:
     assert builder.batch.expired == 1
     for _, accepted, head, _ in expired:
         assert accepted == ""
-        assert json.loads(head).keys() == {"id", "createdAt"}
+        assert json.loads(head).keys() == {"id", "userId", "priority", "createdAt"}
 
 
 @pytest.mark.parametrize(
