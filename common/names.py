@@ -7,6 +7,9 @@ from typing import Final
 DEFAULT_CLIENT: Final = "default"
 """The client application that every notification belongs to until clients exist."""
 
+HISTORY_GROUP: Final = "history"
+"""Name of the history writer among the readers of the event stream, as in `EVENT_READERS`."""
+
 PARTITIONS: Final = 64
 """Job lists per lane. Fixed: changing it while jobs wait would break their order."""
 

@@ -22,6 +22,26 @@ _BEGINNING: Final = b"0-0"
 _XREAD: Final = b"XREAD"
 
 
+async def acknowledged(redis: Redis, stream: str, group: str) -> bytes | None:
+    """Id of the last entry that a reader of runs has acknowledged; None: there is no such group.
+
+    Raises:
+        redis.exceptions.RedisError: Redis does not answer, or this is no stream.
+    """
+    client: Any = redis
+    try:
+        groups: list[dict[str, Any]] = await client.xinfo_groups(stream)
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return None
+    for found in groups:
+        if found["name"].decode() == group:
+            position: bytes = found["last-delivered-id"]
+            return position
+    return None
+
+
 class RunReader(EventReader):
     """One replica's end of a consumer group; arguments as `EventReader`."""
 
@@ -49,17 +69,11 @@ class RunReader(EventReader):
 
     async def _take_over(self) -> list[Event]:
         """Go back to what is acknowledged, whoever did that; read on from there."""
-        try:
-            groups: list[dict[str, Any]] = await self._redis.xinfo_groups(self._stream)
-        except ResponseError as error:
-            if "no such key" not in str(error):
-                raise
-            groups = []
-        for group in groups:
-            if group["name"].decode() == self._group:
-                self._position = group["last-delivered-id"]
-                self._taken_over = None
-                return await self._next()
+        position = await acknowledged(self._redis, self._stream, self._group)
+        if position is not None:
+            self._position = position
+            self._taken_over = None
+            return await self._next()
         await self._make_group()
         return []
 

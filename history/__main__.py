@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from common.http_problems import problems
 from common.keys import Keys
+from common.names import HISTORY_GROUP
 from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
@@ -26,8 +27,6 @@ from history.writer import Writer
 
 log = logging.getLogger("roomcast.history")
 
-GROUP: Final = "history"
-"""Name of this reader of the event stream in `EVENT_READERS`."""
 REDIS_TIMEOUT_S: Final = 5.0
 FINISH_TIMEOUT_S: Final = 10.0
 GC_THRESHOLDS: Final = (200_000, 20, 100)
@@ -43,7 +42,7 @@ async def write_history(settings: Settings) -> None:
         OSError: the port is taken.
     """
     redis = connect(settings.redis_client, timeout_s=REDIS_TIMEOUT_S)
-    reader = RunReader(redis, Keys(), GROUP, batch=settings.history_batch_max)
+    reader = RunReader(redis, Keys(), HISTORY_GROUP, batch=settings.history_batch_max)
     partitions = Partitions(settings.history_retention_days)
     store = Store(settings.database_url, partitions)
     writer = Writer(reader, store, partitions, delay_s=settings.history_delay_s)
@@ -67,7 +66,7 @@ async def write_history(settings: Settings) -> None:
             "health": f"http://{settings.host}:{settings.history_port}",
         },
     )
-    if GROUP not in settings.reader_groups:
+    if HISTORY_GROUP not in settings.reader_groups:
         log.warning("EVENT_READERS does not name history: events may be trimmed unread")
 
     async def write() -> None:

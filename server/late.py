@@ -1,20 +1,25 @@
 """What the history writer has not written yet: the end of the event stream."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from common.events import Event, parse_event
+from common.event_reader import parse_entries
+from common.events import Event
 from common.keys import Keys
+from common.names import HISTORY_GROUP
+from common.run_reader import acknowledged
 
 EVENTS_SCANNED_MAX: Final = 20_000
 """Events that are looked through for one answer."""
 _EVENTS_PAGE: Final = 1_000
-_GROUP: Final = b"history"
+_Range = Callable[..., Awaitable[list[Any]]]
+
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class PublishedText(msgspec.Struct, rename="camel"):
@@ -25,23 +30,30 @@ class PublishedText(msgspec.Struct, rename="camel"):
     user_id: str
     target: str | None
     priority: str
-    created_at: datetime
+    created_at: Moment
     channel: str
     epoch: str
     offset: int
 
 
 class ExpiredText(msgspec.Struct, rename="camel"):
-    """What an `expired` event says, and a job in the dead letters. Older ones say less."""
+    """What an `expired` event says; one of an earlier release says less."""
 
     id: str
-    created_at: datetime
+    created_at: Moment
     user_id: str = ""
     priority: str = ""
 
 
+class DeadText(msgspec.Struct):
+    """What is looked at of a text that went to the dead letters; the rest may be anything."""
+
+    id: str
+
+
 decode_published: Final = msgspec.json.Decoder(PublishedText).decode
 decode_expired: Final = msgspec.json.Decoder(ExpiredText).decode
+decode_dead: Final = msgspec.json.Decoder(DeadText).decode
 
 
 class LateEvents:
@@ -58,36 +70,23 @@ class LateEvents:
     async def mentioning(self, text: bytes, since_ms: int | None) -> AsyncIterator[Event]:
         """Events with this in their text, oldest first, from a Unix time (ms) on or from all."""
         start = "-" if since_ms is None else str(max(0, since_ms))
-        for _ in range(EVENTS_SCANNED_MAX // _EVENTS_PAGE):
-            page = await self._redis.xrange(self._events, start, "+", count=_EVENTS_PAGE)
-            for entry_id, fields in page:
-                if text in fields.get(b"p", b""):
-                    yield parse_event(entry_id, fields)
-            if len(page) < _EVENTS_PAGE:
-                return
-            start = f"({page[-1][0].decode()}"
+        async for entries in self._pages(self._redis.xrange, start, "+"):
+            for event in parse_entries([e for e in entries if text in e[1].get(b"p", b"")]):
+                yield event
 
     async def unwritten(self, *kinds: str) -> AsyncIterator[Event]:
         """Events of some kinds behind the writer's position, newest first."""
         wanted = {kind.encode() for kind in kinds}
-        end, start = "+", await self._position()
-        for _ in range(EVENTS_SCANNED_MAX // _EVENTS_PAGE):
-            page = await self._redis.xrevrange(self._events, end, start, count=_EVENTS_PAGE)
-            for entry_id, fields in page:
-                if fields.get(b"k") in wanted:
-                    yield parse_event(entry_id, fields)
-            if len(page) < _EVENTS_PAGE:
-                return
-            end = f"({page[-1][0].decode()}"
+        written = await acknowledged(self._redis, self._events, HISTORY_GROUP)
+        start = "-" if written is None else f"({written.decode()}"
+        async for entries in self._pages(self._redis.xrevrange, "+", start):
+            for event in parse_entries([e for e in entries if e[1].get(b"k") in wanted]):
+                yield event
 
-    async def _position(self) -> str:
-        try:
-            groups = await self._redis.xinfo_groups(self._events)
-        except ResponseError as error:
-            if "no such key" not in str(error):
-                raise
-            groups = []
-        for group in groups:
-            if group["name"] == _GROUP:
-                return f"({group['last-delivered-id'].decode()}"
-        return "-"
+    async def _pages(self, read: _Range, first: str, last: str) -> AsyncIterator[list[Any]]:
+        for _ in range(EVENTS_SCANNED_MAX // _EVENTS_PAGE):
+            entries = await read(self._events, first, last, count=_EVENTS_PAGE)
+            yield entries
+            if len(entries) < _EVENTS_PAGE:
+                return
+            first = f"({entries[-1][0].decode()}"

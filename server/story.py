@@ -19,6 +19,7 @@ from server.late import (
     ExpiredText,
     LateEvents,
     PublishedText,
+    decode_dead,
     decode_expired,
     decode_published,
 )
@@ -203,22 +204,20 @@ async def _late(
                         _published_channel(channel, frame.epoch, frame.offset, at, event.writer)
                     )
                     head = _late_head(frame.type, frame)
-            elif event.kind in (EventKind.EXPIRED, EventKind.DEAD):
+            elif event.kind == EventKind.EXPIRED:
                 one = decode_expired(event.text)
-                if one.id != notification:
-                    continue
-                if event.kind == EventKind.EXPIRED:
+                if one.id == notification:
                     channels.append(_expired_channel(channel, at, event.writer))
                     head = head or _late_head(kind_and_target(channel)[0], one)
-                else:
-                    dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
-                    head = head or _late_head(None, one)
-        except (msgspec.MsgspecError, ValueError):
+            elif event.kind == EventKind.DEAD and decode_dead(event.text).id == notification:
+                dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # Somebody else wrote it; the history writer counts and logs such.
             continue
     return head, channels, dead
 
 
-def _late_head(kind: str | None, said: PublishedText | ExpiredText) -> dict[str, Any]:
+def _late_head(kind: str, said: PublishedText | ExpiredText) -> dict[str, Any]:
     return {
         "type": kind,
         "userId": said.user_id or None,

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.conftest import MakeStack
 from tests.inbox.api import Api
-from tests.stack import Client, Stack, until
+from tests.stack import KEYS, Client, Stack, until
 
 
 async def test_the_story_of_a_notification_from_the_post_to_the_reading(
@@ -204,3 +204,29 @@ async def test_the_list_of_what_was_sent_has_no_hole_while_the_writer_is_away(
         rest = (await api("GET", "/notifications", params={"cursor": page["nextCursor"]})).body
         assert [item["id"] for item in rest["notifications"]] == [late, written]
         assert rest["notifications"][0]["targets"] == ["1", "2"]
+
+
+async def test_rubbish_among_late_events_spoils_nothing(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1, gateways=0)
+    stack.kill("history-1")
+    async with Api(stack) as api:
+        naive = '{"id":"n1","userId":"1","priority":"high","createdAt":"2026-11-21T04:00:00"}'
+        for fields in (
+            ("k", "expired", "c", "default/room:1", "w", "w", "p", naive),
+            ("k", "expired", "c", "default/what:1", "w", "w", "p", naive),
+            ("k", "published", "c", "default/room:1", "w", "w", "p", "[" * 5_000 + '"n1"'),
+            ("k", "published", "p", '"n1"'),
+            ("k", "dead", "c", "", "w", "w", "p", '{"id":"n2","userId":1}', "x", "why"),
+        ):
+            stack.valkey.command("XADD", KEYS.events, "*", *fields)
+        sent = await api.send("private", "1")
+
+        async def listed() -> bool:
+            answer = await api("GET", "/notifications", params={"status": "published"})
+            assert answer.status == 200, answer
+            return [item["id"] for item in answer.body["notifications"]] == [sent]
+
+        await until(listed)
+        assert (await api("GET", "/notifications/n1")).status == 404
+        story = await api.story("n2")
+        assert (story["status"], story["dead"][0]["reason"]) == ("dead", "why")
