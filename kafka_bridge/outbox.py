@@ -212,8 +212,11 @@ class Outbox:
         return True
 
     async def reopen(self) -> None:
-        """Forget everything under way and begin with a new producer."""
+        """Give up everything under way and begin with a new producer."""
         await self.close(timeout_s=0)
+        # What the producer had to say of them may be lost with an exception out of it.
+        for batch in [*self._batches]:
+            batch.give_up(_UNTOLD)
         self.open()
 
     async def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
