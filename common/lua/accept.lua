@@ -4,4 +4,5 @@ local verdicts, i = {}, 7
 while i <= #ARGV do
   verdicts[#verdicts + 1], i = accept(i)
 end
+settle()
 return verdicts

@@ -51,5 +51,6 @@ while i <= #ARGV do
   taken = taken + 1
 end
 if taken > 0 then redis.call('RPOP', door, taken) end
+settle()
 out.flush()
 return verdicts

@@ -5,9 +5,11 @@
 -- how many events (empty: all, until trim.lua has seen them read), worker.
 local function publisher(epoch_key, events, i)
   local channel_prefix, log_prefix, pub_prefix = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
+  local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7])
   local events_max, worker = ARGV[i + 8], ARGV[i + 9]
   local shard = shard_epoch(epoch_key, ARGV[i + 4], channel_s / 2, ARGV[i])
+  -- Expiry is put off now and then, and by as much more, not with every publication.
+  local put_off_s = math.floor(log_s / 10)
   local channels, order = {}, {}
   local self = {}
 
@@ -25,8 +27,8 @@ local function publisher(epoch_key, events, i)
   function self.channel(name)
     local state = channels[name]
     if state then return state end
-    local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 'r')
-    state = {name = name, log = {}, base = '-'}
+    local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 'r', 't')
+    state = {name = name, log = {}, base = '-', lives = tonumber(seen[4] or 0) > shard.now}
     if seen[3] == shard.run then
       state.epoch, state.offset = seen[1], tonumber(seen[2])
     else
@@ -38,7 +40,6 @@ local function publisher(epoch_key, events, i)
       end
       state.forgotten = not seen[1]
     end
-    redis.call('LLEN', log_prefix .. name)
     channels[name], order[#order + 1] = state, state
     return state
   end
@@ -67,21 +68,34 @@ local function publisher(epoch_key, events, i)
     event('dead', '', text, reason)
   end
 
+  -- Append to a log. One that somebody else wrote over begins again: that is told from its offsets.
+  local function append(log, entries)
+    local length = redis.pcall('RPUSH', log, unpack(entries))
+    if type(length) == 'table' then
+      redis.call('DEL', log)
+      length = redis.call('RPUSH', log, unpack(entries))
+    end
+    if length > log_max then redis.call('LTRIM', log, -log_max, -1) end
+    return length == #entries
+  end
+
   -- Write positions and logs.
   function self.flush()
     for _, state in ipairs(order) do
-      local hash, log = channel_prefix .. state.name, log_prefix .. state.name
       if #state.log > 0 then
+        local hash, log = channel_prefix .. state.name, log_prefix .. state.name
+        if state.forgotten then redis.call('DEL', log) end
+        if append(log, state.log) or not state.lives then
+          redis.call('HSET', hash, 't', string.format('%d', shard.now + put_off_s))
+          redis.call('EXPIRE', hash, channel_s + put_off_s)
+          redis.call('EXPIRE', log, log_s + put_off_s)
+        end
         if state.ended then
           redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 'r', shard.run,
             'p', state.ended, 'q', string.format('%d', state.ended_at))
         else
           redis.call('HSET', hash, 'o', string.format('%d', state.offset))
         end
-        redis.call('EXPIRE', hash, channel_s)
-        if state.forgotten then redis.call('DEL', log) end
-        if redis.call('RPUSH', log, unpack(state.log)) > log_max then redis.call('LTRIM', log, -log_max, -1) end
-        redis.call('EXPIRE', log, log_s)
       end
     end
   end

@@ -16,53 +16,56 @@ local out = publisher(KEYS[1], KEYS[7], 4)
 redis.call('LLEN', ready)
 redis.call('SCARD', active)
 redis.call('HGET', waiting, lane)
-redis.call('HLEN', returns)
 redis.call('XLEN', dead)
-local i = 14
+local returned = redis.call('HLEN', returns) > 0
+local still_held, turns, lost, i = {}, {}, 0, 14
+local of_loop = redis.call('LRANGE', held, 0, -1)
+for _, partition in ipairs(of_loop) do still_held[partition] = true end
 while i <= #ARGV do
-  redis.call('LLEN', jobs_prefix .. ARGV[i])
-  local last = i + 2 + 4 * ARGV[i + 2]
-  for k = i + 3, last, 4 do
-    if ARGV[k + 1] ~= '' and ARGV[k + 1] ~= 'dead' then out.channel(ARGV[k]) end
+  local partition, n = ARGV[i], tonumber(ARGV[i + 2])
+  local last = i + 2 + 4 * n
+  if still_held[partition] then
+    turns[#turns + 1] = {partition = partition, done = tonumber(ARGV[i + 1]), first = i + 3, last = last,
+      jobs = redis.call('LLEN', jobs_prefix .. partition)}
+    for k = i + 3, last, 4 do
+      if ARGV[k + 1] ~= '' and ARGV[k + 1] ~= 'dead' then out.channel(ARGV[k]) end
+    end
+  else
+    lost = lost + 1
   end
   i = last + 1
 end
 
-local published, lost = 0, 0
-i = 14
-while i <= #ARGV do
-  local partition, done, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  i = i + 3
-  if redis.call('LREM', held, 1, partition) == 0 then
-    lost = lost + 1
-    i = i + 4 * n
-  else
-    for k = i, i + 4 * n - 1, 4 do
-      local name, accepted, head, extra = ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3]
-      if accepted == '' then
-        out.expire(name, head)
-      elseif accepted == 'dead' then
-        redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', extra, 'lane', lane, 'job', head)
-        out.bury(head, extra)
-      else
-        out.publish(name, accepted, head, extra)
-        published = published + 1
-      end
-    end
-    i = i + 4 * n
-    local jobs = jobs_prefix .. partition
-    if done > 0 then
-      redis.call('LTRIM', jobs, 0, -done - 1)
-      redis.call('HINCRBY', waiting, lane, -done)
-    end
-    redis.call('HDEL', returns, lane .. ':' .. partition)
-    if redis.call('LLEN', jobs) > 0 then
-      redis.call('LPUSH', ready, partition)
+if #turns == #of_loop then
+  redis.call('DEL', held)
+else
+  for _, turn in ipairs(turns) do redis.call('LREM', held, 1, turn.partition) end
+end
+
+local published, removed, again, idle = 0, 0, {}, {}
+for _, turn in ipairs(turns) do
+  for k = turn.first, turn.last, 4 do
+    local name, accepted, head, extra = ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3]
+    if accepted == '' then
+      out.expire(name, head)
+    elseif accepted == 'dead' then
+      redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', extra, 'lane', lane, 'job', head)
+      out.bury(head, extra)
     else
-      redis.call('SREM', active, partition)
+      out.publish(name, accepted, head, extra)
+      published = published + 1
     end
   end
+  local partition = turn.partition
+  if turn.done > 0 then redis.call('LTRIM', jobs_prefix .. partition, 0, -turn.done - 1) end
+  removed = removed + turn.done
+  if returned then redis.call('HDEL', returns, lane .. ':' .. partition) end
+  local rest = turn.jobs > turn.done and again or idle
+  rest[#rest + 1] = partition
 end
+if removed > 0 then redis.call('HINCRBY', waiting, lane, -removed) end
+if #again > 0 then redis.call('LPUSH', ready, unpack(again)) end
+if #idle > 0 then redis.call('SREM', active, unpack(idle)) end
 
 out.flush()
 return {published, lost}

@@ -13,6 +13,7 @@ for k = 7, #ARGV, 500 do
   redis.call('RPUSH', log, unpack(ARGV, k, math.min(k + 499, #ARGV)))
 end
 redis.call('HSET', hash, 'e', ARGV[1], 'o', ARGV[2], 'r', 'restored', 'p', ARGV[3], 'q', ARGV[4])
+redis.call('HDEL', hash, 't')
 redis.call('EXPIRE', hash, ARGV[6])
 redis.call('EXPIRE', log, ARGV[5])
 return 1

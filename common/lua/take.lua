@@ -37,7 +37,9 @@ for _ = #turns + 1, most_turns do
 end
 if #out > 0 then
   -- A holder that was forgotten while its command waited in a stalled Redis is watched again.
-  local now = redis.call('TIME')
-  redis.call('ZADD', workers, 'NX', now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
+  if not redis.call('ZSCORE', workers, ARGV[1]) then
+    local now = redis.call('TIME')
+    redis.call('ZADD', workers, now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
+  end
 end
 return out

@@ -88,6 +88,14 @@ async def test_of_many_with_one_key_at_once_one_is_queued(queue: Queue) -> None:
     assert await queue.waiting_count() == 1
 
 
+async def test_of_two_with_one_key_in_one_call_one_is_queued(queue: Queue) -> None:
+    verdicts = await queue.accept(
+        request(ONE, key="k"), request(ONE, key="k"), request(ONE, key="k", fingerprint="other")
+    )
+    assert verdicts == [[b"ok"], [b"replay", b"a"], [b"conflict"]]
+    assert await queue.waiting_count() == 1
+
+
 @pytest.mark.parametrize("broken", [KEYS.jobs("high", 3), KEYS.waiting])
 async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(
     queue: Queue, broken: str

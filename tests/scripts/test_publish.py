@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from redis.exceptions import ResponseError
@@ -112,8 +113,35 @@ async def test_a_log_is_bounded_and_forgets_the_oldest(queue: Queue) -> None:
         await queue.send(*(notification() for _ in range(5)), log_max=7)
     log = await queue.log(ROOM)
     assert [entry.offset for entry in log] == list(range(14, 21))
-    assert 0 < await queue.redis.ttl(KEYS.log_prefix + ROOM) <= 100
-    assert 0 < await queue.redis.ttl(KEYS.channel_prefix + ROOM) <= 1000
+
+
+async def test_a_log_and_a_position_outlive_the_last_publication(queue: Queue) -> None:
+    log, channel = KEYS.log_prefix + ROOM, KEYS.channel_prefix + ROOM
+    await queue.send(notification())
+    for _ in range(2):
+        assert 100 <= await queue.redis.ttl(log) <= 110
+        assert 1000 <= await queue.redis.ttl(channel) <= 1010
+        # As if it were some time later.
+        await queue.redis.expire(log, 50)
+        await queue.redis.expire(channel, 50)
+        await queue.redis.hset(channel, "t", int(time.time()))
+        await queue.send(notification())
+    # One that begins again has its time at once.
+    await queue.redis.delete(log)
+    await queue.send(notification())
+    assert 100 <= await queue.redis.ttl(log) <= 110
+
+
+async def test_a_log_that_somebody_wrote_over_begins_again(queue: Queue) -> None:
+    await queue.send(notification(), notification())
+    await queue.redis.set(KEYS.log_prefix + ROOM, "x")
+    await queue.send(notification())
+    await queue.send(notification())
+    log = await queue.log(ROOM)
+    assert [entry.offset for entry in log] == [3, 4]
+    for missed, exact in ((1, False), (2, True)):
+        reply = await queue.replay(ROOM, Position(log[0].epoch, missed))
+        assert reply[1] is exact
 
 
 async def test_more_publications_than_a_log_holds_in_one_batch(queue: Queue) -> None:
@@ -157,8 +185,8 @@ async def test_a_channel_that_was_forgotten_does_not_begin_again_in_its_old_epoc
 
 @pytest.mark.parametrize(
     "broken",
-    [KEYS.channel_prefix + ROOM, KEYS.log_prefix + ROOM, KEYS.events, KEYS.dead, KEYS.epoch,
-     KEYS.returns, KEYS.active("high"), KEYS.waiting],
+    [KEYS.channel_prefix + ROOM, KEYS.events, KEYS.dead, KEYS.epoch, KEYS.returns,
+     KEYS.active("high"), KEYS.waiting],
 )  # fmt: skip
 async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(
     queue: Queue, broken: str
