@@ -47,6 +47,10 @@ class EventKind(StrEnum):
     """A user left a room, as `MEMBER_JOINED`."""
     READ_ALL = "read-all"
     """A user read all that was published until `at`, by Redis's clock; as `USER`."""
+    AUDIT = "audit"
+    """What was done about a client application: `p` is `{"number", "at", "action", "subject",
+    "client", "key", "details"}`, `c` the subject and a slash. It is a copy of what PostgreSQL has
+    since the step that did it."""
 
 
 class Event(NamedTuple):

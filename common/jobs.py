@@ -17,7 +17,7 @@ import msgspec
 import uuid_utils
 from pydantic import ValidationError
 
-from common.names import channel_of, partition_of, scoped
+from common.names import DEFAULT_CLIENT, channel_of, partition_of, scoped
 from common.notification import (
     BroadcastNotification,
     PrivateNotification,
@@ -35,8 +35,8 @@ TARGETS_PER_JOB: Final = 50
 _NULL: Final = msgspec.Raw(b"null")
 
 
-class Job(msgspec.Struct, rename="camel"):
-    """One notification for targets whose channels share a partition.
+class Job(msgspec.Struct, rename="camel", omit_defaults=True):
+    """One notification of a client application for targets whose channels share a partition.
 
     `targets` is None for a broadcast. `created_at` is RFC 3339 in UTC, `created_ms` and
     `expires_ms` are Unix times in milliseconds.
@@ -53,6 +53,7 @@ class Job(msgspec.Struct, rename="camel"):
     created_ms: int
     expires_ms: int | None = None
     email: str = ""
+    client: str = DEFAULT_CLIENT
 
 
 class _Body(msgspec.Struct):
@@ -156,6 +157,7 @@ def _jobs(
     raw: _Body,
     notification_id: str,
     created_ms: int,
+    client: str,
 ) -> list[tuple[str, int, bytes]]:
     kind = notification.type
     expires = notification.expiresAt
@@ -171,16 +173,18 @@ def _jobs(
         created_ms=created_ms,
         expires_ms=None if expires is None else int(expires.timestamp() * 1000),
         email=notification.email,
+        client=client,
     )
     lane = job.priority
     targets = targets_of(notification)
     if targets is None or len(targets) == 1:
         job.targets = targets
         channel = channel_of(kind, targets[0] if targets else None)
-        return [(lane, partition_of(scoped(channel)), encode_job(job))]
+        return [(lane, partition_of(scoped(channel, client)), encode_job(job))]
     by_partition: dict[int, list[str]] = {}
     for target in targets:
-        by_partition.setdefault(partition_of(scoped(channel_of(kind, target))), []).append(target)
+        partition = partition_of(scoped(channel_of(kind, target), client))
+        by_partition.setdefault(partition, []).append(target)
     jobs = []
     for partition, those in by_partition.items():
         for first in range(0, len(those), TARGETS_PER_JOB):
@@ -189,8 +193,14 @@ def _jobs(
     return jobs
 
 
-def plan_one(body: bytes, *, key: str = "", notification_id: str | None = None) -> Acceptance:
-    """Validate one notification and plan its jobs.
+def plan_one(
+    body: bytes,
+    *,
+    key: str = "",
+    notification_id: str | None = None,
+    client: str = DEFAULT_CLIENT,
+) -> Acceptance:
+    """Validate one notification of a client and plan its jobs.
 
     Raises:
         Problem: 400 malformed JSON, 422 with a pointer to every bad field.
@@ -206,12 +216,12 @@ def plan_one(body: bytes, *, key: str = "", notification_id: str | None = None) 
     # Before the id: who looks for a job by its id takes the id's time for the later one.
     now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
-    jobs = _jobs(notification, raw, an_id, now_ms)
+    jobs = _jobs(notification, raw, an_id, now_ms, client)
     return Acceptance(key, fingerprint(body) if key else "", an_id, jobs)
 
 
-def plan_batch(body: bytes, *, key: str = "") -> Acceptance:
-    """Validate a JSON array of notifications and plan their jobs, all or none.
+def plan_batch(body: bytes, *, key: str = "", client: str = DEFAULT_CLIENT) -> Acceptance:
+    """Validate a JSON array of notifications of a client and plan their jobs, all or none.
 
     Raises:
         Problem: 400 malformed JSON, 422 with a pointer to every bad field.
@@ -228,7 +238,7 @@ def plan_batch(body: bytes, *, key: str = "") -> Acceptance:
     jobs = [
         job
         for notification, raw, an_id in zip(notifications, raws, ids, strict=True)
-        for job in _jobs(notification, raw, an_id, now_ms)
+        for job in _jobs(notification, raw, an_id, now_ms, client)
     ]
     return Acceptance(key, fingerprint(body) if key else "", ",".join(ids), jobs)
 

@@ -147,6 +147,21 @@ class Keys:
         return f"{self.root}changes:{user}"
 
     @property
+    def clients(self) -> str:
+        """Hash: client id → its version, a space, and its record (`common.auth.records`)."""
+        return f"{self.root}clients"
+
+    @property
+    def clients_order(self) -> str:
+        """Sorted set: client id → number of its last change in this Redis."""
+        return f"{self.root}clients:order"
+
+    @property
+    def clients_head(self) -> str:
+        """Hash: `s` the last such number; `g` is new when this Redis begins anew."""
+        return f"{self.root}clients:head"
+
+    @property
     def dead(self) -> str:
         """Stream: dead letters."""
         return f"{self.root}dead"

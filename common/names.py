@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 DEFAULT_CLIENT: Final = "default"
-"""The client application that every notification belongs to until clients exist."""
+"""The client application of whoever needs no credentials: open mode, and jobs pushed by hand."""
 
 HISTORY_GROUP: Final = "history"
 """Name of the history writer among the readers of the event stream, as in `EVENT_READERS`."""
@@ -72,6 +72,11 @@ def kind_and_target(channel: str) -> tuple[Kind, str | None]:
 def scoped(channel: str, client: str = DEFAULT_CLIENT) -> str:
     """Name of a client's channel inside keys, for instance `default/room:1`."""
     return f"{client}/{channel}"
+
+
+def client_of(scoped_name: str) -> str:
+    """Client application that a scoped name belongs to."""
+    return scoped_name.partition("/")[0]
 
 
 def partition_of(scoped_channel: str) -> int:

@@ -25,6 +25,13 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
+class AuthMode(StrEnum):
+    """Whether credentials are needed: `open` lets everybody do everything."""
+
+    OPEN = "open"
+    REQUIRED = "required"
+
+
 class Settings(BaseSettings):
     """What can be set, with its default, unit and meaning. Names are upper case outside."""
 
@@ -60,6 +67,19 @@ class Settings(BaseSettings):
     )
     kafka_bridge_processes: Count = Field(
         1, description="Bridge processes that share `KAFKA_BRIDGE_PORT`; one mirrors at a time."
+    )
+
+    # Who may do what.
+    auth_mode: AuthMode = Field(
+        AuthMode.REQUIRED,
+        description="`required`: every request shows an API key or a user token, every socket a "
+        "token. `open`: nobody needs one, for development.",
+    )
+    client_registration: bool = Field(
+        False, description="Whether anybody may make a client (`POST /clients`)."
+    )
+    token_max_ttl_s: Count = Field(
+        86_400, description="Longest life of a user token that `POST /tokens` makes."
     )
 
     # Logs and files.

@@ -100,6 +100,7 @@ class _Changed(msgspec.Struct, rename="camel", gc=False):
 
 class _Named(msgspec.Struct, gc=False):
     id: str = ""
+    client: str = DEFAULT_CLIENT
 
 
 _decode_frame: Final = msgspec.json.Decoder(_Frame).decode
@@ -141,6 +142,10 @@ def read_events(events: Iterable[Event]) -> Batch:
                 # Nearly all are of this kind.
                 add_publication(_published(event))
                 published += 1
+                continue
+            if kind == EventKind.AUDIT:
+                # A copy of what the database had first.
+                counts[kind] = counts.get(kind, 0) + 1
                 continue
             reader = _READERS.get(kind)
             if reader is None:
@@ -235,14 +240,17 @@ def _expired(event: Event) -> tuple[str, list[Row]]:
 
 def _dead(event: Event) -> tuple[str, list[Row]]:
     try:
-        notification = _decode_named(event.text).id
+        named = _decode_named(event.text)
     except (ValueError, RecursionError):
-        notification = ""
+        named = _Named()
+    notification, client = named.id, named.client
+    if "\0" in client or len(client) > _ID_MAX_LENGTH:
+        client = DEFAULT_CLIENT
     if "\0" in notification or len(notification) > _ID_MAX_LENGTH:
         # Whatever somebody put there, it is not an id.
         notification = ""
     reason = event.extra.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    row = (DEFAULT_CLIENT, event.id, notification, event.text, reason, _written_at(event))
+    row = (client, event.id, notification, event.text, reason, _written_at(event))
     return "dead_letters", [row]
 
 

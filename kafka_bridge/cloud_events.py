@@ -16,7 +16,7 @@ import msgspec
 
 from common.events import Event, EventKind
 from common.jobs import format_time
-from common.names import DEFAULT_CLIENT
+from common.names import DEFAULT_CLIENT, client_of
 from kafka_bridge.message import Header, Message
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
@@ -35,6 +35,7 @@ TYPES: Final = {
     EventKind.MEMBER_JOINED: "roomcast.room.member-joined",
     EventKind.MEMBER_LEFT: "roomcast.room.member-left",
     EventKind.READ_ALL: "roomcast.receipt.read-all",
+    EventKind.AUDIT: "roomcast.audit",
 }
 """Kind of an event → `type`; what is not here is not mirrored."""
 KINDS: Final = {name: kind for kind, name in TYPES.items()}
@@ -61,6 +62,10 @@ class _Id(msgspec.Struct):
     id: str = ""
 
 
+class _Owner(msgspec.Struct):
+    client: str = DEFAULT_CLIENT
+
+
 class _Envelope(msgspec.Struct):
     id: str
     type: str
@@ -83,6 +88,7 @@ class MirroredEvent(NamedTuple):
 
 _envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
 _id_decoder: Final = msgspec.json.Decoder(_Id)
+_owner_decoder: Final = msgspec.json.Decoder(_Owner)
 
 
 def to_message(event: Event) -> Message | None:
@@ -131,8 +137,9 @@ def to_message(event: Event) -> Message | None:
 
 
 def _other(event: Event, name: str) -> Message:
-    key, _, middle = _channel_parts(event.channel)
-    client = event.channel.partition("/")[0] or DEFAULT_CLIENT
+    client = client_of(event.channel) or _owner(event)
+    key = event.channel.encode()
+    _, _, middle = _channel_parts(event.channel or f"{client}/")
     if event.kind == EventKind.DEAD:
         cut = len(event.text) > DATA_MAX_BYTES
         reason = event.extra.decode(errors="replace")
@@ -163,6 +170,14 @@ def _other(event: Event, name: str) -> Message:
         data,
     )
     return Message(key, value, headers, event.at_ms)
+
+
+def _owner(event: Event) -> str:
+    """Client of a dead letter: a job says whose it is."""
+    try:
+        return _owner_decoder.decode(event.text).client
+    except (ValueError, RecursionError):
+        return DEFAULT_CLIENT
 
 
 @lru_cache(maxsize=10_000)

@@ -139,6 +139,7 @@ def start_part(
         StartError: it does not become ready.
     """
     settings = {
+        "AUTH_MODE": "open",
         "PYTHONPATH": str(ROOT),  # run in the scratch folder, where no .env can interfere
         "REDIS_CLIENT": f"redis://127.0.0.1:{redis_port}/0",
         "HOST": "127.0.0.1",

@@ -7,6 +7,8 @@ import sys
 
 from aiohttp import web
 
+from common.auth.authenticate import Authenticator, mode_notes
+from common.auth.directory import Directory
 from common.keys import Keys
 from common.plain_http import plain_http
 from common.receipts import Receipts
@@ -17,8 +19,12 @@ from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
 from history.database import Database
 from server.acceptor import Acceptor
+from server.access import access_control
 from server.app import make_app
 from server.changes import Changes
+from server.client_routes import ClientRoutes
+from server.clients import Clients
+from server.command_line import command
 from server.front import NotifyFront, close_overdue
 from server.history_access import History
 from server.inbox import Inbox
@@ -32,17 +38,24 @@ HISTORY_TIMEOUT_S = 2.0
 """How long the routes of history wait for Redis."""
 
 
-def make_history(settings: Settings, keys: Keys) -> History | None:
-    """What the routes of history work with, or None if history is off. Nothing is connected yet."""
+def make_history(
+    settings: Settings, keys: Keys, name: str
+) -> tuple[History, Clients] | tuple[None, None]:
+    """What the routes of history and of clients work with, or None if there is no database.
+
+    Nothing is connected yet.
+    """
     if not settings.database_url:
-        return None
+        return None, None
     database = Database(settings.database_url)
     # Of its own, so that nothing here stands in the way of POST /notify.
     redis = connect(settings.redis_client, timeout_s=HISTORY_TIMEOUT_S)
-    name = f"server-{secrets.token_hex(4)}"
     changes = Changes(redis, keys, settings, name)
     inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
-    return History(database, inbox, changes, redis, keys)
+    return (
+        History(database, inbox, changes, redis, keys),
+        Clients(database, redis, keys, settings, name),
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -61,17 +74,27 @@ async def serve(settings: Settings) -> None:
     async def can_queue() -> str | None:
         if watch.events_full:
             return "the event stream is full"
+        if authenticator.required and not len(directory):
+            return "no client is known: python -m server create-client --admin NAME EMAIL"
         return "redis is nearly full" if watch.nearly_full else watch.trouble
 
-    readiness = Readiness(can_queue)
-    history = make_history(settings, keys)
-    app = make_app(intake, readiness, history)
+    directory = Directory(control, keys)
+    authenticator = Authenticator(directory, settings.auth_mode)
+    readiness = Readiness(can_queue, mode_notes(settings))
+    history, clients = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
+    app = make_app(
+        intake,
+        readiness,
+        access_control(authenticator, registration=settings.client_registration),
+        ClientRoutes(clients, directory, settings.token_max_ttl_s),
+        history,
+    )
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     connections: set[NotifyFront] = set()
     handler = plain_http(runner)
     listener = await asyncio.get_running_loop().create_server(
-        lambda: NotifyFront(intake, handler, connections),
+        lambda: NotifyFront(intake, authenticator, handler, connections),
         settings.host,
         settings.port,
         backlog=BACKLOG,
@@ -93,6 +116,8 @@ async def serve(settings: Settings) -> None:
     try:
         await run_until_stopped(
             watch_redis(),
+            directory.run(),
+            *([clients.sync(directory)] if clients else []),
             readiness.run(watch.looked),
             close_overdue(connections),
             at_stop=finish,
@@ -107,7 +132,9 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Start it."""
+    """Start it, or do what the command line says instead."""
+    if len(sys.argv) > 1:
+        sys.exit(command(sys.argv[1:]))
     settings = load_settings()
     number = replica_number()
     set_up_logs(settings, f"server.{number}" if number else "server")

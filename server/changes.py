@@ -1,5 +1,6 @@
 """Changes of users, memberships and of what was read through: an event, and then the database."""
 
+import copy
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Changes:
-    """Makes changes of one client's users.
+    """Makes changes of a client's users.
 
     The event comes first. If the server dies before the database has the change, the history writer
     makes it of the event; the other way round, what the database has would be missing from Kafka,
@@ -27,13 +28,28 @@ class Changes:
         keys: of the shard.
         settings: whether the stream has readers.
         writer: name of this server.
+        client: the client application.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings, writer: str) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        settings: Settings,
+        writer: str,
+        client: str = DEFAULT_CLIENT,
+    ) -> None:
+        self._client = client
         self._redis: Any = redis
         self._stream = keys.events
         self._events_max = None if settings.reader_groups else settings.events_max_entries
         self._writer = writer
+
+    def of(self, client: str) -> "Changes":
+        """The same for another client."""
+        one = copy.copy(self)
+        one._client = client  # noqa: SLF001 - a copy of its own
+        return one
 
     async def make(
         self, connection: Any, kind: EventKind, user: str, *, at_ms: int, room: str = ""
@@ -56,9 +72,9 @@ class Changes:
             del body["room"]
         fields = {
             "k": str(kind),
-            "c": scoped(room_channel(room) if room else user_channel(user), DEFAULT_CLIENT),
+            "c": scoped(room_channel(room) if room else user_channel(user), self._client),
             "w": self._writer,
             "p": _encode(body),
         }
         entry = await self._redis.xadd(self._stream, fields, maxlen=self._events_max)
-        await apply(connection, DEFAULT_CLIENT, Change(kind, user, room, at_ms, entry.decode()))
+        await apply(connection, self._client, Change(kind, user, room, at_ms, entry.decode()))

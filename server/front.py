@@ -15,8 +15,10 @@ from typing import Final, cast
 
 import httptools
 
+from common.auth.authenticate import Authenticator
 from common.problems import Problem
-from server.intake import BODY_MAX_BYTES, Intake, Reply
+from server.access import Access, allow
+from server.intake import BODY_MAX_BYTES, Intake, Reply, refused
 
 _START: Final = b"POST /notify HTTP/1.1\r\n"
 _HEAD_MAX_BYTES: Final = 8 * 1024
@@ -33,12 +35,17 @@ _OTHER_FORMS: Final = frozenset(
 class _Head:
     """Collects what a head says, for llhttp's callbacks."""
 
-    __slots__ = ("complete", "content_type", "idempotency_key", "length", "plain", "size")
+    __slots__ = (
+        "api_key", "authorization", "complete", "content_type", "idempotency_key", "length",
+        "plain", "size",
+    )  # fmt: skip
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.content_type: str | None = None
         self.idempotency_key: str | None = None
+        self.authorization: str | None = None
+        self.api_key: str | None = None
         self.length = -1
         self.plain = True
         self.complete = False
@@ -54,6 +61,12 @@ class _Head:
         elif lower == b"idempotency-key":
             self.plain = self.plain and self.idempotency_key is None
             self.idempotency_key = value.decode("utf-8", "surrogateescape")
+        elif lower == b"authorization":
+            self.plain = self.plain and self.authorization is None
+            self.authorization = value.decode("utf-8", "surrogateescape")
+        elif lower == b"x-api-key":
+            self.plain = self.plain and self.api_key is None
+            self.api_key = value.decode("utf-8", "surrogateescape")
         elif lower in _OTHER_FORMS and not (
             lower == b"connection" and value.lower() == b"keep-alive"
         ):
@@ -68,6 +81,7 @@ class NotifyFront(asyncio.Protocol):
 
     Args:
         intake: answers the request.
+        authenticator: tells who sends it.
         aiohttp_handler: makes the protocol that takes over.
         connections: this connection is in it while it lives here.
     """
@@ -75,10 +89,12 @@ class NotifyFront(asyncio.Protocol):
     def __init__(
         self,
         intake: Intake,
+        authenticator: Authenticator,
         aiohttp_handler: Callable[[], asyncio.Protocol],
         connections: set["NotifyFront"],
     ) -> None:
         self._intake = intake
+        self._authenticator = authenticator
         self._aiohttp_handler = aiohttp_handler
         self._connections = connections
         self._transport: asyncio.Transport | None = None
@@ -169,7 +185,15 @@ class NotifyFront(asyncio.Protocol):
         after = head.size + head.length
         body, self._unread = unread[head.size : after], unread[after:]
         self._answering = True
-        self._intake.answer(body, head.content_type or "", head.idempotency_key, self._reply)
+        try:
+            principal = self._authenticator.of_headers(head.authorization, head.api_key)
+            allow(Access.NOTIFY, principal)
+        except Problem as problem:
+            self._reply(refused(problem))
+        else:
+            self._intake.answer(
+                body, head.content_type or "", head.idempotency_key, principal, self._reply
+            )
         return True
 
     def _reply(self, reply: Reply) -> None:

@@ -1,7 +1,7 @@
 """What the routes of history share: whether it is on, and what they say when a part is away."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -11,8 +11,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.keys import Keys
+from common.names import DEFAULT_CLIENT
 from common.problems import Problem
 from history.database import Database, DatabaseAwayError
+from server.access import principal_of
 from server.changes import Changes
 from server.inbox import Inbox
 
@@ -30,6 +32,7 @@ class History:
         changes: writes users, memberships and what was read through.
         redis: a client with a short timeout.
         keys: of the shard.
+        client: whose history it is.
     """
 
     database: Database
@@ -37,6 +40,15 @@ class History:
     changes: Changes
     redis: Redis
     keys: Keys
+    client: str = DEFAULT_CLIENT
+
+    def of(self, client: str) -> "History":
+        """What the routes work with for another client."""
+        if client == self.client:
+            return self
+        return replace(
+            self, client=client, inbox=self.inbox.of(client), changes=self.changes.of(client)
+        )
 
     async def close(self) -> None:
         """Close what is connected."""
@@ -64,20 +76,24 @@ def _guarded(
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
         if history is None:
-            raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE, "history-off", "DATABASE_URL is not set here"
-            )
+            raise history_off()
         try:
-            return await handler(request, history)
+            return await handler(request, history.of(principal_of(request).client))
         except DatabaseAwayError:
-            raise _away("database-away", "PostgreSQL does not answer; repeat") from None
+            raise away("database-away", "PostgreSQL does not answer; repeat") from None
         except (RedisError, OSError, TimeoutError):
-            raise _away("redis-away", "Redis does not answer; repeat") from None
+            raise away("redis-away", "Redis does not answer; repeat") from None
 
     return answer
 
 
-def _away(code: str, detail: str) -> Problem:
+def history_off() -> Problem:
+    """Refusal while there is no database."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "history-off", "DATABASE_URL is not set here")
+
+
+def away(code: str, detail: str) -> Problem:
+    """Refusal while a part does not answer."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
 
 

@@ -1,5 +1,6 @@
 """Inboxes: the cache first, then the database. Nothing of HTTP."""
 
+import copy
 import logging
 from typing import Any, Final
 
@@ -75,6 +76,14 @@ class Inbox:
         self._changes = changes
         self.cache = InboxCache(redis, keys)
         self._client = DEFAULT_CLIENT
+
+    def of(self, client: str) -> "Inbox":
+        """The inboxes of another client's users."""
+        one = copy.copy(self)
+        one._client = client  # noqa: SLF001 - a copy of its own
+        one._changes = self._changes.of(client)  # noqa: SLF001 - a copy of its own
+        one.cache = self.cache.of(client)
+        return one
 
     async def unread_count(self, user: str) -> int:
         """Number of unread notifications.

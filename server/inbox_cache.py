@@ -1,6 +1,7 @@
 """The cache of inboxes in Redis. docs/inbox.md says why what it answers is right."""
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -64,6 +65,12 @@ class InboxCache:
         self._begin = Script("inbox_begin")
         self._store = Script("inbox_store")
         self._change = Script("inbox_change")
+
+    def of(self, client: str) -> "InboxCache":
+        """The same for another client's users."""
+        one = copy.copy(self)
+        one._client = client  # noqa: SLF001 - a copy of its own
+        return one
 
     async def unread_count(self, user: str) -> int | None:
         """Number of unread notifications, or None if that is not known here."""

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from prometheus_client import Counter
 
+from common.auth.principal import Principal
 from common.jobs import Acceptance, is_batch, plan_batch, plan_one
-from common.names import DEFAULT_CLIENT
 from common.problems import FieldError, Problem
 from server.acceptor import (
     Acceptor,
@@ -93,7 +93,9 @@ class Intake:
         self._watch = watch
         self._keys_in_flight: set[str] = set()
 
-    async def reply(self, body: bytes, content_type: str, idempotency_key: str | None) -> Reply:
+    async def reply(
+        self, body: bytes, content_type: str, idempotency_key: str | None, principal: Principal
+    ) -> Reply:
         """Answer one request; every refusal is a problem document."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
@@ -101,7 +103,7 @@ class Intake:
             if not future.done():
                 future.set_result(reply)
 
-        self.answer(body, content_type, idempotency_key, done)
+        self.answer(body, content_type, idempotency_key, principal, done)
         return await future
 
     def answer(
@@ -109,17 +111,20 @@ class Intake:
         body: bytes,
         content_type: str,
         idempotency_key: str | None,
+        principal: Principal,
         done: Callable[[Reply], None],
     ) -> None:
         """Answer one request by calling `done`, once: at once, or when Redis has answered."""
+        client = principal.client
         try:
-            key = _scoped_key(idempotency_key)
+            key = _scoped_key(idempotency_key, client)
             if content_type != "application/json":
                 refuse_type(content_type)
             if len(body) > BODY_MAX_BYTES:
                 raise too_large()
             batch = is_batch(body)
-            acceptance = plan_batch(body, key=key) if batch else plan_one(body, key=key)
+            plan = plan_batch if batch else plan_one
+            acceptance = plan(body, key=key, client=client)
             if self._watch.nearly_full:
                 raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
             if self._watch.events_full:
@@ -136,22 +141,23 @@ class Intake:
 
             self._acceptor.submit(acceptance, verdict_came)
         except OverloadedError:
-            done(_refused(_unavailable("overloaded", "too many requests wait; nothing was queued")))
+            done(refused(_unavailable("overloaded", "too many requests wait; nothing was queued")))
         except Problem as problem:
-            done(_refused(problem))
+            done(refused(problem))
         else:
             if key:
                 self._keys_in_flight.add(key)
 
 
-def _scoped_key(idempotency_key: str | None) -> str:
+def _scoped_key(idempotency_key: str | None, client: str) -> str:
     if idempotency_key is None:
         return ""
     _refuse_key(idempotency_key)
-    return f"{DEFAULT_CLIENT}/key:{idempotency_key}"
+    return f"{client}/key:{idempotency_key}"
 
 
-def _refused(problem: Problem) -> Reply:
+def refused(problem: Problem) -> Reply:
+    """Reply to a request that is refused; it is counted."""
     requests_total.labels(str(int(problem.status))).inc()
     return Reply(problem.status, problem.response_headers(), problem.body())
 
@@ -172,13 +178,13 @@ def _reply(acceptance: Acceptance, verdict: Verdict, *, batch: bool) -> Reply:
         case [b"replay", answer]:
             ids = answer.decode()
         case [b"full", lane]:
-            return _refused(
+            return refused(
                 _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
             )
         case RefusedByRedisError():
-            return _refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
+            return refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
         case OutcomeUnknownError():
-            return _refused(
+            return refused(
                 _unavailable(
                     "outcome-unknown",
                     "Redis did not answer; whether it was queued is unknown. "
@@ -186,7 +192,7 @@ def _reply(acceptance: Acceptance, verdict: Verdict, *, batch: bool) -> Reply:
                 )
             )
         case _:
-            return _refused(
+            return refused(
                 Problem(
                     HTTPStatus.UNPROCESSABLE_ENTITY,
                     "idempotency-key-reused",

@@ -8,9 +8,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from common.event_reader import parse_entries
-from common.events import Event
+from common.events import Event, EventKind
 from common.keys import Keys
-from common.names import HISTORY_GROUP
+from common.names import DEFAULT_CLIENT, HISTORY_GROUP, client_of
 from common.run_reader import acknowledged
 
 EVENTS_SCANNED_MAX: Final = 20_000
@@ -48,7 +48,8 @@ class ExpiredText(msgspec.Struct, rename="camel"):
 class DeadText(msgspec.Struct):
     """What is looked at of a text that went to the dead letters; the rest may be anything."""
 
-    id: str
+    id: str = ""
+    client: str = DEFAULT_CLIENT
 
 
 decode_published: Final = msgspec.json.Decoder(PublishedText).decode
@@ -57,22 +58,24 @@ decode_dead: Final = msgspec.json.Decoder(DeadText).decode
 
 
 class LateEvents:
-    """The stream's end. Every method raises RedisError when Redis is away.
+    """One client's part of the stream's end. Every method raises RedisError when Redis is away.
 
     While the writer is further behind than `EVENTS_SCANNED_MAX` events, what lies between is
     missing from its answers until it is written.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, client: str) -> None:
         self._redis: Any = redis
         self._events = keys.events
+        self._client = client
 
     async def mentioning(self, text: bytes, since_ms: int | None) -> AsyncIterator[Event]:
         """Events with this in their text, oldest first, from a Unix time (ms) on or from all."""
         start = "-" if since_ms is None else str(max(0, since_ms))
         async for entries in self._pages(self._redis.xrange, start, "+"):
             for event in parse_entries([e for e in entries if text in e[1].get(b"p", b"")]):
-                yield event
+                if self._owns(event):
+                    yield event
 
     async def unwritten(self, *kinds: str) -> AsyncIterator[Event]:
         """Events of some kinds behind the writer's position, newest first."""
@@ -81,7 +84,16 @@ class LateEvents:
         start = "-" if written is None else f"({written.decode()}"
         async for entries in self._pages(self._redis.xrevrange, "+", start):
             for event in parse_entries([e for e in entries if e[1].get(b"k") in wanted]):
-                yield event
+                if self._owns(event):
+                    yield event
+
+    def _owns(self, event: Event) -> bool:
+        if event.kind != EventKind.DEAD:
+            return client_of(event.channel) == self._client
+        try:
+            return decode_dead(event.text).client == self._client
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._client == DEFAULT_CLIENT
 
     async def _pages(self, read: _Range, first: str, last: str) -> AsyncIterator[list[Any]]:
         for _ in range(EVENTS_SCANNED_MAX // _EVENTS_PAGE):

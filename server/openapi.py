@@ -11,10 +11,23 @@ from common.notification import (
     PrivateNotification,
     RoomNotification,
 )
+from server.client_routes import (
+    ClientChange,
+    NewApiKey,
+    NewClient,
+    NewToken,
+    Rotation,
+    TokenKeys,
+)
 from server.intake import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
+from server.openapi_clients import SCHEMAS as CLIENT_SCHEMAS
+from server.openapi_clients import SECURITY_SCHEMES, client_paths, say_who
 from server.openapi_history import SCHEMAS, history_paths
 from server.users import NewUser
 
+_BODIES: Final = (
+    NewUser, NewClient, NewApiKey, NewToken, Rotation, TokenKeys, ClientChange,
+)  # fmt: skip
 _REF: Final = "#/components/schemas/{model}"
 
 _PROBLEM: Final[dict[str, Any]] = {
@@ -178,7 +191,7 @@ def openapi_document() -> dict[str, Any]:
     """The document (OpenAPI 3.1), as JSON types. Do not change what you get."""
     models = (PrivateNotification, RoomNotification, BroadcastNotification)
     _, schema = models_json_schema(
-        [(model, "validation") for model in (*models, NewUser)], ref_template=_REF
+        [(model, "validation") for model in (*models, *_BODIES)], ref_template=_REF
     )
     schemas: dict[str, Any] = schema["$defs"]
     schemas["Notification"] = {
@@ -194,7 +207,29 @@ def openapi_document() -> dict[str, Any]:
     }
     schemas["Problem"] = _PROBLEM
     schemas["Queued"] = _QUEUED
-    schemas |= SCHEMAS
+    schemas |= SCHEMAS | CLIENT_SCHEMAS
+    paths = {
+        "/notify": {"post": _notify()},
+        **history_paths(),
+        **client_paths(),
+        "/healthz": _operation("healthz", "Is the process alive?", {"200": _state("Alive.")}),
+        "/readyz": _operation(
+            "readyz",
+            "Can it queue notifications?",
+            {"200": _state("Ready."), "503": _state("Not ready; the reason is there.")},
+        ),
+        "/metrics": _operation(
+            "metrics",
+            "Prometheus metrics",
+            {
+                "200": {
+                    "description": "Text exposition.",
+                    "content": {"text/plain": {"schema": {"type": "string"}}},
+                }
+            },
+        ),
+    }
+    say_who(paths)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -202,28 +237,10 @@ def openapi_document() -> dict[str, Any]:
             "version": "0.1.0",
             "description": "Real-time notifications: to one user, to a room, to everybody.",
         },
-        "paths": {
-            "/notify": {"post": _notify()},
-            **history_paths(),
-            "/healthz": _operation("healthz", "Is the process alive?", {"200": _state("Alive.")}),
-            "/readyz": _operation(
-                "readyz",
-                "Can it queue notifications?",
-                {"200": _state("Ready."), "503": _state("Not ready; the reason is there.")},
-            ),
-            "/metrics": _operation(
-                "metrics",
-                "Prometheus metrics",
-                {
-                    "200": {
-                        "description": "Text exposition.",
-                        "content": {"text/plain": {"schema": {"type": "string"}}},
-                    }
-                },
-            ),
-        },
+        "paths": paths,
         "tags": [
-            {"name": name} for name in ("notifications", "inbox", "users", "rooms", "operations")
+            {"name": name}
+            for name in ("notifications", "inbox", "users", "rooms", "clients", "operations")
         ],
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": SECURITY_SCHEMES},
     }

@@ -1,7 +1,7 @@
 """What still waits in the job lists: read, never touched."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,8 @@ BATCH_SPAN: Final = 1_200
 _APART_MS: Final = 50
 """How much later than its id a job may say that it was made, and still be found."""
 _UUID7: Final = 7
+_CHUNKS_MAX: Final = 8
+"""Reads of one list for one page; other clients' jobs may be between."""
 
 
 def place_of(job: Job) -> Place:
@@ -34,21 +36,40 @@ def made_at_ms(notification: str) -> int | None:
 
 
 class QueuedJobs:
-    """Jobs that wait, list by list. Every method raises RedisError when Redis is away.
+    """Jobs of one client that wait, by list. Every method raises RedisError when Redis is away.
 
     A list has the newest job at its head. A job that was put back by hand (from the dead letters)
     may be out of order, and is then found only near the head.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, client: str) -> None:
         self._redis: Any = redis
         self._keys = keys
+        self._client = client
 
-    async def newest(self, before: Place | None, limit: int) -> AsyncIterator[list[Job]]:
-        """For each list its newest jobs before a place, `limit` at most."""
+    async def newest(
+        self, before: Place | None, limit: int
+    ) -> AsyncIterator[tuple[list[Job], Place | None]]:
+        """For each list its newest jobs before a place, `limit` or a few more.
+
+        Besides them the place at which it stopped looking; None: there are no older ones.
+        """
         for key, length in await self._lists():
             start = 0 if before is None else await self._first_before(key, length, before)
-            yield await self._jobs(key, start, limit)
+            found: list[Job] = []
+            last: Place | None = None
+            for _ in range(_CHUNKS_MAX):
+                texts = await self._redis.lrange(key, start, start + limit - 1)
+                start += limit
+                jobs = [job for job in map(_job, texts) if job is not None]
+                found += self._own(jobs)
+                if len(texts) < limit:
+                    last = None
+                    break
+                last = place_of(jobs[-1]) if jobs else last
+                if len(found) >= limit:
+                    break
+            yield found, last
 
     async def find(self, notification: str) -> list[Job]:
         """Jobs of one notification."""
@@ -58,7 +79,8 @@ class QueuedJobs:
             start = 0
             if made is not None:
                 start = await self._first_before(key, length, Place(made + _APART_MS, ""))
-            jobs = await self._jobs(key, start, BATCH_SPAN)
+            texts = await self._redis.lrange(key, start, start + BATCH_SPAN - 1)
+            jobs = self._own(job for job in map(_job, texts) if job is not None)
             found += [job for job in jobs if job.id == notification]
         return found
 
@@ -83,9 +105,8 @@ class QueuedJobs:
                 low = middle + 1
         return low
 
-    async def _jobs(self, key: str, start: int, count: int) -> list[Job]:
-        texts = await self._redis.lrange(key, start, start + count - 1)
-        return [job for job in map(_job, texts) if job is not None]
+    def _own(self, jobs: Iterable[Job]) -> list[Job]:
+        return [job for job in jobs if job.client == self._client]
 
 
 def _job(text: bytes) -> Job | None:

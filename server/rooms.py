@@ -6,7 +6,6 @@ from aiohttp import web
 
 from common.events import EventKind
 from common.jobs import format_time
-from common.names import DEFAULT_CLIENT
 from history import rooms
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.history_access import History, Route, json_answer
@@ -50,7 +49,7 @@ async def _members(request: web.Request, history: History) -> web.Response:
     async with history.database.connection() as connection:
         found = await rooms.members(
             connection,
-            DEFAULT_CLIENT,
+            history.client,
             room,
             after=rooms.Member(after.name, after.ms) if after else None,
             limit=limit + 1,

@@ -10,7 +10,7 @@ from aiohttp import web
 from common.events import EventKind
 from common.identifiers import identifier
 from common.jobs import Job, decode_job, format_time
-from common.names import DEFAULT_CLIENT, kind_and_target
+from common.names import kind_and_target
 from history.database import unix_ms
 from history.inbox import Place
 from history.sent import (
@@ -67,16 +67,16 @@ async def _list(request: web.Request, history: History) -> web.Response:
     # In the order in which a notification moves on: what does so meanwhile is then found twice, and
     # not never.
     if filters.status in (None, "queued"):
-        jobs = QueuedJobs(history.redis, history.keys)
+        jobs = QueuedJobs(history.redis, history.keys, history.client)
         sources.append(await _queued(jobs, filters, before, limit))
     if filters.status in (None, "published", "expired"):
-        late = LateEvents(history.redis, history.keys)
+        late = LateEvents(history.redis, history.keys, history.client)
         sources.append(await _late(late, filters, before))
     async with history.database.snapshot() as connection:
         if filters.status in (None, "published", "expired"):
-            sources.append(await _published(connection, filters, before, limit))
+            sources.append(await _published(connection, history.client, filters, before, limit))
         if filters.status in (None, "dead"):
-            sources.append(await _dead(connection, filters, before, limit))
+            sources.append(await _dead(connection, history.client, filters, before, limit))
     items, following = _merge(sources, limit)
     return json_answer(
         {
@@ -110,9 +110,9 @@ def _joined(one: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _published(
-    connection: Any, filters: SentFilters, before: Place | None, limit: int
+    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
 ) -> _Source:
-    found = await sent(connection, DEFAULT_CLIENT, filters, before, limit + 1)
+    found = await sent(connection, client, filters, before, limit + 1)
     return _Source(
         {one.place: _sent_item(one) for one in found},
         found[-1].place if len(found) > limit else None,
@@ -138,10 +138,9 @@ async def _queued(
 ) -> _Source:
     items: dict[Place, dict[str, Any]] = {}
     horizon: Place | None = None
-    async for found in jobs.newest(before, limit + 1):
-        if len(found) > limit:
-            oldest = place_of(found[-1])
-            horizon = oldest if horizon is None else max(horizon, oldest)
+    async for found, last in jobs.newest(before, limit + 1):
+        if last is not None:
+            horizon = last if horizon is None else max(horizon, last)
         for job in found:
             place = place_of(job)
             if not _fits(job, filters) or (before is not None and place >= before):
@@ -257,8 +256,10 @@ def _matches(
     )
 
 
-async def _dead(connection: Any, filters: SentFilters, before: Place | None, limit: int) -> _Source:
-    found = await dead_letters(connection, DEFAULT_CLIENT, filters, before, DEAD_SCANNED_MAX)
+async def _dead(
+    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
+) -> _Source:
+    found = await dead_letters(connection, client, filters, before, DEAD_SCANNED_MAX)
     items: dict[Place, dict[str, Any]] = {}
     for letter in found:
         place = Place(letter.at_ms, letter.event)

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from common.events import EventKind
 from common.jobs import Job, format_time
-from common.names import DEFAULT_CLIENT, kind_and_target
+from common.names import kind_and_target
 from common.problems import Problem
 from history import sent, story
 from history.database import unix_ms
@@ -40,17 +40,17 @@ async def _story(request: web.Request, history: History) -> web.Response:
     after = parameter(request, "cursor", cursor)
     limit = limit_of(request)
     # What waits is read first: what is published meanwhile is then found there as well.
-    waiting = await QueuedJobs(history.redis, history.keys).find(notification)
+    waiting = await QueuedJobs(history.redis, history.keys, history.client).find(notification)
     async with history.database.snapshot() as connection:
-        published = await story.publications(connection, DEFAULT_CLIENT, notification)
-        writes = await story.writes(connection, DEFAULT_CLIENT, published)
-        mirrors = await story.mirrors(connection, DEFAULT_CLIENT, published)
-        letters = await sent.dead_letters_of(connection, DEFAULT_CLIENT, notification)
-        counts = await story.receipt_counts(connection, DEFAULT_CLIENT, notification)
+        published = await story.publications(connection, history.client, notification)
+        writes = await story.writes(connection, history.client, published)
+        mirrors = await story.mirrors(connection, history.client, published)
+        letters = await sent.dead_letters_of(connection, history.client, notification)
+        counts = await story.receipt_counts(connection, history.client, notification)
         names = (
             await story.receipts(
                 connection,
-                DEFAULT_CLIENT,
+                history.client,
                 notification,
                 kind,
                 after=Receipt(after.name, after.ms) if after else None,
@@ -192,7 +192,7 @@ async def _late(
     head: dict[str, Any] | None = None
     channels: list[dict[str, Any]] = []
     dead: list[dict[str, Any]] = []
-    late = LateEvents(history.redis, history.keys)
+    late = LateEvents(history.redis, history.keys, history.client)
     async for event in late.mentioning(notification.encode(), since_ms):
         at = format_time(event.at_ms)
         channel = event.channel.partition("/")[2]

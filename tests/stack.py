@@ -289,6 +289,7 @@ class Stack:
             "HOST": LOOPBACK,
             "REDIS_CLIENT": self.valkey.url,
             "DRAIN_S": "0.2",
+            "AUTH_MODE": "open",
         }
         if history or database or postgres:
             server = postgres or session_postgres(free_port())
@@ -305,6 +306,20 @@ class Stack:
         ):
             for _ in range(count):
                 self.add(kind)
+
+    def run(self, kind: str, *arguments: str) -> str:
+        """Run a process's command line with the stack's settings, and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", _PACKAGES[kind], *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_TIMEOUT_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def add(self, kind: str, **settings: str) -> str:
         """Add one more process of a kind (`server`, `history`, …), with settings of its own.

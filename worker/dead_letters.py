@@ -48,7 +48,7 @@ def plan_again(letter: DeadLetter) -> Acceptance:
         plan = read_by_hand(text, Lane(letter.lane))
         return Acceptance("", "", plan.answer, plan.jobs)
     target = None if job.targets is None else job.targets[0]
-    partition = partition_of(scoped(channel_of(job.type, target)))
+    partition = partition_of(scoped(channel_of(job.type, target), job.client))
     return Acceptance("", "", job.id, [(letter.lane, partition, text)])
 
 

@@ -68,7 +68,7 @@ def _entries(job: Job) -> Iterator[Entry]:
     for target in (None,) if job.targets is None else job.targets:
         frame.target = target
         frame.channel = channel = channel_of(job.type, target)
-        yield scoped(channel), job.created_ms, _encode(frame)[:-_OPEN_END], extra
+        yield scoped(channel, job.client), job.created_ms, _encode(frame)[:-_OPEN_END], extra
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class BatchBuilder:
         if job.expires_ms is not None and job.expires_ms < now_ms:
             story = _encode(_Expired(job.id, job.user_id, job.priority, job.created_at))
             for target in [None] if job.targets is None else job.targets:
-                args += (scoped(channel_of(job.type, target)), "", story, "")
+                args += (scoped(channel_of(job.type, target), job.client), "", story, "")
             batch.expired += 1
         else:
             for entry in _entries(job):

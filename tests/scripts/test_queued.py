@@ -3,27 +3,26 @@
 from redis.asyncio import Redis
 
 from common.jobs import Job, decode_job, new_id, plan_one
-from common.names import Lane
+from common.names import DEFAULT_CLIENT, Lane
 from history.inbox import Place
 from server.queued import QueuedJobs, made_at_ms, place_of
 from tests.stack import KEYS
 
 
-def _job(created_ms: int, an_id: str) -> bytes:
-    text = plan_one(b'{"type":"broadcast","userId":1,"message":"hi"}', notification_id=an_id).jobs[
-        0
-    ][2]
+def _job(created_ms: int, an_id: str, client: str = DEFAULT_CLIENT) -> bytes:
+    body = b'{"type":"broadcast","userId":1,"message":"hi"}'
+    text = plan_one(body, notification_id=an_id, client=client).jobs[0][2]
     return text.replace(
         b'"createdMs":%d' % decode_job(text).created_ms, b'"createdMs":%d' % created_ms
     )
 
 
 async def _found(jobs: QueuedJobs, before: Place | None, limit: int) -> list[Job]:
-    return [job async for found in jobs.newest(before, limit) for job in found]
+    return [job async for found, _ in jobs.newest(before, limit) for job in found]
 
 
 async def test_a_page_begins_behind_the_place_whatever_the_length(redis: Redis) -> None:
-    jobs = QueuedJobs(redis, KEYS)
+    jobs = QueuedJobs(redis, KEYS, DEFAULT_CLIENT)
     key = KEYS.jobs(Lane.HIGH, 7)
     for number in range(100):
         await redis.lpush(key, _job(1_000 + number // 2, f"n{number:03}"))
@@ -36,7 +35,7 @@ async def test_a_page_begins_behind_the_place_whatever_the_length(redis: Redis) 
 
 
 async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:
-    jobs = QueuedJobs(redis, KEYS)
+    jobs = QueuedJobs(redis, KEYS, DEFAULT_CLIENT)
     key = KEYS.jobs(Lane.LOW, 3)
     for text in (_job(1, "a"), b"rubbish", _job(2, "b"), b"", _job(3, "c"), b"{}"):
         await redis.lpush(key, text)
@@ -47,7 +46,7 @@ async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:
 
 
 async def test_a_job_is_found_whose_time_and_id_lie_a_little_apart(redis: Redis) -> None:
-    jobs = QueuedJobs(redis, KEYS)
+    jobs = QueuedJobs(redis, KEYS, DEFAULT_CLIENT)
     key = KEYS.jobs(Lane.HIGH, 5)
     ids = {}
     for number, apart in enumerate((-300, -1, 0, 1, 20)):
@@ -60,3 +59,20 @@ async def test_a_job_is_found_whose_time_and_id_lie_a_little_apart(redis: Redis)
         await redis.lpush(key, _job(made + apart, an_id))
     for an_id in ids.values():
         assert [job.id for job in await jobs.find(an_id)] == [an_id]
+
+
+async def test_what_another_client_sent_is_passed_over_and_ends_no_page_early(redis: Redis) -> None:
+    mine, theirs = QueuedJobs(redis, KEYS, "a"), QueuedJobs(redis, KEYS, "b")
+    key = KEYS.jobs(Lane.HIGH, 7)
+    for number in range(100):
+        client = "a" if number % 10 == 0 else "b"
+        await redis.lpush(key, _job(1_000 + number, f"n{number:03}", client))
+    assert [job.client for job in await _found(mine, None, 3)] == ["a"] * 3
+    assert len(await _found(mine, None, 200)) == 10
+    assert await mine.find("n001") == []
+    assert [job.id for job in await theirs.find("n001")] == ["n001"]
+    # Where a page stopped looking is told, though it has little on it.
+    ((found, last),) = [page async for page in mine.newest(None, 1)]
+    assert found[-1].id == "n090"
+    assert last is not None
+    assert last.created_ms <= 1_090

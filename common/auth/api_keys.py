@@ -1,0 +1,81 @@
+"""API keys: how one is made, read and compared. Pure.
+
+A key is `rk_<id>_<secret><checksum>`: an id that is no secret, 256 random bits, and a CRC-32 of
+all before it, each in base 62. The prefix and the checksum let whoever scans code and logs for
+secrets tell a key from other text without asking anybody, as GitHub's tokens do
+(https://github.blog/2021-04-05-behind-githubs-new-authentication-token-formats/).
+"""
+
+import hashlib
+import hmac
+import secrets
+import string
+import zlib
+from typing import Final, NamedTuple
+
+PREFIX: Final = "rk_"
+_DIGITS: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_BASE: Final = len(_DIGITS)
+_ID_CHARACTERS: Final = 12
+_SECRET_BITS: Final = 256
+_SECRET_CHARACTERS: Final = 43
+_CHECKSUM_CHARACTERS: Final = 6
+_ID_END: Final = len(PREFIX) + _ID_CHARACTERS
+LENGTH: Final = _ID_END + 1 + _SECRET_CHARACTERS + _CHECKSUM_CHARACTERS
+
+
+class NewKey(NamedTuple):
+    """A key that nobody else has: its id, what its owner is told once, what is stored of it."""
+
+    id: str
+    text: str
+    digest: bytes
+
+
+def _base62(number: int, characters: int) -> str:
+    found = []
+    for _ in range(characters):
+        number, digit = divmod(number, _BASE)
+        found.append(_DIGITS[digit])
+    return "".join(reversed(found))
+
+
+def random_name(characters: int) -> str:
+    """Random name in base 62."""
+    return _base62(secrets.randbelow(_BASE**characters), characters)
+
+
+def _checksum(text: str) -> str:
+    return _base62(zlib.crc32(text.encode()), _CHECKSUM_CHARACTERS)
+
+
+def new_key() -> NewKey:
+    """Make a key."""
+    an_id = random_name(_ID_CHARACTERS)
+    secret = _base62(secrets.randbits(_SECRET_BITS), _SECRET_CHARACTERS)
+    text = f"{PREFIX}{an_id}_{secret}"
+    text += _checksum(text)
+    return NewKey(an_id, text, digest(text))
+
+
+def key_id(text: str) -> str | None:
+    """Id of a key, or None if the text can't be one: most typing errors and cuts are seen here."""
+    if len(text) != LENGTH or not text.isascii() or not text.startswith(PREFIX):
+        return None
+    if text[-_CHECKSUM_CHARACTERS:] != _checksum(text[:-_CHECKSUM_CHARACTERS]):
+        return None
+    return text[len(PREFIX) : _ID_END]
+
+
+def digest(text: str) -> bytes:
+    """What is stored of a key: SHA-256, 32 bytes. docs/decisions.md says why it need not be slow.
+
+    Args:
+        text: the whole key, in ASCII.
+    """
+    return hashlib.sha256(text.encode()).digest()
+
+
+def is_key(text: str, stored: bytes) -> bool:
+    """Whether a key is the one of which this digest is stored; takes the same time either way."""
+    return hmac.compare_digest(digest(text), stored)

@@ -1,0 +1,114 @@
+"""From the headers of a request, or the token of a socket, to who asks."""
+
+import logging
+import time
+from http import HTTPStatus
+from typing import Final
+
+from common.auth.api_keys import PREFIX, is_key, key_id
+from common.auth.directory import Directory
+from common.auth.principal import OPEN, Principal
+from common.auth.tokens import TokenError, TokenReader
+from common.problems import Problem
+from common.settings import AuthMode, Settings
+
+log = logging.getLogger("roomcast.auth")
+
+_BEARER: Final = "bearer "
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="roomcast"'}
+_RETRY_AFTER_S: Final = 1
+
+
+def mode_notes(settings: Settings) -> dict[str, str]:
+    """What `/readyz` says of the mode, which the log is told as loudly."""
+    if settings.auth_mode is AuthMode.REQUIRED:
+        return {}
+    log.warning("AUTH_MODE=open: everybody may do everything here; for development only")
+    return {"authMode": "open: everybody may do everything here"}
+
+
+def unauthorized(detail: str) -> Problem:
+    """Refusal of credentials, or of their absence."""
+    return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers=_CHALLENGE)
+
+
+def _refused() -> Problem:
+    # The same for whatever is wrong: an attacker learns nothing of what there is.
+    return unauthorized("these credentials are not accepted")
+
+
+class Authenticator:
+    """Tells who asks.
+
+    In open mode nobody needs credentials, but those that are shown must be right.
+
+    Args:
+        directory: the clients.
+        mode: whether credentials are required.
+    """
+
+    def __init__(self, directory: Directory, mode: AuthMode) -> None:
+        self._directory = directory
+        self._tokens = TokenReader(directory.client)
+        self.required = mode is AuthMode.REQUIRED
+
+    def of_headers(self, authorization: str | None, api_key: str | None) -> Principal:
+        """Who sends a request.
+
+        Args:
+            authorization: value of that header, if it is there.
+            api_key: value of `x-api-key`.
+
+        Raises:
+            Problem: 401; 503 while it can't be known whether the credentials were revoked.
+        """
+        if authorization is None and api_key is None:
+            if self.required:
+                raise unauthorized("credentials are missing")
+            return OPEN
+        if authorization is not None and api_key is not None:
+            raise unauthorized("credentials are there twice")
+        if api_key is not None:
+            return self._by_key(api_key)
+        assert authorization is not None
+        if authorization[: len(_BEARER)].lower() != _BEARER:
+            raise unauthorized("Authorization must be Bearer, with an API key or a token")
+        credentials = authorization[len(_BEARER) :].strip(" ")
+        return (
+            self._by_key(credentials)
+            if credentials.startswith(PREFIX)
+            else self.of_token(credentials)
+        )
+
+    def of_token(self, token: str) -> Principal:
+        """Whom a user token is about.
+
+        Raises:
+            Problem: as `of_headers`.
+        """
+        self._be_fresh()
+        try:
+            return self._tokens.read(token)
+        except TokenError as error:
+            log.info("a token was refused", extra={"reason": str(error)[:200]})
+            raise _refused() from None
+
+    def _by_key(self, text: str) -> Principal:
+        self._be_fresh()
+        an_id = key_id(text)
+        found = self._directory.key(an_id) if an_id else None
+        if found is None or not is_key(text, found[1].digest):
+            raise _refused()
+        client, key = found
+        if key.expires_ms and key.expires_ms <= time.time() * 1000:
+            raise _refused()
+        return Principal(client.id, key.scopes, key=key.id, operator=client.operator)
+
+    def _be_fresh(self) -> None:
+        if self._directory.is_stale:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "credentials-unknown",
+                "Redis does not answer: credentials can't be checked now; repeat",
+                retry_after_s=_RETRY_AFTER_S,
+            )

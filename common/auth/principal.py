@@ -1,0 +1,51 @@
+"""On whose behalf something is asked."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from common.auth.records import ALL_SCOPES, Scope
+from common.names import DEFAULT_CLIENT
+
+ANY_ROOM: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Rooms that a token allows: names, and beginnings of names that were written as `team-*`."""
+
+    names: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+
+    def allow(self, room: str) -> bool:
+        """Whether a room is one of them."""
+        return room in self.names or room.startswith(self.prefixes)
+
+
+EVERY_ROOM: Final = Rooms(prefixes=("",))
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a client application by one of its keys, or one of its users by a token.
+
+    Args:
+        client: id of the client application.
+        scopes: what its key may be used for; of a user, nothing.
+        user: the user, if it is one.
+        rooms: which rooms that user may hear.
+        expires_s: Unix time at which the token expires, if there is one.
+        key: id of the API key, if it is one.
+        operator: whether the client is an operator's.
+    """
+
+    client: str
+    scopes: frozenset[Scope] = frozenset()
+    user: str | None = None
+    rooms: Rooms = field(default_factory=Rooms)
+    expires_s: float | None = None
+    key: str = ""
+    operator: bool = False
+
+
+OPEN: Final = Principal(DEFAULT_CLIENT, ALL_SCOPES, rooms=EVERY_ROOM, operator=True)
+"""Whoever says nothing of itself while `AUTH_MODE=open`."""

@@ -1,0 +1,169 @@
+"""Who may use which route: one table, and what is asked of a request because of it.
+
+A route that is not in the table is not served: `check_routes` refuses to start.
+"""
+
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from common.auth.authenticate import Authenticator
+from common.auth.principal import Principal
+from common.auth.records import Scope
+from common.problems import Problem
+
+_PRINCIPAL: Final = "principal"
+
+
+class Access(Enum):
+    """Whom a route is for."""
+
+    ANYONE = auto()
+    """Everybody, without credentials."""
+    REGISTRATION = auto()
+    """Operators; everybody, if `CLIENT_REGISTRATION` says so."""
+    NOTIFY = auto()
+    """API keys with the scope `notify`."""
+    READ = auto()
+    """API keys with the scope `read`."""
+    MINT = auto()
+    """API keys with `notify` and `read`: a token may do some of both."""
+    INBOX = auto()
+    """The user themself by a token, and API keys with `read`."""
+    ADMIN = auto()
+    """API keys with `admin`."""
+    OPERATOR = auto()
+    """API keys with `admin` of an operator's client."""
+
+
+SCOPES: Final[dict[Access, frozenset[Scope]]] = {
+    Access.NOTIFY: frozenset({Scope.NOTIFY}),
+    Access.READ: frozenset({Scope.READ}),
+    Access.MINT: frozenset({Scope.NOTIFY, Scope.READ}),
+    Access.INBOX: frozenset({Scope.READ}),
+    Access.ADMIN: frozenset({Scope.ADMIN}),
+    Access.OPERATOR: frozenset({Scope.ADMIN}),
+    Access.REGISTRATION: frozenset({Scope.ADMIN}),
+}
+"""Scopes that a key needs, all of them."""
+
+ACCESS: Final[dict[tuple[str, str], Access]] = {
+    ("POST", "/notify"): Access.NOTIFY,
+    ("GET", "/notifications"): Access.READ,
+    ("GET", "/notifications/{id}"): Access.READ,
+    ("GET", "/users/{id}/notifications"): Access.INBOX,
+    ("GET", "/users/{id}/notifications/unread-count"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/read-all"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/{nid}/read"): Access.INBOX,
+    ("POST", "/users"): Access.NOTIFY,
+    ("GET", "/users/{id}"): Access.READ,
+    ("GET", "/rooms/{id}/members"): Access.READ,
+    ("PUT", "/rooms/{id}/members/{user}"): Access.NOTIFY,
+    ("DELETE", "/rooms/{id}/members/{user}"): Access.NOTIFY,
+    ("POST", "/tokens"): Access.MINT,
+    ("POST", "/clients"): Access.REGISTRATION,
+    ("GET", "/clients"): Access.OPERATOR,
+    ("GET", "/clients/me"): Access.READ,
+    ("GET", "/clients/me/keys"): Access.ADMIN,
+    ("POST", "/clients/me/keys"): Access.ADMIN,
+    ("POST", "/clients/me/keys/{id}/rotate"): Access.ADMIN,
+    ("DELETE", "/clients/me/keys/{id}"): Access.ADMIN,
+    ("POST", "/clients/me/token-secret/rotate"): Access.ADMIN,
+    ("GET", "/clients/me/token-keys"): Access.ADMIN,
+    ("PUT", "/clients/me/token-keys"): Access.ADMIN,
+    ("GET", "/clients/me/audit"): Access.ADMIN,
+    ("GET", "/clients/{id}"): Access.OPERATOR,
+    ("PATCH", "/clients/{id}"): Access.OPERATOR,
+    ("GET", "/audit"): Access.OPERATOR,
+    ("GET", "/healthz"): Access.ANYONE,
+    ("GET", "/readyz"): Access.ANYONE,
+    ("GET", "/metrics"): Access.OPERATOR,
+    ("GET", "/openapi.json"): Access.ANYONE,
+    ("GET", "/docs"): Access.ANYONE,
+    ("GET", "/docs/{name}"): Access.ANYONE,
+}
+"""By method and path."""
+
+
+def allow(access: Access, principal: Principal, user: str | None = None) -> None:
+    """Refuse whoever a route is not for.
+
+    Args:
+        access: of the route.
+        principal: who asks.
+        user: whose inbox it is, if it is one.
+
+    Raises:
+        Problem: 403. It says no more than the owner of these credentials knows.
+    """
+    if access is Access.ANYONE:
+        return
+    if principal.user is not None:
+        if access is not Access.INBOX or user != principal.user:
+            raise _forbidden("a user token is for that user's own inbox")
+        return
+    missing = SCOPES[access] - principal.scopes
+    if missing:
+        raise _forbidden(f"this key lacks the scope {min(missing)}")
+    if access in (Access.OPERATOR, Access.REGISTRATION) and not principal.operator:
+        raise _forbidden("this is for operators")
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(HTTPStatus.FORBIDDEN, "forbidden", detail)
+
+
+def access_control(authenticator: Authenticator, *, registration: bool) -> Middleware:
+    """Middleware that lets pass whom a route is for, and notes who it is.
+
+    Args:
+        authenticator: tells who it is.
+        registration: whether everybody may make a client.
+    """
+
+    @web.middleware
+    async def control(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is None or request.match_info.http_exception is not None:
+            # There is no such path or method; that is no secret.
+            return await handler(request)
+        method = "GET" if request.method == "HEAD" else request.method
+        access = ACCESS[method, resource.canonical]
+        if access is Access.ANYONE or (access is Access.REGISTRATION and registration):
+            return await handler(request)
+        principal = authenticator.of_headers(
+            _header(request, "Authorization"), _header(request, "x-api-key")
+        )
+        allow(access, principal, request.match_info.get("id"))
+        request[_PRINCIPAL] = principal
+        return await handler(request)
+
+    return control
+
+
+def _header(request: web.Request, name: str) -> str | None:
+    values = request.headers.getall(name, [])
+    # Of two, what lies between may have looked at the other one.
+    return ", ".join(values) if values else None
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Who sent a request, of a route that is not for everybody."""
+    found: Principal = request[_PRINCIPAL]
+    return found
+
+
+def check_routes(app: web.Application) -> None:
+    """Make sure that every route is in the table.
+
+    Raises:
+        LookupError: one is not.
+    """
+    for route in app.router.routes():
+        method = "GET" if route.method == "HEAD" else route.method
+        resource = route.resource
+        if resource is None or (method, resource.canonical) not in ACCESS:
+            raise LookupError(f"nobody says who may use {route.method} {resource}")

@@ -1,0 +1,112 @@
+"""Client applications, for the routes and the command line: the database, then everybody else."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.auth.directory import Directory, DirectoryWriter
+from common.auth.records import ClientRecord
+from common.events import EventKind
+from common.jobs import format_time
+from common.keys import Keys
+from common.settings import Settings
+from history.clients import Actor, AuditEvent, Change, change, records
+from history.database import Database, DatabaseAwayError, unix_ms
+
+log = logging.getLogger("roomcast.server")
+
+SYNC_INTERVAL_S: Final = 1.0
+_encode: Final = msgspec.json.Encoder().encode
+_TROUBLE: Final = (RedisError, OSError, TimeoutError)
+
+
+class Clients:
+    """Changes clients, and tells every process.
+
+    Once the database has a change it is made: what Redis does not get at once it gets from `sync`,
+    of this server or of another one.
+
+    Args:
+        database: where the clients are.
+        redis: a client with a short timeout.
+        keys: of the shard.
+        settings: whether the event stream has readers.
+        writer: name of this server.
+    """
+
+    def __init__(
+        self, database: Database, redis: Redis, keys: Keys, settings: Settings, writer: str
+    ) -> None:
+        self.database = database
+        self._redis: Any = redis
+        self._stream = keys.events
+        self._events_max = None if settings.reader_groups else settings.events_max_entries
+        self._writer = writer
+        self._directory = DirectoryWriter(redis, keys)
+
+    @contextlib.asynccontextmanager
+    async def change(self, actor: Actor, client: str) -> AsyncIterator[Change]:
+        """Change one client, all or nothing.
+
+        Raises:
+            DatabaseAwayError: nothing was changed, or all.
+        """
+        async with (
+            self.database.connection() as connection,
+            change(connection, actor, client) as under_way,
+        ):
+            yield under_way
+            record = await under_way.finish()
+        if record is not None:
+            await self._tell([record], under_way.events)
+
+    async def _tell(self, found: list[ClientRecord], events: list[AuditEvent]) -> None:
+        try:
+            await self._directory.write(found)
+            for event in events:
+                await self._redis.xadd(
+                    self._stream, _audit_entry(event, self._writer), maxlen=self._events_max
+                )
+        except _TROUBLE as error:
+            log.warning("a change of a client comes later", extra={"reason": str(error)})
+
+    async def sync(self, directory: Directory) -> None:
+        """Write into Redis what the database has and Redis lacks, until cancelled.
+
+        Args:
+            directory: what Redis has.
+        """
+        away = False
+        while True:
+            await asyncio.sleep(SYNC_INTERVAL_S)
+            if directory.is_stale:
+                continue
+            try:
+                async with self.database.connection() as connection:
+                    found = await records(connection, above=directory.version)
+                if found:
+                    await self._directory.write(found)
+                away = False
+            except (DatabaseAwayError, *_TROUBLE) as error:
+                if not away:
+                    log.warning("clients can't be compared", extra={"reason": str(error)})
+                away = True
+
+
+def _audit_entry(event: AuditEvent, writer: str) -> dict[str, str | bytes]:
+    body = {
+        "number": event.number,
+        "at": format_time(unix_ms(event.at)),
+        "action": event.action,
+        "subject": event.subject,
+        "client": event.actor.client,
+        "key": event.actor.key,
+        "details": event.details,
+    }
+    return {"k": str(EventKind.AUDIT), "c": f"{event.subject}/", "w": writer, "p": _encode(body)}

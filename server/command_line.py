@@ -1,0 +1,65 @@
+"""`python -m server create-client`: the first client, and clients without HTTP."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from common.keys import Keys
+from common.redis_client import connect
+from common.settings import Settings, load_settings
+from history.clients import Actor
+from history.database import Database, DatabaseAwayError
+from history.migrate import migrate
+from server.client_routes import create_client
+from server.clients import Clients
+
+_REDIS_TIMEOUT_S = 2.0
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Do what a command line says.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: the arguments are wrong.
+    """
+    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    create = commands.add_parser("create-client", help="make a client and print its first key")
+    create.add_argument("name")
+    create.add_argument("email")
+    create.add_argument(
+        "--admin", action="store_true", help="its admin keys manage all clients: an operator's"
+    )
+    asked = parser.parse_args(arguments)
+    settings = load_settings()
+    if not settings.database_url:
+        sys.stderr.write("DATABASE_URL is not set: there is nowhere to keep a client\n")
+        return 2
+    try:
+        key = asyncio.run(_create(settings, asked.name, asked.email, operator=asked.admin))
+    except (DatabaseAwayError, OSError) as error:
+        sys.stderr.write(f"the database does not answer: {error}\n")
+        return 1
+    sys.stdout.write(f"{key}\n")
+    return 0
+
+
+async def _create(settings: Settings, name: str, email: str, *, operator: bool) -> str:
+    await migrate(settings.database_url)
+    database = Database(settings.database_url)
+    redis = connect(settings.redis_client, timeout_s=_REDIS_TIMEOUT_S)
+    try:
+        clients = Clients(database, redis, Keys(), settings, "command-line")
+        client, key = await create_client(clients, Actor(), name, email, operator=operator)
+    finally:
+        await database.close()
+        await redis.aclose()
+    sys.stderr.write(f"client {client.id}; its key follows, and is shown this once\n")
+    return key

@@ -1,0 +1,108 @@
+"""Pieces of the OpenAPI document that its parts share."""
+
+from typing import Any, Final
+
+from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN
+from server.asking import CURSOR_PATTERN, LIMIT_DEFAULT, LIMIT_MAX
+
+Json = dict[str, Any]
+STRING: Final[Json] = {"type": "string"}
+INTEGER: Final[Json] = {"type": "integer"}
+TIME: Final[Json] = {"type": "string", "format": "date-time"}
+ID: Final[Json] = {"type": "string", "pattern": ID_PATTERN, "maxLength": ID_MAX_CHARACTERS}
+RETRY: Final[Json] = {"Retry-After": {"schema": INTEGER, "description": "Seconds."}}
+
+
+def or_null(schema: Json) -> Json:
+    """A schema, or null."""
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def an_object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
+    """An object whose properties are all required but these."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def array(items: Json) -> Json:
+    """A list."""
+    return {"type": "array", "items": items}
+
+
+def ref(name: str) -> Json:
+    """A schema that has a name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+NEXT: Final[Json] = {
+    **or_null(STRING),
+    "description": "`cursor` of the next page; null: there is none.",
+}
+
+
+def path_parameter(name: str, text: str) -> Json:
+    """An id in the path."""
+    return {"name": name, "in": "path", "required": True, "description": text, "schema": ID}
+
+
+def query_parameter(name: str, schema: Json, text: str) -> Json:
+    """A parameter of the query."""
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": text,
+        "schema": schema,
+    }
+
+
+LIMIT: Final = query_parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+    "Items of a page.",
+)
+CURSOR: Final = query_parameter(
+    "cursor",
+    {"type": "string", "pattern": CURSOR_PATTERN},
+    "`nextCursor` of the page before.",
+)
+
+
+def answer(text: str, schema: Json) -> Json:
+    """An answer with JSON."""
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def problem(text: str, *, retry: bool = False) -> Json:
+    """A refusal."""
+    content = {"application/problem+json": {"schema": ref("Problem")}}
+    response: Json = {"description": text, "content": content}
+    return {**response, "headers": RETRY} if retry else response
+
+
+def operation(
+    name: str,
+    summary: str,
+    parameters: list[Json],
+    answers: Json,
+    *,
+    tag: str,
+    more: Json | None = None,
+) -> Json:
+    """What one method does at one path of those that need the database."""
+    return {
+        "operationId": name,
+        "tags": [tag],
+        "summary": summary,
+        "parameters": parameters,
+        **(more or {}),
+        "responses": {
+            **answers,
+            "400": problem("The request is not HTTP."),
+            "422": problem("Invalid: `errors` points at every bad parameter."),
+            "503": problem(
+                "`history-off`: there is no database here. `database-away`, `redis-away`: repeat.",
+                retry=True,
+            ),
+        },
+    }

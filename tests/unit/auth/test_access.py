@@ -1,0 +1,68 @@
+"""The table of routes, and who gets past it."""
+
+import pytest
+
+from common.auth.principal import OPEN, Principal
+from common.auth.records import ALL_SCOPES, Scope
+from common.problems import Problem
+from server.access import ACCESS, SCOPES, Access, allow
+from server.openapi import openapi_document
+
+USER = Principal("c1", user="ann")
+
+
+def passes(access: Access, principal: Principal, user: str | None = None) -> bool:
+    try:
+        allow(access, principal, user)
+    except Problem:
+        return False
+    return True
+
+
+def test_a_refusal_is_403() -> None:
+    with pytest.raises(Problem) as refused:
+        allow(Access.READ, Principal("c1"))
+    assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("access", list(Access))
+def test_a_key_needs_every_scope_of_the_route(access: Access) -> None:
+    needed = SCOPES.get(access, frozenset())
+    operator = access in (Access.OPERATOR, Access.REGISTRATION)
+    for scopes in (frozenset[Scope](), *(frozenset({scope}) for scope in Scope), ALL_SCOPES):
+        good = needed <= scopes
+        assert passes(access, Principal("c1", scopes, operator=True)) == good
+        assert passes(access, Principal("c1", scopes)) == (good and not operator)
+
+
+@pytest.mark.parametrize("access", list(Access))
+def test_a_user_has_their_own_inbox_and_nothing_else(access: Access) -> None:
+    assert passes(access, USER, "ann") == (access in (Access.ANYONE, Access.INBOX))
+    assert passes(access, USER, "bob") == (access is Access.ANYONE)
+    assert passes(access, USER) == (access is Access.ANYONE)
+
+
+def test_open_mode_lets_everybody_do_everything() -> None:
+    assert all(passes(access, OPEN, "ann") for access in Access)
+
+
+def test_the_document_tells_of_every_route_and_of_what_it_needs() -> None:
+    told = {
+        (method.upper(), path): operation
+        for path, operations in openapi_document()["paths"].items()
+        for method, operation in operations.items()
+    }
+    undocumented = {("GET", path) for path in ("/openapi.json", "/docs", "/docs/{name}")}
+    assert set(told) == set(ACCESS) - undocumented
+    for route, operation in told.items():
+        access = ACCESS[route]
+        security = operation["security"]
+        if access is Access.ANYONE:
+            assert security == []
+            continue
+        schemes = {name for one in security for name in one}
+        assert schemes == {"apiKey", "bearerKey"} | (
+            {"userToken"} if access is Access.INBOX else set()
+        )
+        for name in ("401", "403"):
+            assert name in operation["responses"], (route, name)
