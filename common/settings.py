@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     client_registration: bool = Field(
         False, description="Whether anybody may make a client (`POST /clients`)."
     )
+    allowed_origins: str = Field(
+        "",
+        description="Origins of pages whose browsers may connect and ask, such as "
+        "`https://app.example.com,https://example.org`; `*`: all. Empty: none; in "
+        "open mode all.",
+    )
     token_max_ttl_s: Count = Field(
         86_400, description="Longest life of a user token that `POST /tokens` makes."
     )
@@ -220,6 +226,13 @@ class Settings(BaseSettings):
         33_554_432,
         description="Bytes waiting in a gateway, past which it stops reading from Redis.",
     )
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of an origin may connect and ask."""
+        listed = [one.strip() for one in self.allowed_origins.split(",") if one.strip()]
+        if not listed:
+            return self.auth_mode is AuthMode.OPEN
+        return "*" in listed or origin in listed
 
     @property
     def reader_groups(self) -> list[str]:

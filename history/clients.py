@@ -225,9 +225,7 @@ _CLIENT_COLUMNS: Final = "id, name, email, operator, disabled, limits, created_a
 
 def _client(row: Any) -> Client:
     an_id, name, email, operator, disabled, limits, created = row
-    return Client(
-        an_id, name, email, operator, disabled, msgspec.json.decode(limits), created
-    )
+    return Client(an_id, name, email, operator, disabled, msgspec.json.decode(limits), created)
 
 
 async def find_client(connection: Any, client: str) -> Client | None:

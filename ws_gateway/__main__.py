@@ -10,6 +10,8 @@ import time
 
 from aiohttp import web
 
+from common.auth.authenticate import Authenticator, mode_notes
+from common.auth.directory import Directory
 from common.http_problems import problems
 from common.keys import Keys
 from common.plain_http import plain_http
@@ -84,16 +86,26 @@ async def serve(settings: Settings) -> None:
     catch_up = CatchUp(reader, replayed)
     clock = Clock(time.monotonic())
     pacer = Pacer(loop, lambda: hub.received)
-    gateway = Gateway(hub, catch_up, receipts, pacer, limits, clock, gateway_id)
+    directory = Directory(control, keys)
+    authenticator = Authenticator(directory, settings.auth_mode)
+    gateway = Gateway(hub, catch_up, receipts, pacer, authenticator, limits, clock, gateway_id)
+    directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
         settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
     )
     subscription.keep([probe.name])
-    readiness = Readiness(probe)
+    readiness = Readiness(probe, mode_notes(settings))
 
     app = web.Application(middlewares=[problems])
-    app.add_routes(ops_routes(readiness))
+
+    def may_measure(request: web.Request) -> None:
+        # On this port are the sockets of everybody.
+        authenticator.operator_of(
+            request.headers.get("Authorization"), request.headers.get("x-api-key")
+        )
+
+    app.add_routes(ops_routes(readiness, may_measure))
     app.on_response_prepare.append(_close_after_answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
@@ -132,6 +144,7 @@ async def serve(settings: Settings) -> None:
             hub.run_checks(settings.gap_check_interval_s),
             Sweep(gateway, fronts).run(),
             receipts.run(),
+            directory.run(),
             counts.run(),
             readiness.run(subscription.was_up),
             at_stop=finish,

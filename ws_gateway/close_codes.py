@@ -20,6 +20,8 @@ class CloseCode(IntEnum):
     NO_PONG = 4002
     NOT_REGISTERED = 4501
     TOO_MANY_FRAMES = 4502
+    TOKEN_EXPIRED = 4503
+    CLIENT_DISABLED = 4504
 
     @property
     def come_back(self) -> bool:
@@ -37,5 +39,7 @@ REASONS: Final[dict[int, str]] = {
     CloseCode.NO_PONG: "ping not answered, come back",
     CloseCode.NOT_REGISTERED: "not registered in time",
     CloseCode.TOO_MANY_FRAMES: "too many messages",
+    CloseCode.TOKEN_EXPIRED: "token expired, come back with another",
+    CloseCode.CLIENT_DISABLED: "client application disabled",
 }
 """Text sent with each code."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+from common.auth.principal import Principal
 from common.publication import Position
 from ws_gateway import metrics
 from ws_gateway.close_codes import CloseCode
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         "gateway",
         "number",
         "pinged",
+        "principal",
         "rooms",
         "seen",
         "since",
@@ -74,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._reader: FrameReader | None = None
         self._backlog: deque[Text | Binary] | None = None
         self.user: str | None = None
+        self.principal: Principal | None = None
+        """On whose behalf it is here: known once it registered, or by what its handshake said."""
         self.rooms: tuple[str, ...] = ()
         self.behind: dict[Channel, Position] | None = None
         self.choked = False

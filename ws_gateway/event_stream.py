@@ -20,7 +20,7 @@ from ws_gateway.close_codes import REASONS, CloseCode
 from ws_gateway.connection import Connection
 from ws_gateway.frames import payloads
 from ws_gateway.handshake import refusal
-from ws_gateway.protocol import ClientError, Register, parse_message
+from ws_gateway.protocol import ClientError, ErrorCode, Register, parse_message
 
 if TYPE_CHECKING:
     from ws_gateway.channel import Channel
@@ -116,11 +116,17 @@ class EventStream(Connection):
         most = self.gateway.limits.max_rooms
         try:
             register = parse_message(message.decode(), registered=False, max_rooms=most)
+            assert isinstance(register, Register)
+            self.gateway.admit(self, register)
         except ClientError as error:
-            self._transport.write(refusal(HTTPStatus.BAD_REQUEST, error.code, str(error)))
+            status = (
+                HTTPStatus.FORBIDDEN
+                if error.code is ErrorCode.FORBIDDEN
+                else HTTPStatus.BAD_REQUEST
+            )
+            self._transport.write(refusal(status, error.code, str(error)))
             self._transport.close()
             return
-        assert isinstance(register, Register)
         self._resume = register.resume
         self._transport.write(HEAD)
         self.gateway.connections.add(self)

@@ -15,7 +15,10 @@ from ws_gateway.handshake import (
     is_upgrade,
     read_head,
     refusal,
+    token_of,
+    unauthorized,
 )
+from ws_gateway.protocol import ClientError, ErrorCode
 
 if TYPE_CHECKING:
     from ws_gateway.session import Gateway
@@ -128,13 +131,24 @@ class Front(asyncio.Protocol):
             return
         try:
             request = read_head(self._head[:end])
+            origin = request.field("origin")
             message = registration(request.query, request.field("last-event-id"))
         except ValueError as error:
             self.refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
+        try:
+            self._check_origin(origin)
+            principal = self._gateway.principal_of(token_of(request))
+        except ValueError as error:
+            self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))
+            return
+        except ClientError as error:
+            self._turn_down(transport, error)
+            return
         metrics.handshakes.labels("accepted").inc()
         bound_send_buffer(transport, self._gateway.limits.send_buffer_bytes)
         stream = EventStream(self._gateway, transport, self._number)
+        stream.principal = principal
         self._hand_over(transport, stream, b"")
         stream.begin(message)
 
@@ -143,6 +157,15 @@ class Front(asyncio.Protocol):
         if transport is None:
             return
         answer = answer_upgrade(self._head[:end])
+        principal = None
+        if answer.accepted:
+            try:
+                self._check_origin(answer.origin)
+                if answer.token is not None:
+                    principal = gateway.principal_of(answer.token)
+            except ClientError as error:
+                self._turn_down(transport, error)
+                return
         metrics.handshakes.labels("accepted" if answer.accepted else "refused").inc()
         transport.write(answer.data)
         if not answer.accepted:
@@ -150,8 +173,19 @@ class Front(asyncio.Protocol):
             return
         bound_send_buffer(transport, gateway.limits.send_buffer_bytes)
         connection = Connection(gateway, transport, self._number)
+        connection.principal = principal
         gateway.connections.add(connection)
         self._hand_over(transport, connection, self._head[end:])
+
+    def _check_origin(self, origin: str | None) -> None:
+        if origin is not None and not self._gateway.allows_origin(origin):
+            raise ClientError(ErrorCode.FORBIDDEN, "pages of this origin may not connect")
+
+    @staticmethod
+    def _turn_down(transport: asyncio.Transport, error: ClientError) -> None:
+        metrics.handshakes.labels("refused").inc()
+        transport.write(refused_connection(error))
+        transport.close()
 
     @staticmethod
     def _turn_away(transport: asyncio.Transport, code: str, detail: str) -> None:
@@ -171,6 +205,20 @@ class Front(asyncio.Protocol):
             transport.resume_reading()
         if rest:
             protocol.data_received(rest)
+
+
+def refused_connection(error: ClientError) -> bytes:
+    """Answer over HTTP to whoever may not connect."""
+    match error.code:
+        case ErrorCode.UNAUTHORIZED:
+            return unauthorized(str(error)).data
+        case ErrorCode.UNAVAILABLE:
+            status, extra = HTTPStatus.SERVICE_UNAVAILABLE, ["Retry-After: 1"]
+        case ErrorCode.FORBIDDEN:
+            status, extra = HTTPStatus.FORBIDDEN, []
+        case _:
+            status, extra = HTTPStatus.BAD_REQUEST, []
+    return refusal(status, error.code, str(error), *extra)
 
 
 def bound_send_buffer(transport: asyncio.Transport, size: int) -> None:

@@ -7,7 +7,7 @@ plain HTTP.
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
@@ -26,10 +26,15 @@ _ONCE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Bytes to write, and whether the connection is a WebSocket from here on."""
+    """Bytes to write, and whether the connection is a WebSocket from here on.
+
+    `token` is the user token that came along, `origin` what a browser says of the page.
+    """
 
     data: bytes
     accepted: bool
+    token: str | None = field(default=None, repr=False)
+    origin: str | None = None
 
 
 def is_upgrade(head: bytes) -> bool:
@@ -149,16 +154,59 @@ def answer_upgrade(head: bytes) -> Answer:
         return Answer(
             refusal(HTTPStatus.NOT_FOUND, "not-found", "WebSocket is at /"), accepted=False
         )
-    token = generate_accept_token(read.fields[b"sec-websocket-key"])
-    return Answer(_ACCEPTED % token, accepted=True)
+    try:
+        token = token_of(read)
+    except ValueError as error:
+        return unauthorized(str(error))
+    accept = generate_accept_token(read.fields[b"sec-websocket-key"])
+    protocol = _PROTOCOL_CHOSEN if SUBPROTOCOL in _protocols(read) else b""
+    return Answer(
+        _ACCEPTED % (protocol, accept), accepted=True, token=token, origin=read.field("origin")
+    )
 
 
+SUBPROTOCOL: Final = b"roomcast"
+"""What a browser names beside its token, so that one of both can be answered."""
+_TOKEN_PROTOCOL: Final = b"bearer."
+_PROTOCOL_CHOSEN: Final = b"Sec-WebSocket-Protocol: %b\r\n" % SUBPROTOCOL
 _ACCEPTED: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
     b"Upgrade: WebSocket\r\n"
     b"Connection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: %b\r\n\r\n"
+    b"%bSec-WebSocket-Accept: %b\r\n\r\n"
 )
+
+
+def unauthorized(detail: str) -> Answer:
+    """Refusal of a request whose credentials are wrong."""
+    challenge = 'WWW-Authenticate: Bearer realm="roomcast"'
+    data = refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, challenge)
+    return Answer(data, accepted=False)
+
+
+def _protocols(head: Head) -> list[bytes]:
+    listed = head.fields.get(b"sec-websocket-protocol")
+    return [] if listed is None else [one.strip() for one in listed.split(b",")]
+
+
+def token_of(head: Head) -> str | None:
+    """User token in the Authorization header or, for browsers, in a subprotocol `bearer.<token>`.
+
+    Raises:
+        ValueError: there are several, or something else; the text says which.
+    """
+    found = [
+        one[len(_TOKEN_PROTOCOL) :] for one in _protocols(head) if one.startswith(_TOKEN_PROTOCOL)
+    ]
+    authorization = head.fields.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise ValueError("Authorization must be Bearer, with a user token")
+        found.append(token.strip())
+    if len(found) > 1:
+        raise ValueError("a token is there more than once")
+    return found[0].decode("ascii", "replace") if found else None
 
 
 def _fault(head: Head) -> str | None:

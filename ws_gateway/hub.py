@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 
 from common.backoff import jittered
 from common.keys import Keys
-from common.names import scoped
 from common.publication import SIGNAL, Position, parse_publication
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending, State
@@ -31,7 +30,7 @@ LINGER_S: Final = 2.0
 
 
 class Hub:
-    """Channels by name."""
+    """Channels by their scoped names."""
 
     def __init__(
         self,
@@ -63,10 +62,15 @@ class Hub:
 
     # What connections ask for.
 
-    def open(self, labels: Iterable[str], ready: Callable[[list[Channel]], None]) -> None:
-        """Call `ready` with the channels once all of them are live: at once, if they are."""
-        labels = tuple(labels)
-        channels = [self._channel(label) for label in labels]
+    def open(self, names: Iterable[str], ready: Callable[[list[Channel]], None]) -> None:
+        """Call `ready` with the channels once all of them are live: at once, if they are.
+
+        Args:
+            names: scoped, such as `default/room:1`.
+            ready: called with the channels in the same order.
+        """
+        names = tuple(names)
+        channels = [self._channel(name) for name in names]
         waiting = [channel for channel in channels if channel.state is State.OPENING]
         if not waiting:
             ready(channels)
@@ -78,7 +82,7 @@ class Hub:
             missing -= 1
             if not missing:
                 # One that was live and empty from the start may have been closed meanwhile.
-                self.open(labels, ready)
+                self.open(names, ready)
 
         for channel in waiting:
             channel.waiters.append(one_is_live)
@@ -99,7 +103,7 @@ class Hub:
                 gone.append(channel)
         for channel in gone:
             del self._empty[channel]
-            del self.channels[channel.label]
+            del self.channels[channel.name]
             del self._by_pub[self._pub(channel).encode()]
         if gone and self.subscription:
             self.subscription.forget([self._pub(channel) for channel in gone])
@@ -200,11 +204,11 @@ class Hub:
 
     # How it is done.
 
-    def _channel(self, label: str) -> Channel:
-        channel = self.channels.get(label)
+    def _channel(self, name: str) -> Channel:
+        channel = self.channels.get(name)
         if channel is None:
-            channel = Channel(scoped(label), label)
-            self.channels[label] = channel
+            channel = Channel(name, name.partition("/")[2])
+            self.channels[name] = channel
             self._by_pub[self._pub(channel).encode()] = channel
             self._opening.append(channel)
             self._open_wanted.set()

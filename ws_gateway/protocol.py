@@ -12,6 +12,7 @@ import msgspec
 
 from common.events import EventKind
 from common.identifiers import identifier
+from common.jobs import format_time
 from common.names import BROADCAST_CHANNEL, room_channel, user_channel
 from common.publication import Position
 from common.receipts import IDS_MAX
@@ -36,6 +37,8 @@ class ErrorCode(StrEnum):
     NOT_IN_ROOM = "not-in-room"
     UNSUPPORTED = "unsupported"
     UNAVAILABLE = "unavailable"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
 
 
 class ClientError(Exception):
@@ -50,12 +53,13 @@ class ClientError(Exception):
 class Register:
     """First message: who this is, and which rooms it wants to hear.
 
-    `resume` tells, by channel, the position last seen there.
+    `resume` tells, by channel, the position last seen there; `token` is a user token, if any.
     """
 
     user: str
     rooms: tuple[str, ...]
     resume: Mapping[str, Position] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,13 @@ class PingAction:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """Go on by another token of the same user."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """These notifications were delivered to the user, or read by them."""
 
@@ -85,7 +96,7 @@ class Receipt:
     ids: tuple[str, ...]
 
 
-Message = Register | Join | Leave | PingAction | Receipt
+Message = Register | Join | Leave | PingAction | Refresh | Receipt
 
 
 def _fields(text: str) -> dict[str, Any]:
@@ -116,6 +127,12 @@ def _rooms(value: object, max_rooms: int) -> tuple[str, ...]:
     if len(values) > max_rooms:
         raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {max_rooms} rooms")
     return tuple(dict.fromkeys(_id(item, "room") for item in values))
+
+
+def _token(value: object) -> str:
+    if not isinstance(value, str):
+        raise ClientError(ErrorCode.INVALID, "token must be text")
+    return value
 
 
 def _ids(value: object) -> tuple[str, ...]:
@@ -166,17 +183,23 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
             raise ClientError(ErrorCode.INVALID, "register first: userId is missing")
         if registered:
             raise ClientError(ErrorCode.ALREADY_REGISTERED, "this connection is registered")
-        _only(fields, "userId", "room", "resume")
+        _only(fields, "userId", "room", "resume", "token")
         rooms = _rooms(fields["room"], max_rooms) if "room" in fields else ()
         user = _id(fields["userId"], "userId")
-        return Register(user, rooms, _resume(fields.get("resume", {}), user, rooms))
+        token = _token(fields["token"]) if "token" in fields else None
+        return Register(user, rooms, _resume(fields.get("resume", {}), user, rooms), token)
     if action == "ping":
         _only(fields, "action")
         return PingAction()
-    if action not in ("join", "leave", "ack", "read"):
-        raise ClientError(ErrorCode.UNKNOWN_ACTION, "action must be join, leave, ack, read or ping")
+    if action not in ("join", "leave", "ack", "read", "refresh"):
+        raise ClientError(
+            ErrorCode.UNKNOWN_ACTION, "action must be join, leave, ack, read, refresh or ping"
+        )
     if not registered:
         raise ClientError(ErrorCode.NOT_REGISTERED, "register first")
+    if action == "refresh":
+        _only(fields, "action", "token")
+        return Refresh(_token(fields.get("token")))
     if action in ("ack", "read"):
         _only(fields, "action", "id")
         kind = EventKind.DELIVERED if action == "ack" else EventKind.READ
@@ -252,6 +275,11 @@ def joined_text(rooms: tuple[str, ...], positions: Mapping[str, Position]) -> by
 def left_text(rooms: tuple[str, ...]) -> bytes:
     """Answer to `leave`."""
     return _encode({"type": "left", "rooms": rooms})
+
+
+def refreshed_text(expires_s: float) -> bytes:
+    """Answer to `refresh`: when the token expires."""
+    return _encode({"type": "refreshed", "expiresAt": format_time(int(expires_s * 1000))})
 
 
 def receipt_text(kind: EventKind, user: str, ids: tuple[str, ...]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from common.events import EventKind
-from common.names import user_channel
+from common.names import client_of, user_channel
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.frames import payloads
 from ws_gateway.receipts import ReceiptWriter
@@ -38,10 +38,11 @@ class ReadOnDelivery:
         frames = b"".join([item.frame for item in items if item.accepted_ms])
         ids = [_decode(text).id for text in payloads(frames)]
         if ids:
-            task = asyncio.ensure_future(self._record(channel.label[len(_USER) :], ids))
+            client, user = client_of(channel.name), channel.label[len(_USER) :]
+            task = asyncio.ensure_future(self._record(client, user, ids))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _record(self, user: str, ids: list[str]) -> None:
-        if not await self._receipts.write(EventKind.READ, user, ids, ""):
+    async def _record(self, client: str, user: str, ids: list[str]) -> None:
+        if not await self._receipts.write(EventKind.READ, client, user, ids, ""):
             log.warning("what was delivered could not be marked as read", extra={"user": user})

@@ -36,16 +36,23 @@ class ReceiptWriter:
         self._wanted = asyncio.Event()
 
     async def write(
-        self, kind: EventKind, user: str, notifications: Sequence[str], connection: str
+        self,
+        kind: EventKind,
+        client: str,
+        user: str,
+        notifications: Sequence[str],
+        connection: str,
     ) -> bool:
-        """Write one user's receipts.
+        """Write the receipts of one user of a client application.
 
         Returns:
             Whether they are written; if not, they may be, and should be repeated.
         """
         if len(self._waiting) >= WAITING_MAX:
             return False
-        words = self._receipts.command(kind, user, notifications, connection=connection)
+        words = self._receipts.command(
+            kind, user, notifications, connection=connection, client=client
+        )
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((words, done))
         self._wanted.set()

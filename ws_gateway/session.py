@@ -2,16 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from common.names import BROADCAST_CHANNEL, room_channel, user_channel
+from common.auth.authenticate import Authenticator
+from common.auth.principal import Principal
+from common.auth.records import ClientRecord
+from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
+from common.problems import Problem
 from common.publication import Position
 from common.settings import Settings
 from ws_gateway import metrics
 from ws_gateway.catch_up import CatchUp, Missed
 from ws_gateway.channel import Channel
+from ws_gateway.close_codes import CloseCode
 from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
 from ws_gateway.pacer import Pacer
@@ -23,11 +29,13 @@ from ws_gateway.protocol import (
     Leave,
     PingAction,
     Receipt,
+    Refresh,
     Register,
     joined_text,
     left_text,
     parse_message,
     receipt_text,
+    refreshed_text,
     registered_text,
 )
 from ws_gateway.receipts import ReceiptWriter
@@ -50,6 +58,7 @@ class Gateway:
         catch_up: brings connections up from the channels' logs.
         receipts: where receipts go.
         pacer: lets clients in.
+        authenticator: tells whose they are.
         limits: bounds of one connection.
         clock: coarse time.
         gateway_id: name of this gateway.
@@ -61,6 +70,7 @@ class Gateway:
         catch_up: CatchUp,
         receipts: ReceiptWriter,
         pacer: Pacer,
+        authenticator: Authenticator,
         limits: Settings,
         clock: Clock,
         gateway_id: str,
@@ -69,6 +79,7 @@ class Gateway:
         self.catch_up = catch_up
         self._receipts = receipts
         self.pacer = pacer
+        self.authenticator = authenticator
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
@@ -111,6 +122,8 @@ class Gateway:
                     self._join(connection, message)
                 case Leave():
                     self._leave(connection, message)
+                case Refresh():
+                    self._refresh(connection, message)
                 case Receipt():
                     self._receipt(connection, message)
         except ClientError as error:
@@ -123,21 +136,69 @@ class Gateway:
         user, connection.user = connection.user, None
         if user is None:
             return
+        assert connection.principal is not None
         self.registered -= 1
         connection.behind = None
-        for label in (user_channel(user), BROADCAST_CHANNEL, *map(room_channel, connection.rooms)):
-            channel = self.hub.channels.get(label)
+        for name in _names(connection.principal, user, connection.rooms):
+            channel = self.hub.channels.get(name)
             if channel:
                 channel.remove(connection)
                 self.hub.release(channel, self.clock.now)
         connection.rooms = ()
 
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of an origin (`https://example.com`) may connect."""
+        return self.limits.allows_origin(origin)
+
+    def client_changed(self, record: ClientRecord) -> None:
+        """Close the connections of a client that was disabled."""
+        if not record.disabled:
+            return
+        for connection in list(self.connections):
+            if connection.principal is not None and connection.principal.client == record.id:
+                connection.close(CloseCode.CLIENT_DISABLED)
+
+    def principal_of(self, token: str | None) -> Principal:
+        """Whom a token is about; without one, whoever needs none.
+
+        Raises:
+            ClientError: it is not accepted, or one is needed.
+        """
+        try:
+            if token is None:
+                return self.authenticator.of_headers(None, None)
+            return self.authenticator.of_token(token)
+        except Problem as problem:
+            known = problem.status == HTTPStatus.UNAUTHORIZED
+            code = ErrorCode.UNAUTHORIZED if known else ErrorCode.UNAVAILABLE
+            raise ClientError(code, problem.detail) from None
+
+    def admit(self, connection: Connection, message: Register) -> None:
+        """Find out on whose behalf a connection registers, and whether it may.
+
+        Raises:
+            ClientError: it may not.
+        """
+        if message.token is not None or connection.principal is None:
+            connection.principal = self.principal_of(message.token)
+        principal = connection.principal
+        if principal.user not in (None, message.user):
+            raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
+        _refuse_rooms(principal, message.rooms)
+
+    def _refresh(self, connection: Connection, message: Refresh) -> None:
+        before, principal = connection.principal, self.principal_of(message.token)
+        if before is None or (principal.client, principal.user) != (before.client, connection.user):
+            raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
+        _refuse_rooms(principal, connection.rooms)
+        connection.principal = principal
+        assert principal.expires_s is not None
+        connection.send(refreshed_text(principal.expires_s))
+
     def _register(self, connection: Connection, message: Register) -> None:
-        labels = (
-            user_channel(message.user),
-            *map(room_channel, message.rooms),
-            BROADCAST_CHANNEL,
-        )
+        self.admit(connection, message)
+        assert connection.principal is not None
+        names = _names(connection.principal, message.user, message.rooms)
 
         def ready(channels: list[Channel]) -> None:
             if not self._is_here(connection, channels):
@@ -152,19 +213,19 @@ class Gateway:
                 return
             if not connection.busy:
                 connection.wait()
-            self._start(connection, self._resume(connection, message, labels, behind))
+            self._start(connection, self._resume(connection, message, names, behind))
 
         def in_turn(_: list[Channel]) -> None:
             # Hundreds of channels are opened at once. Those that were may have been closed again.
-            self.pacer.do(connection, lambda: self.hub.open(labels, ready))
+            self.pacer.do(connection, lambda: self.hub.open(names, ready))
 
-        self._when_open(connection, labels, in_turn)
+        self._when_open(connection, names, in_turn)
 
     async def _resume(
         self,
         connection: Connection,
         message: Register,
-        labels: tuple[str, ...],
+        names: tuple[str, ...],
         behind: list[Channel],
     ) -> None:
         # The subscription is there already: what the logs lack by now comes live.
@@ -178,7 +239,7 @@ class Gateway:
                 self._let_in(connection, message, channels, missed)
 
         # Channels that were empty may have been closed meanwhile.
-        self.pacer.do(connection, lambda: self.hub.open(labels, ready))
+        self.pacer.do(connection, lambda: self.hub.open(names, ready))
 
     def _let_in(
         self,
@@ -215,12 +276,15 @@ class Gateway:
             connection.resume()
 
     def _receipt(self, connection: Connection, message: Receipt) -> None:
-        user = connection.user
+        user, principal = connection.user, connection.principal
         assert user is not None
+        assert principal is not None
         connection.wait()
 
         async def record() -> None:
-            written = await self._receipts.write(message.kind, user, message.ids, connection.id)
+            written = await self._receipts.write(
+                message.kind, principal.client, user, message.ids, connection.id
+            )
             if written:
                 metrics.receipts.labels(message.kind).inc(len(message.ids))
                 connection.send(receipt_text(message.kind, user, message.ids))
@@ -258,6 +322,10 @@ class Gateway:
                 ErrorCode.TOO_MANY_ROOMS, f"at most {self.limits.max_rooms} rooms per connection"
             )
 
+        principal = connection.principal
+        assert principal is not None
+        _refuse_rooms(principal, new)
+
         def ready(channels: list[Channel]) -> None:
             if not self._is_here(connection, channels) or connection.user is None:
                 return
@@ -266,15 +334,17 @@ class Gateway:
             if connection.busy:
                 connection.resume()
 
-        self._when_open(connection, tuple(map(room_channel, message.rooms)), ready)
+        names = tuple(scoped(room_channel(room), principal.client) for room in message.rooms)
+        self._when_open(connection, names, ready)
 
     def _leave(self, connection: Connection, message: Leave) -> None:
         strangers = [room for room in message.rooms if room not in connection.rooms]
         if strangers:
             raise ClientError(ErrorCode.NOT_IN_ROOM, f"not in room {strangers[0]}")
+        assert connection.principal is not None
         connection.rooms = tuple(r for r in connection.rooms if r not in message.rooms)
         for room in message.rooms:
-            channel = self.hub.channels[room_channel(room)]
+            channel = self.hub.channels[scoped(room_channel(room), connection.principal.client)]
             channel.remove(connection)
             if connection.behind:
                 connection.behind.pop(channel, None)
@@ -284,7 +354,7 @@ class Gateway:
     def _when_open(
         self,
         connection: Connection,
-        labels: tuple[str, ...],
+        names: tuple[str, ...],
         ready: Callable[[list[Channel]], None],
     ) -> None:
         done = False
@@ -294,7 +364,7 @@ class Gateway:
             done = True
             ready(channels)
 
-        self.hub.open(labels, call)
+        self.hub.open(names, call)
         if not done:
             connection.wait()
 
@@ -313,6 +383,18 @@ class Gateway:
                 channel.add(connection)
             positions[channel.label] = channel.handed
         return positions
+
+
+def _names(principal: Principal, user: str, rooms: Iterable[str]) -> tuple[str, ...]:
+    """Scoped names of the channels of a registration."""
+    labels = (user_channel(user), *map(room_channel, rooms), BROADCAST_CHANNEL)
+    return tuple(scoped(label, principal.client) for label in labels)
+
+
+def _refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
+    for room in rooms:
+        if not principal.rooms.allow(room):
+            raise ClientError(ErrorCode.FORBIDDEN, f"the token does not allow room {room}")
 
 
 def observe(gateway: Gateway) -> None:

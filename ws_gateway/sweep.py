@@ -51,6 +51,10 @@ class Sweep:
             if now - connection.closing_since > CLOSE_TIMEOUT_S:
                 connection.abort()
             return
+        principal = connection.principal
+        if principal is not None and principal.expires_s and principal.expires_s <= time.time():
+            connection.close(CloseCode.TOKEN_EXPIRED)
+            return
         quiet = now - connection.seen
         if connection.user is None and not connection.busy:
             if now - connection.since > limits.registration_timeout_s:

@@ -8,6 +8,7 @@ from typing import Final
 from common.auth.api_keys import PREFIX, is_key, key_id
 from common.auth.directory import Directory
 from common.auth.principal import OPEN, Principal
+from common.auth.records import Scope
 from common.auth.tokens import TokenError, TokenReader
 from common.problems import Problem
 from common.settings import AuthMode, Settings
@@ -79,6 +80,17 @@ class Authenticator:
             if credentials.startswith(PREFIX)
             else self.of_token(credentials)
         )
+
+    def operator_of(self, authorization: str | None, api_key: str | None) -> Principal:
+        """The same, of an operator with the scope `admin` and of nobody else.
+
+        Raises:
+            Problem: as `of_headers`, or 403.
+        """
+        principal = self.of_headers(authorization, api_key)
+        if not principal.operator or Scope.ADMIN not in principal.scopes:
+            raise Problem(HTTPStatus.FORBIDDEN, "forbidden", "this is for operators")
+        return principal
 
     def of_token(self, token: str) -> Principal:
         """Whom a user token is about.

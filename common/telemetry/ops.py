@@ -1,13 +1,22 @@
 """`/healthz`, `/readyz` and `/metrics`, alike on every process."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from common.telemetry.metrics import CONTENT_TYPE, exposition
 from common.telemetry.readiness import Readiness
 
 
-def ops_routes(readiness: Readiness) -> list[web.RouteDef]:
-    """Routes of the three, for an aiohttp application."""
+def ops_routes(
+    readiness: Readiness, may_measure: Callable[[web.Request], None] | None = None
+) -> list[web.RouteDef]:
+    """Routes of the three, for an aiohttp application.
+
+    Args:
+        readiness: of the process.
+        may_measure: refuses who may not read the metrics, by raising; None: everybody may.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -16,7 +25,9 @@ def ops_routes(readiness: Readiness) -> list[web.RouteDef]:
         ready, body = readiness.status()
         return web.json_response(body, status=200 if ready else 503)
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
+        if may_measure is not None:
+            may_measure(request)
         return web.Response(body=exposition(), headers={"Content-Type": CONTENT_TYPE})
 
     return [

@@ -95,7 +95,7 @@ BAD = {
     "unknown client": token(iss="c9"),
     "another client's secret": token("t" * 64),
     "for another client with ours": token(iss="c2"),
-    "no algorithm": jwt.encode(claims(), None, algorithm="none"),
+    "no algorithm": jwt.encode(claims(), "", algorithm="none"),
     "no algorithm, other case": by_hand({"alg": "nOnE"}, claims()),
     "another algorithm with the secret": token(alg="HS512"),
     "the public key as a secret": by_hand({"alg": "HS256", "kid": "rsa"}, claims(), RSA_PEM),

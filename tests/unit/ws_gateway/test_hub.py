@@ -78,7 +78,7 @@ async def settle() -> None:
 
 async def opened(hub: Hub, *labels: str) -> list[Channel]:
     found: list[Channel] = []
-    hub.open(labels, found.extend)
+    hub.open([f"default/{label}" for label in labels], found.extend)
     await settle()
     return found
 
@@ -104,16 +104,16 @@ async def test_a_channel_that_was_closed_while_another_was_awaited_is_opened_aga
     (first,) = await opened(hub, "room:1")
     redis.held_names = {KEYS.pub("default/room:2")}
     ready: list[Channel] = []
-    hub.open(["room:1", "room:2"], ready.extend)
+    hub.open(["default/room:1", "default/room:2"], ready.extend)
     await settle()
     assert ready == []
     # Redis is slow, room:1 stays empty for longer than empty channels are kept.
     hub.release(first, 0.0)
     hub.close_empty(LINGER_S + 1)
-    assert "room:1" not in hub.channels
+    assert "default/room:1" not in hub.channels
     redis.released.set()
     await settle()
-    assert [hub.channels[channel.label] for channel in ready] == ready
+    assert [hub.channels[channel.name] for channel in ready] == ready
     assert {KEYS.pub("default/room:1"), KEYS.pub("default/room:2")} <= set(redis.subscribed)
     message(hub, 1, base="old:0")
     assert ready[0].position == Position("e", 1)
