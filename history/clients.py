@@ -243,8 +243,9 @@ async def list_clients(
     """Clients in the order in which they were made."""
     rows = await connection.fetch(
         f"SELECT {_CLIENT_COLUMNS} FROM clients"  # noqa: S608 - a constant
-        " WHERE $1::timestamptz IS NULL OR (created_at, id) > ($1, $2)"
-        " ORDER BY created_at, id LIMIT $3",
+        " WHERE $1::timestamptz IS NULL"
+        " OR (date_trunc('milliseconds', created_at), id) > ($1, $2)"
+        " ORDER BY date_trunc('milliseconds', created_at), id LIMIT $3",
         *(after or (None, "")),
         limit,
     )

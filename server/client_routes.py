@@ -174,7 +174,7 @@ class ClientRoutes:
         only(request, ("limit", "cursor"))
         limit = limit_of(request)
         at = parameter(request, "cursor", cursor)
-        after = (from_unix_ms(at.ms), at.name) if at else None
+        after = _moment(at) if at else None
         async with clients.database.connection() as connection:
             found = await queries.list_clients(connection, after, limit + 1)
         shown = found[:limit]
@@ -368,6 +368,13 @@ async def _find(clients: Clients, client: str) -> Client:
     if found is None:
         raise _no_client()
     return found
+
+
+def _moment(at: Place) -> tuple[datetime, str]:
+    try:
+        return from_unix_ms(at.ms), at.name
+    except OverflowError:
+        raise _bad("/cursor", "is no cursor of this list") from None
 
 
 def _actor(request: web.Request) -> Actor:

@@ -10,7 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.auth.directory import Directory, DirectoryWriter
+from common.auth.directory import POLL_S, Directory, DirectoryWriter
 from common.auth.records import ClientRecord
 from common.events import EventKind
 from common.jobs import format_time
@@ -22,6 +22,8 @@ from history.database import Database, DatabaseAwayError, unix_ms
 log = logging.getLogger("roomcast.server")
 
 SYNC_INTERVAL_S: Final = 1.0
+SETTLED_AFTER_S: Final = POLL_S + 0.1
+"""By then every process that keeps up has read what was written."""
 _encode: Final = msgspec.json.Encoder().encode
 _TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
@@ -73,6 +75,8 @@ class Clients:
                 await self._redis.xadd(
                     self._stream, _audit_entry(event, self._writer), maxlen=self._events_max
                 )
+            # Who is answered finds it so wherever they ask next.
+            await asyncio.sleep(SETTLED_AFTER_S)
         except _TROUBLE as error:
             log.warning("a change of a client comes later", extra={"reason": str(error)})
 
