@@ -51,6 +51,9 @@ async def content(stack: Stack) -> dict[str, Any]:
             kind = await connection.type(key)
             if kind == "hash":
                 found[key] = await connection.hgetall(key)
+                if key.startswith(KEYS.channel_prefix):
+                    # When expiry is put off next; it has nothing to do with what was published.
+                    found[key].pop("t", None)
             elif kind == "list":
                 found[key] = await connection.lrange(key, 0, -1)
             elif kind == "stream":

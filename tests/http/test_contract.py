@@ -66,4 +66,8 @@ def test_every_answer_is_what_the_document_says(case: Any, with_history: Stack) 
     if isinstance(key, str) and VALID_KEY.fullmatch(key):
         # Of one key and two bodies the second is refused, as it should be.
         case.headers["Idempotency-Key"] = f"{key[:200]}{uuid.uuid4()}"
-    case.call_and_validate(base_url=with_history.http_urls[0], checks=CHECKS)
+    checks = CHECKS
+    if case.operation.path == "/clients/me/token-keys":
+        # No schema says which numbers are a key.
+        checks = [check for check in CHECKS if check is not positive_data_acceptance]
+    case.call_and_validate(base_url=with_history.http_urls[0], checks=checks)
