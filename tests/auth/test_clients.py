@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,7 +11,7 @@ import jwt
 import pytest
 
 from common.auth.api_keys import new_key
-from tests.auth.conftest import AuthStack, Made
+from tests.auth.conftest import AuthStack, Made, make_client
 from tests.inbox.api import Api
 from tests.stack import KEYS, LOOPBACK, until
 
@@ -23,7 +24,7 @@ async def accepts(stack: AuthStack, server: int, key: str) -> bool:
         aiohttp.ClientSession() as session,
         session.post(url, json=ROOM, headers={"x-api-key": key}) as response,
     ):
-        assert response.status in (202, 401)
+        assert response.status in (202, 401, 503)
         return response.status == 202
 
 
@@ -320,3 +321,21 @@ async def test_a_first_client_is_made_at_the_command_line_and_no_secret_is_asked
     await until(lambda: accepts(auth_stack, 0, key))
     ready = auth_stack.get("server-1", "/readyz")[1]
     assert "authMode" not in ready
+
+
+async def test_without_redis_no_credentials_are_taken(tmp_path: Path) -> None:
+    with AuthStack(tmp_path / "own", workers=0, gateways=0, history=1, AUTH_MODE="required") as own:
+        async with Api(own) as api:
+            client = await make_client(api, own)
+            await asyncio.to_thread(own.valkey.freeze)
+
+            async def refused() -> bool:
+                answer = await api("GET", "/clients/me", headers=client.bearer)
+                return answer.status == 503 and answer.body["code"] == "credentials-unknown"
+
+            await until(refused)
+            sent = await api("POST", "/notify", json=ROOM, headers=client.bearer)
+            assert (sent.status, sent.body["code"]) == (503, "credentials-unknown")
+            assert "retry-after" in sent.headers
+            await asyncio.to_thread(own.valkey.thaw)
+            await until(lambda: accepts(own, 0, client.key))
