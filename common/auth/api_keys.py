@@ -21,6 +21,8 @@ _SECRET_BITS: Final = 256
 _SECRET_CHARACTERS: Final = 43
 _CHECKSUM_CHARACTERS: Final = 6
 _ID_END: Final = len(PREFIX) + _ID_CHARACTERS
+KEY_ID: Final = slice(len(PREFIX), _ID_END)
+"""Where in a key its id is."""
 LENGTH: Final = _ID_END + 1 + _SECRET_CHARACTERS + _CHECKSUM_CHARACTERS
 
 
@@ -64,16 +66,16 @@ def key_id(text: str) -> str | None:
         return None
     if text[-_CHECKSUM_CHARACTERS:] != _checksum(text[:-_CHECKSUM_CHARACTERS]):
         return None
-    return text[len(PREFIX) : _ID_END]
+    return text[KEY_ID]
 
 
 def digest(text: str) -> bytes:
     """What is stored of a key: SHA-256, 32 bytes. docs/decisions.md says why it need not be slow.
 
     Args:
-        text: the whole key, in ASCII.
+        text: the whole key.
     """
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def is_key(text: str, stored: bytes) -> bool:

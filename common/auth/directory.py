@@ -10,12 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from common.auth.principal import Principal
 from common.auth.records import ClientRecord, KeyRecord, decode_record, encode_record
 from common.keys import Keys
 from common.scripts import Argument, Script
@@ -25,6 +26,19 @@ log = logging.getLogger("roomcast.auth")
 POLL_S: Final = 0.5
 STALE_AFTER_S: Final = 5.0
 _RECORDS_AT_ONCE: Final = 500
+
+
+class KnownKey(NamedTuple):
+    """A key, and who asks when it is shown. `expires_ms` is a Unix time, 0: never."""
+
+    digest: bytes
+    expires_ms: int
+    principal: Principal
+
+
+def _known(client: ClientRecord, key: KeyRecord) -> KnownKey:
+    principal = Principal(client.id, key.scopes, key=key.id, operator=client.operator)
+    return KnownKey(key.digest, key.expires_ms, principal)
 
 
 class Directory:
@@ -42,7 +56,7 @@ class Directory:
         self._generation = b""
         self._seen = 0
         self._clients: dict[str, ClientRecord] = {}
-        self._keys: dict[str, tuple[ClientRecord, KeyRecord]] = {}
+        self._keys: dict[str, KnownKey] = {}
         self._asked_at: float | None = None
         self._away = False
         self.version = 0
@@ -60,7 +74,7 @@ class Directory:
         record = self._clients.get(an_id)
         return None if record is None or record.disabled else record
 
-    def key(self, an_id: str) -> tuple[ClientRecord, KeyRecord] | None:
+    def key(self, an_id: str) -> KnownKey | None:
         """A key that is neither revoked nor of a disabled client; it may have expired."""
         return self._keys.get(an_id)
 
@@ -119,7 +133,7 @@ class Directory:
             self._keys.pop(key.id, None)
         self._clients[record.id] = record
         if not record.disabled:
-            self._keys |= {key.id: (record, key) for key in record.keys}
+            self._keys |= {key.id: _known(record, key) for key in record.keys}
         for listener in self.listeners:
             listener(record)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.bench import fanout_rows, machine, report
+from loadtests.bench.auth_row import cost_of_credentials
 from loadtests.bench.bridge_row import bridge
 from loadtests.bench.build import BuildError, build
 from loadtests.bench.cost_row import cost_of_readers
@@ -43,6 +44,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "history": history,
     "bridge": bridge,
     "cost-of-readers": cost_of_readers,
+    "cost-of-credentials": cost_of_credentials,
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"

@@ -96,6 +96,20 @@ def room_by_lpush(processes: Processes, stack: Stack, room: str) -> Target:
     )
 
 
+def room_by_post(processes: Processes, stack: Stack, room: str) -> Target:
+    """The same by POST /notify: through server, worker and gateway."""
+    return Target(
+        stack.ws_url,
+        f"http:{stack.ports['server']}",
+        chan="/notify",
+        first=_registration("member-%d", room),
+        answer="registered",
+        template=_template(processes, _job("room", room)),
+        flags=["offsets"],
+        options={"pub-conns": 32},
+    )
+
+
 def room_by_publish(processes: Processes, stack: Stack, room: str) -> Target:
     """Bare PUBLISH to one room in which every connection is. The room must be silent so far."""
     epoch, offset = stack.position(room_channel(room))

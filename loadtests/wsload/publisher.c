@@ -117,7 +117,8 @@ static size_t request(uint8_t *out, const char *chan, int target)
     case HTTP:
         n = (size_t)sprintf((char *)out,
                             "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                            "Content-Length: %zu\r\n\r\n", chan, payload_len);
+                            "%s%sContent-Length: %zu\r\n\r\n", chan, opt.header ? opt.header : "",
+                            opt.header ? "\r\n" : "", payload_len);
         break;
     case LPUSH:
         n = (size_t)sprintf((char *)out, "*3\r\n$5\r\nLPUSH\r\n");

@@ -26,6 +26,7 @@
  *                        lpush        LPUSH CHANNEL PAYLOAD (a list of jobs)
  *                        http         POST CHANNEL (a path)
  *                        nats         PUB CHANNEL
+ *   --header H         another header of each POST
  *   --pub-conns N      over so many connections, in turn (1)
  *   --chan C           the channel         --priv FMT   a random connection's, with one %d: its index
  *   --one              each message is for one connection (implied by --priv)
@@ -96,7 +97,7 @@ static void read_options(int argc, char **argv)
         {"from-offset", 1, 0, 'o'}, {"window", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"max", 1, 0, 'm'},
         {"secs", 1, 0, 's'}, {"warm", 1, 0, 'W'}, {"settle", 1, 0, 'S'}, {"size", 1, 0, 'b'},
         {"expect", 1, 0, 'x'}, {"template", 1, 0, 't'}, {"pid", 1, 0, 'i'}, {"nap", 1, 0, 'N'}, {"label", 1, 0, 'l'},
-        {"pub-conns", 1, 0, 'p'}, {0}};
+        {"pub-conns", 1, 0, 'p'}, {"header", 1, 0, 'H'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "", known, 0)) != -1;) switch (o) {
         case 'u': opt.url = optarg; break;
         case 'n': opt.conns = atoi(optarg); break;
@@ -123,6 +124,7 @@ static void read_options(int argc, char **argv)
         case 'N': opt.nap_us = atoi(optarg); break;
         case 'x': opt.expect = strtoull(optarg, 0, 10); break;
         case 'l': opt.label = optarg; break;
+        case 'H': opt.header = optarg; break;
         case 'p': opt.pub_conns = atoi(optarg); break;
         default: exit(2);
         }

@@ -49,7 +49,7 @@ static inline void hist_add(hist_t *h, uint64_t ns)
 }
 
 typedef struct {
-    const char *url, *first, *answer, *pub, *chan, *priv, *template_file, *pids, *label, *epoch;
+    const char *url, *first, *answer, *pub, *chan, *priv, *template_file, *pids, *label, *epoch, *header;
     int conns, window, size, nap_us, one, eio, batched, offsets, pub_conns;
     double rate, secs, warm, settle;
     uint64_t max, from_offset, expect;

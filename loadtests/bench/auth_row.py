@@ -1,0 +1,103 @@
+"""What an API key costs a request, and a user token a delivery."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from common.auth.api_keys import new_key, random_name
+from common.auth.records import ALL_SCOPES, ClientRecord, KeyRecord, SecretRecord, encode_record
+from common.auth.tokens import sign
+from loadtests.bench.fanout_rows import trusted
+from loadtests.bench.load import Load, Target, run_load
+from loadtests.bench.rows import Bar, Row
+from loadtests.bench.session import Session, median, median_ratio
+from loadtests.bench.targets import room_by_post
+from loadtests.stack import KEYS, Cores, Stack, roomcast
+
+CONNS: Final = 100
+WINDOW: Final = 32
+ROUNDS_LEAST: Final = 7
+CLIENT: Final = "bench"
+_KNOWN_AFTER_S: Final = 1.5
+OPEN: Final = "without credentials"
+SHOWN: Final = "with a key and tokens"
+
+
+def _client(stack: Stack) -> tuple[str, str]:
+    """Make a client in Redis; its API key and a token of one of its users."""
+    key = new_key()
+    record = ClientRecord(
+        CLIENT,
+        "benchmark",
+        1,
+        keys=(KeyRecord(key.id, key.digest, ALL_SCOPES),),
+        secrets=(SecretRecord(random_name(43)),),
+    )
+    stack.redis("HSET", KEYS.clients_head, "g", "bench")
+    stack.redis("HSET", KEYS.clients, CLIENT, f"1 {encode_record(record).decode()}")
+    stack.redis("ZADD", KEYS.clients_order, 1, CLIENT)
+    time.sleep(_KNOWN_AFTER_S)
+    return key.text, sign(record, "bench", ["*"], 3_600)[0]
+
+
+def cost_of_credentials(session: Session) -> Row:
+    """Measure CPU time per request and per delivery, with credentials and without, in turn."""
+    with roomcast(session.processes, Cores()) as stack:
+        key, token = _client(stack)
+        stack.warm_up()
+        plain = room_by_post(session.processes, stack, "1")
+        first = json.dumps({"userId": "bench", "room": "1", "token": token})
+        shown = replace(
+            plain, first=first, options={**plain.options, "header": f"x-api-key: {key}"}
+        )
+
+        def cpu_us(target: Target, part: str) -> float:
+            load = Load(CONNS, session.secs, window=WINDOW, nap_us=0, settle=0.2)
+            pids = stack.processes[part].pids
+            report = trusted(run_load(replace(target, pids=pids), load))
+            done = report.frames_per_s if part == "ws_gateway" else report.frames_per_s / CONNS
+            return report.server_cpu * 1e6 / done
+
+        found: dict[str, Mapping[str, list[float]]] = {}
+        rounds = -(-ROUNDS_LEAST // session.runs)
+        for part in ("server", "ws_gateway"):
+            several = [
+                session.rounds(
+                    {
+                        OPEN: partial(cpu_us, plain, part),
+                        SHOWN: partial(cpu_us, shown, part),
+                    }
+                )
+                for _ in range(1 if session.quick else rounds)
+            ]
+            found[part] = {
+                name: [value for one in several for value in one.get(name, [])]
+                for name in (OPEN, SHOWN)
+            }
+    requests, deliveries = found["server"], found["ws_gateway"]
+    return Row(
+        "cost-of-credentials",
+        "CPU time of the server per POST and of the gateway per delivery, with an API key and user"
+        " tokens shown",
+        {
+            name: f"{median(requests[name]):.0f} µs per POST, "
+            f"{median(deliveries[name]):.2f} µs per delivery"
+            for name in (OPEN, SHOWN)
+        },
+        [
+            Bar(1.1, at_most=True).of(
+                "a POST without", median_ratio(requests[SHOWN], requests[OPEN])
+            ),
+            Bar(1.1, at_most=True).of(
+                "a delivery without", median_ratio(deliveries[SHOWN], deliveries[OPEN])
+            ),
+        ],
+        session.notes,
+        {
+            **{f"{name}, POST": values for name, values in requests.items()},
+            **{f"{name}, delivery": values for name, values in deliveries.items()},
+        },
+    )
