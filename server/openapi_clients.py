@@ -8,6 +8,8 @@ from server.openapi_parts import (
     INTEGER,
     LIMIT,
     NEXT,
+    RATE_LIMIT,
+    RETRY,
     STRING,
     TIME,
     Json,
@@ -271,7 +273,17 @@ def say_who(paths: Json) -> None:
                     "headers": {"WWW-Authenticate": {"schema": STRING}},
                 },
                 "403": problem("These credentials are not for this."),
+                "429": problem(
+                    "`rate-limited`: the client sends too many requests per second. "
+                    "`quota-exceeded`: it sent as many notifications as it may today (UTC). "
+                    "`too-many-failures`: too many credentials from this address were refused; "
+                    "this has no `RateLimit-` headers.",
+                    retry=True,
+                ),
             }
+            one["responses"]["429"]["headers"] = {**RETRY, **RATE_LIMIT}
+            if path == "/notify":
+                one["responses"]["202"]["headers"] = RATE_LIMIT
 
 
 def _security(access: Access) -> list[dict[str, list[Any]]]:
