@@ -122,7 +122,7 @@ class Permits:
         self._period_s = period_s
         self._line: deque[tuple[int, Callable[[bool], None]]] = deque()
         self._asking = False
-        self._window = 0
+        self._window = -1
         self._ends = 0.0
         self.set_limit(limit)
         self._begin(time.time())
