@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     client_notifications_per_day: Count = Field(
         10_000_000, description="Notifications per UTC day of one client; more: 429."
     )
+    client_max_connections: Count = Field(
+        50_000, description="Sockets of one client, over all gateways; one more is closed (4505)."
+    )
     client_max_recipients: Count = Field(
         1_000, description="Targets of one request of a client, those of a batch together."
     )
@@ -220,6 +223,16 @@ class Settings(BaseSettings):
     # Sockets (gateway).
     max_connections: Count = Field(
         50_000, description="Connections per gateway process; one more is answered 503."
+    )
+    handshakes_per_s: Annotated[int, Field(ge=0)] = Field(
+        5_000,
+        description="Handshakes that a gateway process takes on in a second; more are answered 503 "
+        "before any work is done for them; 0: any number.",
+    )
+    address_connections_per_s: Annotated[int, Field(ge=0)] = Field(
+        200,
+        description="Handshakes of one address in a second that a gateway process takes on; more "
+        "are answered 503; 0: any number. Off in open mode.",
     )
     registration_timeout_s: Seconds = Field(
         10.0, description="A connection that hasn't registered by then is closed."

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
+from common.connections import ConnectionCounts
 from common.http_problems import problems
 from common.keys import Keys
 from common.plain_http import plain_http
@@ -33,6 +34,7 @@ from ws_gateway.pacer import Pacer
 from ws_gateway.probe import PathProbe
 from ws_gateway.read_on_delivery import ReadOnDelivery
 from ws_gateway.receipts import ReceiptWriter
+from ws_gateway.seats import Seats
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
@@ -88,7 +90,10 @@ async def serve(settings: Settings) -> None:
     pacer = Pacer(loop, lambda: hub.received)
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode)
-    gateway = Gateway(hub, catch_up, receipts, pacer, authenticator, limits, clock, gateway_id)
+    seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
+    gateway = Gateway(
+        hub, catch_up, receipts, pacer, authenticator, seats, limits, clock, gateway_id
+    )
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
@@ -145,6 +150,7 @@ async def serve(settings: Settings) -> None:
             Sweep(gateway, fronts).run(),
             receipts.run(),
             directory.run(),
+            seats.run(),
             counts.run(),
             readiness.run(subscription.was_up),
             at_stop=finish,
@@ -154,6 +160,7 @@ async def serve(settings: Settings) -> None:
         await gateway.close()
         await hub.close()
         await counts.report()
+        await seats.close()
         await runner.cleanup()
         await control.aclose()
         log.info("stopped")

@@ -3,15 +3,18 @@
 import asyncio
 import json
 import math
+import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.auth.conftest import AuthStack, Made
+from tests.auth.conftest import AuthStack, Made, token_of
 from tests.inbox.api import Api
 from tests.stack import until
 
@@ -28,6 +31,17 @@ async def limit(api: Api, stack: AuthStack, client: Made, **limits: int) -> None
     )
     assert answer.status == 200, answer
     await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def one_more(stack: AuthStack, kind: str, **settings: str) -> AsyncIterator[str]:
+    """One more process, which later tests don't see."""
+    name = stack.add(kind, **settings)
+    await asyncio.to_thread(stack.start, name)
+    try:
+        yield name
+    finally:
+        await asyncio.to_thread(stack.processes.pop(name).stop)
 
 
 async def ask(
@@ -165,11 +179,12 @@ async def test_recipients_and_message_size_are_bounded(
 async def test_who_guesses_is_not_heard_for_a_while(
     api: Api, auth_stack: AuthStack, shop: Made
 ) -> None:
-    name = auth_stack.add("server", FAILED_ATTEMPTS_PER_MINUTE="5")
-    await asyncio.to_thread(auth_stack.start, name)
-    url = auth_stack.url(name)
     wrong = Made("", shop.key[:-1] + ("0" if shop.key[-1] != "0" else "1"))
-    async with aiohttp.ClientSession() as session:
+    async with (
+        one_more(auth_stack, "server", FAILED_ATTEMPTS_PER_MINUTE="5") as name,
+        aiohttp.ClientSession() as session,
+    ):
+        url = auth_stack.url(name)
 
         async def known() -> bool:
             return (await ask(session, url, shop))[0] == 202
@@ -189,4 +204,139 @@ async def test_who_guesses_is_not_heard_for_a_while(
             assert response.status == 429
         async with session.get(f"{url}/healthz") as response:
             assert response.status == 200
-    await asyncio.to_thread(auth_stack.processes[name].stop)
+
+
+async def register(stack: AuthStack, gateway: int, token: str, **body: Any) -> ClientConnection:
+    socket = await connect(stack.ws_urls[gateway], compression=None, proxy=None)
+    await socket.send(json.dumps({"userId": "ann", "token": token, **body}))
+    return socket
+
+
+async def heard(socket: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        found: dict[str, Any] = json.loads(await socket.recv())
+    return found
+
+
+async def test_connections_of_a_client_are_bounded_over_all_gateways(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
+) -> None:
+    await limit(api, auth_stack, shop, connections=3)
+    async with one_more(auth_stack, "gateway"):
+        await fill(api, auth_stack, shop, bank)
+
+
+async def fill(api: Api, auth_stack: AuthStack, shop: Made, bank: Made) -> None:
+    last = len(auth_stack.ws_urls) - 1
+    text = await token_of(api, shop)
+    sockets = []
+    try:
+        for _ in range(3):
+            socket = await register(auth_stack, 0, text)
+            sockets.append(socket)
+            assert (await heard(socket))["type"] == "registered"
+        for gateway in (0, last):
+
+            async def full(gateway: int = gateway) -> bool:
+                socket = await register(auth_stack, gateway, text)
+                answer = await heard(socket)
+                if answer["type"] == "registered":
+                    await socket.close()
+                    return False
+                assert (answer["type"], answer["code"]) == ("error", "too-many-connections")
+                with pytest.raises(ConnectionClosed):
+                    await heard(socket)
+                assert socket.close_code == 4505
+                return True
+
+            # This gateway knows at once, the other one when it was told.
+            if gateway == 0:
+                assert await full()
+            else:
+                await until(full)
+        async with aiohttp.ClientSession() as session:
+            url = auth_stack.ws_urls[0].replace("ws:", "http:") + "events?userId=ann"
+            bearer = {"Authorization": f"Bearer {text}"}
+            async with session.get(url, headers=bearer) as response:
+                assert response.status == 429
+                assert int(response.headers["Retry-After"]) > 0
+        theirs = await register(auth_stack, 0, await token_of(api, bank))
+        sockets.append(theirs)
+        assert (await heard(theirs))["type"] == "registered"
+        # A seat that is left can be taken.
+        await sockets.pop(0).close()
+
+        async def free() -> bool:
+            socket = await register(auth_stack, last, text)
+            sockets.append(socket)
+            return bool((await heard(socket))["type"] == "registered")
+
+        await until(free)
+    finally:
+        for socket in sockets:
+            await socket.close()
+
+
+async def test_a_client_may_have_more_or_fewer_rooms_per_connection_than_others(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
+) -> None:
+    rooms = [str(number) for number in range(102)]
+    await limit(api, auth_stack, shop, roomsPerConnection=101)
+    await limit(api, auth_stack, bank, roomsPerConnection=2)
+    for client, most in ((shop, 101), (bank, 2)):
+        text = await token_of(api, client, rooms=["*"])
+        socket = await register(auth_stack, 0, text, room=rooms[: most + 1])
+        try:
+            assert (await heard(socket))["code"] == "too-many-rooms"
+            await socket.send(
+                json.dumps({"userId": "ann", "token": text, "room": rooms[: most - 1]})
+            )
+            assert (await heard(socket))["type"] == "registered"
+            await socket.send(json.dumps({"action": "join", "room": rooms[most - 1 : most + 1]}))
+            assert (await heard(socket))["code"] == "too-many-rooms"
+            await socket.send(json.dumps({"action": "join", "room": rooms[most - 1]}))
+            assert (await heard(socket))["type"] == "joined"
+        finally:
+            await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        ("ADDRESS_CONNECTIONS_PER_S", "address-too-fast"),
+        ("HANDSHAKES_PER_S", "too-many-handshakes"),
+    ],
+)
+async def test_handshakes_past_those_of_a_second_are_told_to_come_back(
+    auth_stack: AuthStack, setting: str, code: str
+) -> None:
+    most, asked = 5, 60
+    url = ""
+
+    async def one() -> str:
+        try:
+            async with connect(url, compression=None, proxy=None):
+                return ""
+        except InvalidStatus as refused:
+            response = refused.response
+            assert response.status_code == 503
+            assert response.headers["Retry-After"] == "1"
+            assert response.body is not None
+            return str(json.loads(response.body)["code"])
+
+    async with one_more(auth_stack, "gateway", **{setting: str(most)}) as name:
+        url = auth_stack.url(name).replace("http", "ws")
+        began = time.monotonic()
+        answers = await asyncio.gather(*(one() for _ in range(asked)))
+        windows = math.floor(time.monotonic() - began) + 1
+        assert set(answers) == {"", code}
+        assert most <= answers.count("") <= windows * most
+        async with aiohttp.ClientSession() as session:
+            headers = {"x-api-key": auth_stack.operator}
+            async with session.get(f"{auth_stack.url(name)}/metrics", headers=headers) as response:
+                text = await response.text()
+        found = re.search(rf'roomcast_handshakes_total{{result="{code}"}} (\d+)', text)
+        assert found is not None
+        assert int(found[1]) == answers.count(code)
+        await asyncio.sleep(1)
+        assert await one() == ""
