@@ -17,6 +17,7 @@ from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
+from common.usage import Usage
 from history.database import Database
 from server.acceptor import Acceptor
 from server.access import access_control
@@ -31,6 +32,7 @@ from server.history_access import History
 from server.inbox import Inbox
 from server.intake import Intake
 from server.limits import Limiter
+from server.usage import UsageReport
 from server.watch import RedisWatch
 
 log = logging.getLogger("roomcast.server")
@@ -86,14 +88,20 @@ async def serve(settings: Settings) -> None:
     gate = Gate(authenticator, settings.failed_attempts_per_minute)
     counting = connect(settings.redis_client, timeout_s=LIMITS_TIMEOUT_S)
     limiter = Limiter(counting, keys, directory, settings)
-    intake = Intake(acceptor, watch, limiter)
+    usage = Usage(counting, keys)
+    intake = Intake(acceptor, watch, limiter, usage)
     readiness = Readiness(can_queue, mode_notes(settings))
     history, clients = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
     app = make_app(
         intake,
         readiness,
         access_control(gate, limiter, registration=settings.client_registration),
-        ClientRoutes(clients, directory, settings.token_max_ttl_s),
+        ClientRoutes(
+            clients,
+            directory,
+            settings.token_max_ttl_s,
+            UsageReport(counting, keys, limiter),
+        ),
         history,
     )
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -128,11 +136,13 @@ async def serve(settings: Settings) -> None:
             *([clients.sync(directory)] if clients else []),
             readiness.run(watch.looked),
             close_overdue(connections),
+            usage.run(),
             at_stop=finish,
         )
     finally:
         listener.close()
         await runner.cleanup()
+        await usage.write()
         await control.aclose()
         await counting.aclose()
         if history:

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from common.auth.principal import Principal
 from common.jobs import Acceptance, is_batch, plan_batch, plan_one
 from common.problems import FieldError, Problem
+from common.usage import Outcome, Usage
 from server.acceptor import (
     Acceptor,
     OutcomeUnknownError,
@@ -90,10 +91,13 @@ def _unavailable(code: str, detail: str) -> Problem:
 class Intake:
     """Validates, queues and answers `POST /notify`, for whichever HTTP parser read it."""
 
-    def __init__(self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter) -> None:
+    def __init__(
+        self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter, usage: Usage
+    ) -> None:
         self._acceptor = acceptor
         self._watch = watch
         self._limiter = limiter
+        self._usage = usage
         self._keys_in_flight: set[str] = set()
 
     async def reply(
@@ -146,12 +150,12 @@ class Intake:
         if key:
             self._keys_in_flight.add(key)
         if allowance is None:
-            self._submit(acceptance, None, done, batch=batch)
+            self._submit(acceptance, client, None, done, batch=batch)
             return
 
         def counted(problem: Problem | None) -> None:
             if problem is None:
-                self._submit(acceptance, allowance, done, batch=batch)
+                self._submit(acceptance, client, allowance, done, batch=batch)
             else:
                 self._keys_in_flight.discard(key)
                 done(refused(problem))
@@ -161,6 +165,7 @@ class Intake:
     def _submit(
         self,
         acceptance: Acceptance,
+        client: str,
         allowance: Allowance | None,
         done: Callable[[Reply], None],
         *,
@@ -172,7 +177,9 @@ class Intake:
             self._keys_in_flight.discard(acceptance.key)
             reply = _reply(acceptance, verdict, batch=batch)
             if allowance is not None:
-                if verdict != _OK and not isinstance(verdict, OutcomeUnknownError):
+                if verdict == _OK:
+                    self._usage.add(client, Outcome.ACCEPTED, _count(acceptance))
+                elif not isinstance(verdict, OutcomeUnknownError):
                     allowance.notifications.give_back(_count(acceptance), window)
                 if reply.status == HTTPStatus.ACCEPTED:
                     reply = reply._replace(headers={**reply.headers, **allowance.headers()})

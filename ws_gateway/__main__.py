@@ -23,6 +23,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.usage import Usage
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
@@ -38,6 +39,7 @@ from ws_gateway.seats import Seats
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
+from ws_gateway.usage import DeliveredUsage
 from ws_gateway.written import Run, WriteCounts
 
 log = logging.getLogger("roomcast.gateway")
@@ -72,7 +74,11 @@ async def serve(settings: Settings) -> None:
     reader = LogReader(control, keys)
     counts = WriteCounts(control, keys, gateway_id)
     receipts = ReceiptWriter(control, Receipts(control, keys, settings, gateway_id))
-    listeners = [counts.note] if settings.reader_groups else []
+    usage = Usage(control, keys)
+    delivered = DeliveredUsage(usage)
+    listeners = [delivered.note]
+    if settings.reader_groups:
+        listeners.append(counts.note)
     if settings.read_on_delivery:
         listeners.append(ReadOnDelivery(receipts).note)
 
@@ -81,6 +87,7 @@ async def serve(settings: Settings) -> None:
             listener(channel, items, sockets)
 
     def replayed(channel: Channel, runs: list[Run]) -> None:
+        delivered.note_replayed(channel, runs)
         if settings.reader_groups:
             counts.note_replayed(channel, runs)
 
@@ -152,6 +159,7 @@ async def serve(settings: Settings) -> None:
             directory.run(),
             seats.run(),
             counts.run(),
+            usage.run(),
             readiness.run(subscription.was_up),
             at_stop=finish,
         )
@@ -160,6 +168,7 @@ async def serve(settings: Settings) -> None:
         await gateway.close()
         await hub.close()
         await counts.report()
+        await usage.write()
         await seats.close()
         await runner.cleanup()
         await control.aclose()

@@ -340,3 +340,50 @@ async def test_handshakes_past_those_of_a_second_are_told_to_come_back(
         assert int(found[1]) == answers.count(code)
         await asyncio.sleep(1)
         assert await one() == ""
+
+
+async def test_a_client_sees_its_usage_its_connections_and_its_quota(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
+) -> None:
+    await limit(api, auth_stack, shop, notificationsPerDay=10)
+    text = await token_of(api, shop)
+    first, second = [await register(auth_stack, 0, text, room=1) for _ in range(2)]
+    with same_day():
+        try:
+            for socket in (first, second):
+                assert (await heard(socket))["type"] == "registered"
+            past = {**ROOM, "expiresAt": "2020-01-01T00:00:00Z"}
+            sent = [ROOM, ROOM, {**ROOM, "target": ["1", "2"]}, past]
+            answer = await api("POST", "/notify", json=sent, headers=shop.bearer)
+            assert answer.status == 202
+            for socket in (first, second):
+                for _ in range(3):
+                    await heard(socket)
+            wanted = {"accepted": 4, "published": 4, "delivered": 6, "failed": 1}
+
+            async def shown() -> bool:
+                mine = (await api("GET", "/clients/me", headers=shop.bearer)).body
+                days = mine["usage"]
+                assert len(days) == 30
+                assert days[1] == {**days[1], **dict.fromkeys(wanted, 0)}
+                today = {name: count for name, count in days[0].items() if name != "day"}
+                assert days[0]["day"] == time.strftime("%Y-%m-%d", time.gmtime())
+                assert mine["quota"] == {"limit": 10, "left": 6}
+                assert all(today[name] <= count for name, count in wanted.items()), today
+                return bool(today == wanted and mine["connections"] == 2)
+
+            await until(shown)
+            await asyncio.sleep(1.5)
+            assert await shown()
+            theirs = (await api("GET", "/clients/me", headers=bank.bearer)).body
+            assert theirs["connections"] == 0
+            assert {*theirs["usage"][0].values()} == {theirs["usage"][0]["day"], 0}
+        finally:
+            for socket in (first, second):
+                await socket.close()
+        await until(lambda: gone(api, shop))
+
+
+async def gone(api: Api, client: Made) -> bool:
+    mine = await api("GET", "/clients/me", headers=client.bearer)
+    return bool(mine.body["connections"] == 0)
