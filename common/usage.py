@@ -41,7 +41,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     """Writes to sockets: a publication that ten sockets heard has ten."""
     FAILED = "failed"
-    """Notifications that expired before they were published."""
+    """Jobs that expired before they were published, or became dead letters."""
 
 
 class Usage:
@@ -61,7 +61,7 @@ class Usage:
 
     def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
         """Count."""
-        if count and client != DEFAULT_CLIENT:
+        if count and client not in ("", DEFAULT_CLIENT):
             self._now[client, outcome] += count
 
     def add_all(self, counts: Mapping[str, int], outcome: Outcome) -> None:

@@ -43,7 +43,7 @@ _USAGE: Final[Json] = {
     "accepted": {**INTEGER, "description": "Notifications that were queued."},
     "published": {**INTEGER, "description": "Publications: for three rooms, three."},
     "delivered": {**INTEGER, "description": "Writes to sockets."},
-    "failed": {**INTEGER, "description": "Notifications that expired before publication."},
+    "failed": {**INTEGER, "description": "Jobs that expired, or that no worker survived."},
 }
 
 SCHEMAS: Final[Json] = {

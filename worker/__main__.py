@@ -37,8 +37,8 @@ async def work(settings: Settings) -> None:
     """
     keys = Keys()
     control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
-    holders = Holders(control, keys, settings)
     usage = Usage(control, keys)
+    holders = Holders(control, keys, settings, usage)
     trimmer = EventTrimmer(control, keys, settings)
     loops: list[LaneLoop | DoorLoop] = [
         LaneLoop(lane, number, holders, keys, settings, usage)
