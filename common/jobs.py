@@ -82,6 +82,17 @@ def decode_job(text: bytes) -> Job:
         raise msgspec.DecodeError(str(error)) from None
 
 
+class Bounds(NamedTuple):
+    """What one request may ask for, besides what the contract allows.
+
+    `recipients` are targets, of a batch all together; `message_bytes` is the largest message (in
+    UTF-8) and the largest data (as written).
+    """
+
+    recipients: int
+    message_bytes: int
+
+
 class Acceptance(NamedTuple):
     """What is asked of the acceptance script: all of these jobs, or none.
 
@@ -193,17 +204,46 @@ def _jobs(
     return jobs
 
 
+def _keep(
+    found: Sequence[tuple[PrivateNotification | RoomNotification | BroadcastNotification, _Body]],
+    bounds: Bounds,
+    places: Sequence[str],
+) -> None:
+    recipients = 0
+    for (notification, raw), place in zip(found, places, strict=True):
+        most = bounds.message_bytes
+        message = notification.message
+        if len(message) > most // 4 and len(message.encode()) > most:
+            raise _out_of_bounds(f"{place}/message", f"this client's messages have {most} bytes")
+        if raw.data is not _NULL and len(bytes(raw.data)) > most:
+            raise _out_of_bounds(f"{place}/data", f"this client's data has {most} bytes")
+        recipients += len(targets_of(notification) or ())
+        if recipients > bounds.recipients:
+            raise _out_of_bounds(
+                f"{place}/target", f"a request of this client has {bounds.recipients} targets"
+            )
+
+
+def _out_of_bounds(at: str, detail: str) -> Problem:
+    detail += " at most"
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
+    )
+
+
 def plan_one(
     body: bytes,
     *,
     key: str = "",
     notification_id: str | None = None,
     client: str = DEFAULT_CLIENT,
+    bounds: Bounds | None = None,
 ) -> Acceptance:
     """Validate one notification of a client and plan its jobs.
 
     Raises:
-        Problem: 400 malformed JSON, 422 with a pointer to every bad field.
+        Problem: 400 malformed JSON, 422 with a pointer to every bad field, or to the first one
+            that is out of the client's bounds.
     """
     try:
         notification = notification_adapter.validate_json(body)
@@ -213,6 +253,8 @@ def plan_one(
     except msgspec.MsgspecError as error:
         # pydantic's parser takes NaN and Infinity, which JSON does not have.
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+    if bounds:
+        _keep([(notification, raw)], bounds, [""])
     # Before the id: who looks for a job by its id takes the id's time for the later one.
     now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
@@ -220,11 +262,13 @@ def plan_one(
     return Acceptance(key, fingerprint(body) if key else "", an_id, jobs)
 
 
-def plan_batch(body: bytes, *, key: str = "", client: str = DEFAULT_CLIENT) -> Acceptance:
+def plan_batch(
+    body: bytes, *, key: str = "", client: str = DEFAULT_CLIENT, bounds: Bounds | None = None
+) -> Acceptance:
     """Validate a JSON array of notifications of a client and plan their jobs, all or none.
 
     Raises:
-        Problem: 400 malformed JSON, 422 with a pointer to every bad field.
+        Problem: as `plan_one`.
     """
     try:
         notifications = batch_adapter.validate_json(body)
@@ -233,6 +277,9 @@ def plan_batch(body: bytes, *, key: str = "", client: str = DEFAULT_CLIENT) -> A
         raise _refuse_invalid(body, error) from None
     except msgspec.MsgspecError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+    if bounds:
+        pairs = list(zip(notifications, raws, strict=True))
+        _keep(pairs, bounds, [f"/{index}" for index in range(len(pairs))])
     now_ms = time.time_ns() // 1_000_000
     ids = [new_id() for _ in notifications]
     jobs = [
@@ -250,6 +297,7 @@ def is_batch(body: bytes) -> bool:
 
 __all__ = [
     "Acceptance",
+    "Bounds",
     "FieldError",
     "Job",
     "decode_job",

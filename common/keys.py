@@ -162,6 +162,20 @@ class Keys:
         return f"{self.root}clients:head"
 
     @property
+    def limits(self) -> str:
+        """Prefix of strings with expiry: what each client spent of a limit in a window."""
+        return f"{self.root}limits"
+
+    def usage(self, client: str, day: str) -> str:
+        """Hash with expiry: what became of a client's notifications on a UTC day, `2026-11-21`."""
+        return f"{self.root}usage:{client}:{day}"
+
+    @property
+    def connections(self) -> str:
+        """Hash with expiry: gateway → Unix time (ms) and its connections by client, as JSON."""
+        return f"{self.root}connections"
+
+    @property
     def dead(self) -> str:
         """Stream: dead letters."""
         return f"{self.root}dead"

@@ -88,6 +88,32 @@ class Settings(BaseSettings):
         86_400, description="Longest life of a user token that `POST /tokens` makes."
     )
 
+    # Limits. Those of clients are for credentials, also in open mode, and never for open mode's
+    # anybody; `PATCH /clients/{id}` sets others for one client.
+    client_requests_per_s: Count = Field(
+        1_000, description="Requests per second of one client, over all servers; more: 429."
+    )
+    client_notifications_per_day: Count = Field(
+        10_000_000, description="Notifications per UTC day of one client; more: 429."
+    )
+    client_max_connections: Count = Field(
+        50_000, description="Sockets of one client, over all gateways; one more is closed (4505)."
+    )
+    client_max_recipients: Count = Field(
+        1_000, description="Targets of one request of a client, those of a batch together."
+    )
+    client_message_max_bytes: Count = Field(
+        65_536,
+        description="Largest `message`, and largest `data` as it is written, of a client's "
+        "notification.",
+    )
+    failed_attempts_per_minute: Annotated[int, Field(ge=0)] = Field(
+        60,
+        description="Credentials of one address that are refused in a minute, past which it is "
+        "answered 429 until that is over; 0: any number. Each server process counts by itself. Off "
+        "in open mode.",
+    )
+
     # Logs and files.
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level."
@@ -197,6 +223,16 @@ class Settings(BaseSettings):
     # Sockets (gateway).
     max_connections: Count = Field(
         50_000, description="Connections per gateway process; one more is answered 503."
+    )
+    handshakes_per_s: Annotated[int, Field(ge=0)] = Field(
+        5_000,
+        description="Handshakes that a gateway process takes on in a second; more are answered 503 "
+        "before any work is done for them; 0: any number.",
+    )
+    address_connections_per_s: Annotated[int, Field(ge=0)] = Field(
+        200,
+        description="Handshakes of one address in a second that a gateway process takes on; more "
+        "are answered 503; 0: any number. Off in open mode.",
     )
     registration_timeout_s: Seconds = Field(
         10.0, description="A connection that hasn't registered by then is closed."

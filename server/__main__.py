@@ -17,10 +17,12 @@ from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
+from common.usage import Usage
 from history.database import Database
 from server.acceptor import Acceptor
 from server.access import access_control
 from server.app import make_app
+from server.attempts import Gate
 from server.changes import Changes
 from server.client_routes import ClientRoutes
 from server.clients import Clients
@@ -29,11 +31,15 @@ from server.front import NotifyFront, close_overdue
 from server.history_access import History
 from server.inbox import Inbox
 from server.intake import Intake
+from server.limits import Limiter
+from server.usage import UsageReport
 from server.watch import RedisWatch
 
 log = logging.getLogger("roomcast.server")
 
 BACKLOG = 1024
+LIMITS_TIMEOUT_S = 1.0
+"""How long a request waits for Redis to count it; past that nothing is counted for a while."""
 HISTORY_TIMEOUT_S = 2.0
 """How long the routes of history wait for Redis."""
 
@@ -69,7 +75,6 @@ async def serve(settings: Settings) -> None:
     control = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
     watch = RedisWatch(control, keys, settings)
     acceptor = Acceptor(keys, settings)
-    intake = Intake(acceptor, watch)
 
     async def can_queue() -> str | None:
         if watch.events_full:
@@ -80,13 +85,23 @@ async def serve(settings: Settings) -> None:
 
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode)
+    gate = Gate(authenticator, settings.failed_attempts_per_minute)
+    counting = connect(settings.redis_client, timeout_s=LIMITS_TIMEOUT_S)
+    limiter = Limiter(counting, keys, directory, settings)
+    usage = Usage(counting, keys)
+    intake = Intake(acceptor, watch, limiter, usage)
     readiness = Readiness(can_queue, mode_notes(settings))
     history, clients = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
     app = make_app(
         intake,
         readiness,
-        access_control(authenticator, registration=settings.client_registration),
-        ClientRoutes(clients, directory, settings.token_max_ttl_s),
+        access_control(gate, limiter, registration=settings.client_registration),
+        ClientRoutes(
+            clients,
+            directory,
+            settings.token_max_ttl_s,
+            UsageReport(counting, keys, limiter),
+        ),
         history,
     )
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -94,7 +109,7 @@ async def serve(settings: Settings) -> None:
     connections: set[NotifyFront] = set()
     handler = plain_http(runner)
     listener = await asyncio.get_running_loop().create_server(
-        lambda: NotifyFront(intake, authenticator, handler, connections),
+        lambda: NotifyFront(intake, gate, limiter, handler, connections),
         settings.host,
         settings.port,
         backlog=BACKLOG,
@@ -111,6 +126,7 @@ async def serve(settings: Settings) -> None:
         listener.close()
         for connection in list(connections):
             connection.stop()
+        await limiter.settle()
         await acceptor.close()
 
     try:
@@ -120,12 +136,15 @@ async def serve(settings: Settings) -> None:
             *([clients.sync(directory)] if clients else []),
             readiness.run(watch.looked),
             close_overdue(connections),
+            usage.run(),
             at_stop=finish,
         )
     finally:
         listener.close()
         await runner.cleanup()
+        await usage.write()
         await control.aclose()
+        await counting.aclose()
         if history:
             await history.close()
         log.info("stopped")

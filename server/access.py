@@ -3,6 +3,7 @@
 A route that is not in the table is not served: `check_routes` refuses to start.
 """
 
+import asyncio
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
@@ -10,10 +11,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from common.auth.authenticate import Authenticator
 from common.auth.principal import Principal
 from common.auth.records import Scope
 from common.problems import Problem
+from server.attempts import Gate
+from server.limits import Limiter
 
 _PRINCIPAL: Final = "principal"
 
@@ -116,11 +118,12 @@ def _forbidden(detail: str) -> Problem:
     return Problem(HTTPStatus.FORBIDDEN, "forbidden", detail)
 
 
-def access_control(authenticator: Authenticator, *, registration: bool) -> Middleware:
+def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middleware:
     """Middleware that lets pass whom a route is for, and notes who it is.
 
     Args:
-        authenticator: tells who it is.
+        gate: tells who it is.
+        limiter: knows what their client may do.
         registration: whether everybody may make a client.
     """
 
@@ -134,14 +137,33 @@ def access_control(authenticator: Authenticator, *, registration: bool) -> Middl
         access = ACCESS[method, resource.canonical]
         if access is Access.ANYONE or (access is Access.REGISTRATION and registration):
             return await handler(request)
-        principal = authenticator.of_headers(
-            _header(request, "Authorization"), _header(request, "x-api-key")
+        principal = gate.principal(
+            request.transport, _header(request, "Authorization"), _header(request, "x-api-key")
         )
         allow(access, principal, request.match_info.get("id"))
+        await _count(limiter, principal)
         request[_PRINCIPAL] = principal
         return await handler(request)
 
     return control
+
+
+async def _count(limiter: Limiter, principal: Principal) -> None:
+    allowance = limiter.of(principal)
+    if allowance is None:
+        return
+    counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def then(problem: Problem | None) -> None:
+        if counted.done():
+            return
+        if problem is None:
+            counted.set_result(None)
+        else:
+            counted.set_exception(problem)
+
+    allowance.request(then)
+    await counted
 
 
 def _header(request: web.Request, name: str) -> str | None:

@@ -24,6 +24,7 @@ from server.asking import Place, cursor, cursor_text, limit_of, only, parameter,
 from server.bodies import read_json
 from server.clients import Clients
 from server.history_access import away, history_off, json_answer
+from server.usage import UsageReport
 
 NAME_MAX_CHARACTERS: Final = 100
 OVERLAP_MAX_S: Final = 30 * 86_400
@@ -107,12 +108,20 @@ class ClientRoutes:
         clients: None while there is no database.
         directory: all clients as they are known here.
         token_max_ttl_s: longest life of a token.
+        usage: tells what a client did.
     """
 
-    def __init__(self, clients: Clients | None, directory: Directory, token_max_ttl_s: int) -> None:
+    def __init__(
+        self,
+        clients: Clients | None,
+        directory: Directory,
+        token_max_ttl_s: int,
+        usage: UsageReport,
+    ) -> None:
         self._clients = clients
         self._directory = directory
         self._token_max_ttl_s = token_max_ttl_s
+        self._usage = usage
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -192,7 +201,9 @@ class ClientRoutes:
 
     async def _me(self, request: web.Request, clients: Clients) -> web.Response:
         only(request, ())
-        return json_answer(_client(await _find(clients, principal_of(request).client)))
+        principal = principal_of(request)
+        found = await _find(clients, principal.client)
+        return json_answer({**_client(found), **await self._usage.of(principal)})
 
     async def _alter(self, request: web.Request, clients: Clients) -> web.Response:
         only(request, ())

@@ -15,10 +15,11 @@ from typing import Final, cast
 
 import httptools
 
-from common.auth.authenticate import Authenticator
 from common.problems import Problem
 from server.access import Access, allow
+from server.attempts import Gate
 from server.intake import BODY_MAX_BYTES, Intake, Reply, refused
+from server.limits import Limiter
 
 _START: Final = b"POST /notify HTTP/1.1\r\n"
 _HEAD_MAX_BYTES: Final = 8 * 1024
@@ -81,7 +82,8 @@ class NotifyFront(asyncio.Protocol):
 
     Args:
         intake: answers the request.
-        authenticator: tells who sends it.
+        gate: tells who sends it.
+        limiter: knows what its client may do.
         aiohttp_handler: makes the protocol that takes over.
         connections: this connection is in it while it lives here.
     """
@@ -89,12 +91,14 @@ class NotifyFront(asyncio.Protocol):
     def __init__(
         self,
         intake: Intake,
-        authenticator: Authenticator,
+        gate: Gate,
+        limiter: Limiter,
         aiohttp_handler: Callable[[], asyncio.Protocol],
         connections: set["NotifyFront"],
     ) -> None:
         self._intake = intake
-        self._authenticator = authenticator
+        self._gate = gate
+        self._limiter = limiter
         self._aiohttp_handler = aiohttp_handler
         self._connections = connections
         self._transport: asyncio.Transport | None = None
@@ -186,14 +190,25 @@ class NotifyFront(asyncio.Protocol):
         body, self._unread = unread[head.size : after], unread[after:]
         self._answering = True
         try:
-            principal = self._authenticator.of_headers(head.authorization, head.api_key)
+            principal = self._gate.principal(self._transport, head.authorization, head.api_key)
             allow(Access.NOTIFY, principal)
         except Problem as problem:
             self._reply(refused(problem))
-        else:
+            return True
+
+        def counted(problem: Problem | None) -> None:
+            if problem is not None:
+                self._reply(refused(problem))
+                return
             self._intake.answer(
                 body, head.content_type or "", head.idempotency_key, principal, self._reply
             )
+
+        allowance = self._limiter.of(principal)
+        if allowance is None:
+            counted(None)
+        else:
+            allowance.request(counted)
         return True
 
     def _reply(self, reply: Reply) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from common.auth.principal import Principal
 from common.jobs import Acceptance, is_batch, plan_batch, plan_one
 from common.problems import FieldError, Problem
+from common.usage import Outcome, Usage
 from server.acceptor import (
     Acceptor,
     OutcomeUnknownError,
@@ -18,6 +19,7 @@ from server.acceptor import (
     RefusedByRedisError,
     Verdict,
 )
+from server.limits import Allowance, Limiter
 from server.watch import RedisWatch
 
 BODY_MAX_BYTES: Final = 1024 * 1024
@@ -36,6 +38,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
+_OK: Final = [b"ok"]
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -88,9 +91,13 @@ def _unavailable(code: str, detail: str) -> Problem:
 class Intake:
     """Validates, queues and answers `POST /notify`, for whichever HTTP parser read it."""
 
-    def __init__(self, acceptor: Acceptor, watch: RedisWatch) -> None:
+    def __init__(
+        self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter, usage: Usage
+    ) -> None:
         self._acceptor = acceptor
         self._watch = watch
+        self._limiter = limiter
+        self._usage = usage
         self._keys_in_flight: set[str] = set()
 
     async def reply(
@@ -116,6 +123,7 @@ class Intake:
     ) -> None:
         """Answer one request by calling `done`, once: at once, or when Redis has answered."""
         client = principal.client
+        allowance = self._limiter.of(principal)
         try:
             key = _scoped_key(idempotency_key, client)
             if content_type != "application/json":
@@ -124,7 +132,9 @@ class Intake:
                 raise too_large()
             batch = is_batch(body)
             plan = plan_batch if batch else plan_one
-            acceptance = plan(body, key=key, client=client)
+            acceptance = plan(
+                body, key=key, client=client, bounds=allowance.bounds if allowance else None
+            )
             if self._watch.nearly_full:
                 raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
             if self._watch.events_full:
@@ -134,19 +144,55 @@ class Intake:
                 )
             if key in self._keys_in_flight:
                 raise _in_flight()
-
-            def verdict_came(verdict: Verdict) -> None:
-                self._keys_in_flight.discard(key)
-                done(_reply(acceptance, verdict, batch=batch))
-
-            self._acceptor.submit(acceptance, verdict_came)
-        except OverloadedError:
-            done(refused(_unavailable("overloaded", "too many requests wait; nothing was queued")))
         except Problem as problem:
             done(refused(problem))
-        else:
-            if key:
-                self._keys_in_flight.add(key)
+            return
+        if key:
+            self._keys_in_flight.add(key)
+        if allowance is None:
+            self._submit(acceptance, client, None, done, batch=batch)
+            return
+
+        def counted(problem: Problem | None) -> None:
+            if problem is None:
+                self._submit(acceptance, client, allowance, done, batch=batch)
+            else:
+                self._keys_in_flight.discard(key)
+                done(refused(problem))
+
+        allowance.notify(_count(acceptance), counted)
+
+    def _submit(
+        self,
+        acceptance: Acceptance,
+        client: str,
+        allowance: Allowance | None,
+        done: Callable[[Reply], None],
+        *,
+        batch: bool,
+    ) -> None:
+        window = allowance.notifications.window if allowance else 0
+
+        def verdict_came(verdict: Verdict | OverloadedError) -> None:
+            self._keys_in_flight.discard(acceptance.key)
+            reply = _reply(acceptance, verdict, batch=batch)
+            if allowance is not None:
+                if verdict == _OK:
+                    self._usage.add(client, Outcome.ACCEPTED, _count(acceptance))
+                elif not isinstance(verdict, OutcomeUnknownError):
+                    allowance.notifications.give_back(_count(acceptance), window)
+                if reply.status == HTTPStatus.ACCEPTED:
+                    reply = reply._replace(headers={**reply.headers, **allowance.headers()})
+            done(reply)
+
+        try:
+            self._acceptor.submit(acceptance, verdict_came)
+        except OverloadedError:
+            verdict_came(OverloadedError())
+
+
+def _count(acceptance: Acceptance) -> int:
+    return acceptance.answer.count(",") + 1
 
 
 def _scoped_key(idempotency_key: str | None, client: str) -> str:
@@ -171,7 +217,7 @@ def _in_flight() -> Problem:
     )
 
 
-def _reply(acceptance: Acceptance, verdict: Verdict, *, batch: bool) -> Reply:
+def _reply(acceptance: Acceptance, verdict: Verdict | OverloadedError, *, batch: bool) -> Reply:
     match verdict:
         case [b"ok"]:
             ids = acceptance.answer
@@ -181,6 +227,8 @@ def _reply(acceptance: Acceptance, verdict: Verdict, *, batch: bool) -> Reply:
             return refused(
                 _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
             )
+        case OverloadedError():
+            return refused(_unavailable("overloaded", "too many requests wait; nothing was queued"))
         case RefusedByRedisError():
             return refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
         case OutcomeUnknownError():

@@ -8,6 +8,8 @@ from server.openapi_parts import (
     INTEGER,
     LIMIT,
     NEXT,
+    RATE_LIMIT,
+    RETRY,
     STRING,
     TIME,
     Json,
@@ -28,16 +30,36 @@ SECURITY_SCHEMES: Final[Json] = {
 }
 _OBJECT: Final[Json] = {"type": "object"}
 
+_CLIENT_FIELDS: Final[Json] = {
+    "clientId": STRING,
+    "name": STRING,
+    "email": STRING,
+    "operator": {"type": "boolean"},
+    "disabled": {"type": "boolean"},
+    "limits": {"type": "object", "additionalProperties": INTEGER},
+    "createdAt": TIME,
+}
+_USAGE: Final[Json] = {
+    "accepted": {**INTEGER, "description": "Notifications that were queued."},
+    "published": {**INTEGER, "description": "Publications: for three rooms, three."},
+    "delivered": {**INTEGER, "description": "Writes to sockets."},
+    "failed": {**INTEGER, "description": "Jobs that expired, or that no worker survived."},
+}
+
 SCHEMAS: Final[Json] = {
-    "Client": an_object(
+    "Client": an_object(_CLIENT_FIELDS),
+    "OwnClient": an_object(
         {
-            "clientId": STRING,
-            "name": STRING,
-            "email": STRING,
-            "operator": {"type": "boolean"},
-            "disabled": {"type": "boolean"},
-            "limits": {"type": "object", "additionalProperties": INTEGER},
-            "createdAt": TIME,
+            **_CLIENT_FIELDS,
+            "usage": {
+                **array(an_object({"day": {"type": "string", "format": "date"}, **_USAGE})),
+                "description": "By UTC day, the last 30, newest first; up to a second or so old.",
+            },
+            "connections": {**INTEGER, "description": "Registered sockets now, at all gateways."},
+            "quota": {
+                **an_object({"limit": INTEGER, "left": INTEGER}),
+                "description": "Notifications of today (UTC).",
+            },
         }
     ),
     "ApiKey": an_object(
@@ -129,9 +151,9 @@ def client_paths() -> Json:
         "/clients/me": {
             "get": operation(
                 "ownClient",
-                "The client whose key this is",
+                "The client whose key this is, and its usage",
                 [],
-                {"200": answer("The client.", ref("Client")), **_NO_CLIENT},
+                {"200": answer("The client.", ref("OwnClient")), **_NO_CLIENT},
                 tag="clients",
             )
         },
@@ -271,7 +293,17 @@ def say_who(paths: Json) -> None:
                     "headers": {"WWW-Authenticate": {"schema": STRING}},
                 },
                 "403": problem("These credentials are not for this."),
+                "429": problem(
+                    "`rate-limited`: the client sends too many requests per second. "
+                    "`quota-exceeded`: it sent as many notifications as it may today (UTC). "
+                    "`too-many-failures`: too many credentials from this address were refused; "
+                    "this has no `RateLimit-` headers.",
+                    retry=True,
+                ),
             }
+            one["responses"]["429"]["headers"] = {**RETRY, **RATE_LIMIT}
+            if path == "/notify":
+                one["responses"]["202"]["headers"] = RATE_LIMIT
 
 
 def _security(access: Access) -> list[dict[str, list[Any]]]:

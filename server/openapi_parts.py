@@ -12,6 +12,16 @@ TIME: Final[Json] = {"type": "string", "format": "date-time"}
 ID: Final[Json] = {"type": "string", "pattern": ID_PATTERN, "maxLength": ID_MAX_CHARACTERS}
 RETRY: Final[Json] = {"Retry-After": {"schema": INTEGER, "description": "Seconds."}}
 
+RATE_LIMIT: Final[Json] = {
+    name: {"schema": INTEGER, "description": text}
+    for name, text in (
+        ("RateLimit-Limit", "What the client may do in a window, if credentials were shown."),
+        ("RateLimit-Remaining", "How much of it is left, as far as this server knows."),
+        ("RateLimit-Reset", "Seconds until the next window."),
+    )
+}
+"""Of draft-ietf-httpapi-ratelimit-headers-06."""
+
 
 def or_null(schema: Json) -> Json:
     """A schema, or null."""

@@ -16,6 +16,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.usage import Usage
 from worker.door import DoorLoop
 from worker.holders import Holders
 from worker.lane import LaneLoop
@@ -36,10 +37,11 @@ async def work(settings: Settings) -> None:
     """
     keys = Keys()
     control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
-    holders = Holders(control, keys, settings)
+    usage = Usage(control, keys)
+    holders = Holders(control, keys, settings, usage)
     trimmer = EventTrimmer(control, keys, settings)
     loops: list[LaneLoop | DoorLoop] = [
-        LaneLoop(lane, number, holders, keys, settings)
+        LaneLoop(lane, number, holders, keys, settings, usage)
         for lane in Lane
         for number in range(settings.lane_loops)
     ]
@@ -91,12 +93,14 @@ async def work(settings: Settings) -> None:
             holders.run(),
             QueueObserver(control, keys).run(),
             trimmer.run(),
+            usage.run(),
             readiness.run(holders.renewed),
             at_stop=finish,
         )
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
+        await usage.write()
         await holders.close()
         await runner.cleanup()
         await control.aclose()

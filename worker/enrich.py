@@ -1,6 +1,7 @@
 """From waiting jobs to publications. Pure: no Redis, no clock of its own."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -76,7 +77,8 @@ class Batch:
     """Arguments of `common/lua/publish.lua` for some turns, and what they hold.
 
     `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes; `oldest_ms`
-    is the Unix time (ms) at which the oldest job was accepted.
+    is the Unix time (ms) at which the oldest job was accepted. `published_by` and `expired_by` are
+    publications and expired jobs by client.
     """
 
     args: list[str | bytes | int] = field(default_factory=list)
@@ -86,6 +88,8 @@ class Batch:
     jobs: int = 0
     size: int = 0
     oldest_ms: int = sys.maxsize
+    published_by: Counter[str] = field(default_factory=Counter)
+    expired_by: Counter[str] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
 
 
@@ -138,10 +142,12 @@ class BatchBuilder:
             for target in [None] if job.targets is None else job.targets:
                 args += (scoped(channel_of(job.type, target), job.client), "", story, "")
             batch.expired += 1
+            batch.expired_by[job.client] += 1
         else:
             for entry in _entries(job):
                 batch.size += len(entry[2])
                 args += entry
+            batch.published_by[job.client] += (len(args) - before) // _ENTRY_WORDS
         entries = (len(args) - before) // _ENTRY_WORDS
         batch.entries += entries
         return entries

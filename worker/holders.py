@@ -19,6 +19,7 @@ from common.keys import Keys
 from common.names import PARTITIONS, Lane
 from common.scripts import Script
 from common.settings import Settings
+from common.usage import Outcome, Usage
 from worker import metrics
 
 log = logging.getLogger("roomcast.worker")
@@ -32,7 +33,8 @@ _AUDIT_EVERY_LEASES: Final = 10
 class Holders:
     """Leases of one worker process; its name is new at every start."""
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings, usage: Usage) -> None:
+        self._usage = usage
         self._redis = redis
         self._keys = keys
         self.worker = secrets.token_hex(4)
@@ -115,7 +117,7 @@ class Holders:
             self._keys.dead,
             self._keys.events,
         ]
-        back, died, valid = await self._lease(self._redis, keys, args)
+        back, died, valid, clients = await self._lease(self._redis, keys, args)
         self.renewed_at = time.monotonic()
         self.renewed.set()
         # Once listed as expired they are watched by every worker's renewals.
@@ -125,6 +127,8 @@ class Holders:
             log.warning("turns of expired leases were put back", extra={"turns": back})
         if died:
             metrics.dead_letters.inc(died)
+            for client in clients:
+                self._usage.add(client.decode(), Outcome.FAILED)
             log.error("jobs were condemned: their turns came back too often", extra={"jobs": died})
         if holders <= self._alive and not all(valid):
             log.warning("own leases had run out before they were renewed")

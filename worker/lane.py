@@ -18,6 +18,7 @@ from common.link import Link, Word, evalsha
 from common.names import Lane
 from common.scripts import Script
 from common.settings import Settings
+from common.usage import Outcome, Usage
 from worker import metrics
 from worker.enrich import Batch, BatchBuilder
 from worker.holders import Holders
@@ -39,8 +40,15 @@ class LaneLoop:
     """One of a worker's loops; has a connection of its own."""
 
     def __init__(
-        self, lane: Lane, number: int, holders: Holders, keys: Keys, settings: Settings
+        self,
+        lane: Lane,
+        number: int,
+        holders: Holders,
+        keys: Keys,
+        settings: Settings,
+        usage: Usage,
     ) -> None:
+        self._usage = usage
         self._lane = lane
         self._number = number
         self._name = f"worker-{holders.worker}-{lane}.{number}"
@@ -173,11 +181,20 @@ class LaneLoop:
             ],
         )
 
+    def _use(self, batch: Batch, lost: int) -> None:
+        if lost:
+            # Whoever took these turns over counts them; which ones they are is not known here.
+            return
+        self._usage.add_all(batch.published_by, Outcome.PUBLISHED)
+        if batch.expired:
+            self._usage.add_all(batch.expired_by, Outcome.FAILED)
+
     def _count(self, batch: Batch, published: int, lost: int) -> None:
         self._publications.inc(published)
         if published:
             waited_s = time.time() - batch.oldest_ms / 1000
             metrics.wait_seconds.observe(max(0.0, waited_s))
+        self._use(batch, lost)
         if batch.expired:
             metrics.expired.inc(batch.expired)
         if batch.dead:

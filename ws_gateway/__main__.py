@@ -12,6 +12,7 @@ from aiohttp import web
 
 from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
+from common.connections import ConnectionCounts
 from common.http_problems import problems
 from common.keys import Keys
 from common.plain_http import plain_http
@@ -22,6 +23,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.usage import Usage
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
@@ -33,9 +35,11 @@ from ws_gateway.pacer import Pacer
 from ws_gateway.probe import PathProbe
 from ws_gateway.read_on_delivery import ReadOnDelivery
 from ws_gateway.receipts import ReceiptWriter
+from ws_gateway.seats import Seats
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
+from ws_gateway.usage import DeliveredUsage
 from ws_gateway.written import Run, WriteCounts
 
 log = logging.getLogger("roomcast.gateway")
@@ -70,7 +74,11 @@ async def serve(settings: Settings) -> None:
     reader = LogReader(control, keys)
     counts = WriteCounts(control, keys, gateway_id)
     receipts = ReceiptWriter(control, Receipts(control, keys, settings, gateway_id))
-    listeners = [counts.note] if settings.reader_groups else []
+    usage = Usage(control, keys)
+    delivered = DeliveredUsage(usage)
+    listeners = [delivered.note]
+    if settings.reader_groups:
+        listeners.append(counts.note)
     if settings.read_on_delivery:
         listeners.append(ReadOnDelivery(receipts).note)
 
@@ -79,6 +87,7 @@ async def serve(settings: Settings) -> None:
             listener(channel, items, sockets)
 
     def replayed(channel: Channel, runs: list[Run]) -> None:
+        delivered.note_replayed(channel, runs)
         if settings.reader_groups:
             counts.note_replayed(channel, runs)
 
@@ -88,7 +97,10 @@ async def serve(settings: Settings) -> None:
     pacer = Pacer(loop, lambda: hub.received)
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode)
-    gateway = Gateway(hub, catch_up, receipts, pacer, authenticator, limits, clock, gateway_id)
+    seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
+    gateway = Gateway(
+        hub, catch_up, receipts, pacer, authenticator, seats, limits, clock, gateway_id
+    )
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
@@ -145,7 +157,9 @@ async def serve(settings: Settings) -> None:
             Sweep(gateway, fronts).run(),
             receipts.run(),
             directory.run(),
+            seats.run(),
             counts.run(),
+            usage.run(),
             readiness.run(subscription.was_up),
             at_stop=finish,
         )
@@ -154,6 +168,8 @@ async def serve(settings: Settings) -> None:
         await gateway.close()
         await hub.close()
         await counts.report()
+        await usage.write()
+        await seats.close()
         await runner.cleanup()
         await control.aclose()
         log.info("stopped")

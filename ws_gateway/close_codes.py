@@ -22,6 +22,7 @@ class CloseCode(IntEnum):
     TOO_MANY_FRAMES = 4502
     TOKEN_EXPIRED = 4503
     CLIENT_DISABLED = 4504
+    TOO_MANY_CONNECTIONS = 4505
 
     @property
     def come_back(self) -> bool:
@@ -41,5 +42,6 @@ REASONS: Final[dict[int, str]] = {
     CloseCode.TOO_MANY_FRAMES: "too many messages",
     CloseCode.TOKEN_EXPIRED: "token expired, come back with another",
     CloseCode.CLIENT_DISABLED: "client application disabled",
+    CloseCode.TOO_MANY_CONNECTIONS: "too many connections of this client application",
 }
 """Text sent with each code."""

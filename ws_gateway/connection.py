@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         "pinged",
         "principal",
         "rooms",
+        "seat",
         "seen",
         "since",
         "user",
@@ -78,6 +79,8 @@ class Connection(asyncio.Protocol):
         self.user: str | None = None
         self.principal: Principal | None = None
         """On whose behalf it is here: known once it registered, or by what its handshake said."""
+        self.seat = ""
+        """Of which client it has a seat, if it has one."""
         self.rooms: tuple[str, ...] = ()
         self.behind: dict[Channel, Position] | None = None
         self.choked = False

@@ -34,6 +34,7 @@ HEAD: Final = (
     b"X-Accel-Buffering: no\r\n"
     b"Connection: close\r\n\r\n"
 )
+_RETRY_AFTER: Final = "Retry-After: 10"
 _COMMENT: Final = b": ping\n\n"
 _PARAMETERS: Final = frozenset({"userId", "room", "lastEventId"})
 
@@ -113,18 +114,20 @@ class EventStream(Connection):
             message: as a socket would send it.
         """
         assert self._transport is not None
-        most = self.gateway.limits.max_rooms
+        most = self.gateway.seats.rooms(self.principal)
         try:
             register = parse_message(message.decode(), registered=False, max_rooms=most)
             assert isinstance(register, Register)
             self.gateway.admit(self, register)
         except ClientError as error:
-            status = (
-                HTTPStatus.FORBIDDEN
-                if error.code is ErrorCode.FORBIDDEN
-                else HTTPStatus.BAD_REQUEST
-            )
-            self._transport.write(refusal(status, error.code, str(error)))
+            match error.code:
+                case ErrorCode.FORBIDDEN:
+                    status, extra = HTTPStatus.FORBIDDEN, []
+                case ErrorCode.TOO_MANY_CONNECTIONS:
+                    status, extra = HTTPStatus.TOO_MANY_REQUESTS, [_RETRY_AFTER]
+                case _:
+                    status, extra = HTTPStatus.BAD_REQUEST, []
+            self._transport.write(refusal(status, error.code, str(error), *extra))
             self._transport.close()
             return
         self._resume = register.resume

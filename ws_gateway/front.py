@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
+from common.address import peer_address
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
 from ws_gateway.event_stream import EventStream, registration
@@ -90,7 +92,10 @@ class Front(asyncio.Protocol):
                 self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
             return
         end += 4
-        if is_upgrade(head[:end]):
+        upgrade = is_upgrade(head[:end])
+        if (upgrade or head.startswith(_EVENTS)) and self._too_fast(transport):
+            return
+        if upgrade:
             self._in_line = True
             self._gateway.pacer.do(self, lambda: self._upgrade(end))
         elif head.startswith(_EVENTS):
@@ -98,6 +103,14 @@ class Front(asyncio.Protocol):
             self._gateway.pacer.do(self, lambda: self._stream_events(end))
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
+
+    def _too_fast(self, transport: asyncio.Transport) -> bool:
+        rates = self._gateway.rates
+        address = peer_address(transport) if rates.by_address else ""
+        code = rates.refusal(address, time.monotonic())
+        if code is not None:
+            self._turn_away(transport, code, "too many connections within a second; come back")
+        return code is not None
 
     def refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer with a problem document and close."""

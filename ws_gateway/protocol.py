@@ -26,7 +26,7 @@ EPOCH_MAX_CHARACTERS: Final = 64
 
 
 class ErrorCode(StrEnum):
-    """Code of an error frame. The connection lives on after every one of them."""
+    """Code of an error frame. The connection lives on after every one but the last."""
 
     MALFORMED = "malformed"
     INVALID = "invalid"
@@ -39,6 +39,7 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "unavailable"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
 
 
 class ClientError(Exception):

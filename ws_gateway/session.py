@@ -38,7 +38,9 @@ from ws_gateway.protocol import (
     refreshed_text,
     registered_text,
 )
+from ws_gateway.rates import HandshakeRates
 from ws_gateway.receipts import ReceiptWriter
+from ws_gateway.seats import Seats
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -59,6 +61,7 @@ class Gateway:
         receipts: where receipts go.
         pacer: lets clients in.
         authenticator: tells whose they are.
+        seats: bounds the connections of a client.
         limits: bounds of one connection.
         clock: coarse time.
         gateway_id: name of this gateway.
@@ -71,6 +74,7 @@ class Gateway:
         receipts: ReceiptWriter,
         pacer: Pacer,
         authenticator: Authenticator,
+        seats: Seats,
         limits: Settings,
         clock: Clock,
         gateway_id: str,
@@ -80,6 +84,11 @@ class Gateway:
         self._receipts = receipts
         self.pacer = pacer
         self.authenticator = authenticator
+        self.seats = seats
+        self.rates = HandshakeRates(
+            limits.address_connections_per_s if authenticator.required else 0,
+            limits.handshakes_per_s,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
@@ -111,7 +120,7 @@ class Gateway:
             message = parse_message(
                 text,
                 registered=connection.user is not None,
-                max_rooms=self.limits.max_rooms,
+                max_rooms=self.seats.rooms(connection.principal),
             )
             match message:
                 case PingAction():
@@ -128,11 +137,15 @@ class Gateway:
                     self._receipt(connection, message)
         except ClientError as error:
             connection.refuse(error)
+            if error.code is ErrorCode.TOO_MANY_CONNECTIONS:
+                connection.close(CloseCode.TOO_MANY_CONNECTIONS)
+                return
             if connection.busy:
                 connection.resume()
 
     def forget(self, connection: Connection) -> None:
         """Take a connection out of everything that it hears."""
+        self.seats.leave(connection)
         user, connection.user = connection.user, None
         if user is None:
             return
@@ -185,6 +198,13 @@ class Gateway:
         if principal.user not in (None, message.user):
             raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
         _refuse_rooms(principal, message.rooms)
+        self._refuse_number(principal, len(message.rooms))
+        self.seats.refuse(connection)
+
+    def _refuse_number(self, principal: Principal, rooms: int) -> None:
+        most = self.seats.rooms(principal)
+        if rooms > most:
+            raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
 
     def _refresh(self, connection: Connection, message: Refresh) -> None:
         before, principal = connection.principal, self.principal_of(message.token)
@@ -197,6 +217,7 @@ class Gateway:
 
     def _register(self, connection: Connection, message: Register) -> None:
         self.admit(connection, message)
+        self.seats.take(connection)
         assert connection.principal is not None
         names = _names(connection.principal, message.user, message.rooms)
 
@@ -317,13 +338,9 @@ class Gateway:
 
     def _join(self, connection: Connection, message: Join) -> None:
         new = [room for room in message.rooms if room not in connection.rooms]
-        if len(connection.rooms) + len(new) > self.limits.max_rooms:
-            raise ClientError(
-                ErrorCode.TOO_MANY_ROOMS, f"at most {self.limits.max_rooms} rooms per connection"
-            )
-
         principal = connection.principal
         assert principal is not None
+        self._refuse_number(principal, len(connection.rooms) + len(new))
         _refuse_rooms(principal, new)
 
         def ready(channels: list[Channel]) -> None:

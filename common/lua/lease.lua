@@ -3,7 +3,7 @@
 -- watched on, prefixes of held, ready, active and jobs, returns in a row that condemn a job, about
 -- how many dead letters are kept, n, n holders to renew, then holders that are given up at once.
 -- Returns turns put back, jobs sent to the dead letters, whether each renewed holder was still
--- listed with a valid lease (0 or 1).
+-- listed with a valid lease (0 or 1), and of each dead letter its client ('' if it has none).
 local workers, returns, waiting, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lease, watched = tonumber(ARGV[1]), tonumber(ARGV[2])
 local held_prefix, ready_prefix, active_prefix, jobs_prefix = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -15,7 +15,7 @@ redis.call('HLEN', waiting)
 redis.call('XLEN', dead)
 redis.call('XLEN', KEYS[5])
 
-local back, died, given_up, valid = 0, 0, {}, {}
+local back, died, given_up, valid, clients = 0, 0, {}, {}, {}
 for k = 10, 9 + n do
   local score = redis.call('ZSCORE', workers, ARGV[k])
   valid[#valid + 1] = (score and tonumber(score) >= now) and 1 or 0
@@ -42,6 +42,9 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
         redis.call('XADD', KEYS[5], '*', 'k', 'dead', 'c', '', 'w', '', 'p', job, 'x', reason)
         redis.call('HINCRBY', waiting, lane, -1)
         died = died + 1
+        local read, found = pcall(cjson.decode, job)
+        local client = read and type(found) == 'table' and found.client
+        clients[died] = type(client) == 'string' and client or ''
       end
       redis.call('HDEL', returns, spot)
     end
@@ -55,4 +58,4 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
     redis.call('ZREM', workers, holder)
   end
 end
-return {back, died, valid}
+return {back, died, valid, clients}

@@ -105,7 +105,7 @@ class Queue:
         watched_ms: int = 60_000,
         condemned: int = 5,
     ) -> tuple[int, int, list[int]]:
-        back, died, valid = await Script("lease")(
+        back, died, valid, _ = await Script("lease")(
             self.redis,
             [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events],
             [

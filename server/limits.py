@@ -1,0 +1,157 @@
+"""What each client may do, by the settings and its own record, and how it is refused.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-06.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from redis.asyncio import Redis
+
+from common.auth.directory import Directory
+from common.auth.principal import OPEN, Principal
+from common.auth.records import ClientLimits, ClientRecord
+from common.jobs import Bounds
+from common.keys import Keys
+from common.problems import Problem
+from common.settings import Settings
+from server.permits import Bank, Permits, TooManyWaitError
+
+DAY_S: Final = 86_400
+_RETRY_AFTER_S: Final = 1
+Then = Callable[[Problem | None], None]
+"""Called once: with a refusal, or None if it may go on."""
+
+
+class Allowance:
+    """What one client may still do.
+
+    Args:
+        client: its id.
+        bank: where permits are reserved.
+        limits: what its record says.
+        settings: what holds where the record says nothing.
+    """
+
+    __slots__ = ("_settings", "bounds", "limits", "notifications", "requests")
+
+    def __init__(self, client: str, bank: Bank, limits: ClientLimits, settings: Settings) -> None:
+        self._settings = settings
+        self.requests = Permits(bank, f"requests/{client}", 1, 1)
+        self.notifications = Permits(bank, f"notifications/{client}", 1, DAY_S)
+        self.set(limits)
+
+    def set(self, limits: ClientLimits) -> None:
+        """Change the limits to what the record says by now."""
+        settings = self._settings
+        self.limits = limits
+        self.requests.set_limit(limits.requests_per_s or settings.client_requests_per_s)
+        self.notifications.set_limit(
+            limits.notifications_per_day or settings.client_notifications_per_day
+        )
+        self.bounds = Bounds(
+            limits.recipients or settings.client_max_recipients,
+            limits.message_max_bytes or settings.client_message_max_bytes,
+        )
+
+    def request(self, then: Then) -> None:
+        """Spend a request."""
+        _spend(self.requests, 1, then, _too_fast)
+
+    def notify(self, count: int, then: Then) -> None:
+        """Spend notifications."""
+        _spend(self.notifications, count, then, _too_many)
+
+    def headers(self) -> dict[str, str]:
+        """Headers that tell of the limit of which the smaller share is left."""
+        requests, day = self.requests, self.notifications
+        return _headers(day if day.left * requests.limit < requests.left * day.limit else requests)
+
+
+class Limiter:
+    """The allowances of all clients.
+
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+        directory: the clients.
+        settings: limits of a client whose record says nothing.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, directory: Directory, settings: Settings) -> None:
+        self._bank = Bank(redis, keys)
+        self._directory = directory
+        self._settings = settings
+        self._allowances: dict[str, Allowance] = {}
+        directory.listeners.append(self._changed)
+
+    def of(self, principal: Principal) -> Allowance | None:
+        """What the client of whoever asks may still do; None: everything, as in open mode."""
+        if principal is OPEN:
+            return None
+        return self._allowances.get(principal.client) or self._new(principal.client)
+
+    async def settle(self) -> None:
+        """Wait until no request waits for a permit."""
+        await self._bank.settle()
+
+    def _new(self, client: str) -> Allowance:
+        record = self._directory.client(client)
+        limits = ClientLimits() if record is None else record.limits
+        found = self._allowances[client] = Allowance(client, self._bank, limits, self._settings)
+        return found
+
+    def _changed(self, record: ClientRecord) -> None:
+        allowance = self._allowances.get(record.id)
+        if allowance is not None and allowance.limits != record.limits:
+            allowance.set(record.limits)
+
+
+def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits], Problem]) -> None:
+    found = permits.take(cost)
+    if found:
+        then(None)
+    elif found is not None:
+        then(refusal(permits))
+    else:
+        try:
+            permits.wait(cost, lambda got: then(None if got else refusal(permits)))
+        except TooManyWaitError:
+            then(
+                Problem(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "overloaded",
+                    "too many requests wait; nothing was queued",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            )
+
+
+def _headers(permits: Permits) -> dict[str, str]:
+    return {
+        "RateLimit-Limit": str(permits.limit),
+        "RateLimit-Remaining": str(permits.left),
+        "RateLimit-Reset": str(permits.reset_s),
+    }
+
+
+def _too_fast(permits: Permits) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate-limited",
+        f"this client may send {permits.limit} requests per second",
+        retry_after_s=permits.reset_s,
+        headers=_headers(permits),
+    )
+
+
+def _too_many(permits: Permits) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "quota-exceeded",
+        f"this client may send {permits.limit} notifications per day (UTC), and "
+        f"{permits.left} are left",
+        retry_after_s=permits.reset_s,
+        headers=_headers(permits),
+    )

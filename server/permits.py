@@ -1,0 +1,271 @@
+"""Permits: what a client may still do in a window of time, counted in Redis, spent from memory.
+
+A process reserves permits in chunks through the `limits` library and spends them without asking
+anybody. A window is a stretch of the clock (a second, a UTC day) whose number is in the key, so all
+processes agree on where it ends, and what was reserved for one is not spent in the next.
+
+Guarantee: while Redis answers, at most the limit is spent in a window over all processes; a limit
+below `2 * CHUNKS` is counted one by one and is exact. Of a higher one up to a chunk per process may
+stay unspent. While Redis does not answer everything is let pass: what needs Redis is refused for
+that reason anyway.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from limits.aio.storage import RedisStorage
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.keys import Keys
+
+log = logging.getLogger("roomcast.server")
+
+CHUNKS: Final = 20
+"""Into how many chunks a limit is divided."""
+CHUNK_MAX: Final = 1_000
+"""Permits that a process which dies takes with it, at most."""
+WAITING_MAX: Final = 10_000
+"""Requests that may wait for permits in this process."""
+AWAY_S: Final = 1.0
+"""Redis is not asked for so long after it did not answer."""
+_LOOK_S: Final = 0.25
+
+
+class TooManyWaitError(Exception):
+    """Too many requests already wait for permits in this process."""
+
+
+class Bank:
+    """Where permits are reserved.
+
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix=keys.limits,
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # it is passed on
+        )
+        self._away_until = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.waiting = 0
+        """Requests that wait."""
+
+    @property
+    def away(self) -> bool:
+        """Whether Redis is not asked now."""
+        return time.monotonic() < self._away_until
+
+    async def reserve(self, key: str, limit: int, period_s: int, amount: int) -> bool:
+        """Reserve permits, all or none.
+
+        Raises:
+            redis.exceptions.RedisError, OSError, TimeoutError: the outcome is unknown.
+        """
+        # Twice the period, so that the window never slides: its end is in the key.
+        return await self._storage.acquire_sliding_window_entry(key, limit, 2 * period_s, amount)
+
+    async def reserved(self, key: str, period_s: int) -> int:
+        """How many permits all processes have reserved.
+
+        Raises:
+            redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
+        """
+        return (await self._storage.get_sliding_window(key, 2 * period_s))[2]
+
+    def failed(self, error: Exception) -> None:
+        """Note that Redis did not answer."""
+        if not self.away:
+            log.warning("limits can't be counted", extra={"reason": str(error)})
+        self._away_until = time.monotonic() + AWAY_S
+
+    def start(self, permits: "Permits") -> None:
+        """Let permits be reserved for those who wait."""
+        task = asyncio.ensure_future(permits.serve())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait until nobody waits."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Permits:
+    """Permits of one client for one thing.
+
+    Args:
+        bank: where they are reserved.
+        name: of the client and the thing, in a key.
+        limit: of each window.
+        period_s: length of a window; windows begin at multiples of it in Unix time.
+    """
+
+    __slots__ = (
+        "_asking", "_at_hand", "_bank", "_chunk", "_ends", "_line", "_looked", "_name", "_period_s",
+        "_refused", "_unreserved", "_window", "limit",
+    )  # fmt: skip
+
+    def __init__(self, bank: Bank, name: str, limit: int, period_s: int) -> None:
+        self._bank = bank
+        self._name = name
+        self._period_s = period_s
+        self._line: deque[tuple[int, Callable[[bool], None]]] = deque()
+        self._asking = False
+        self._window = -1
+        self._ends = 0.0
+        self.set_limit(limit)
+        self._begin(time.time())
+
+    def set_limit(self, limit: int) -> None:
+        """Change the limit; what was spent in this window stays spent."""
+        self.limit = limit
+        self._chunk = max(1, min(limit // CHUNKS, CHUNK_MAX))
+        self._ends = 0.0
+
+    def take(self, cost: int) -> bool | None:
+        """Spend permits.
+
+        Returns:
+            Whether there are so many; None: `wait` finds out.
+        """
+        now = time.time()
+        if now >= self._ends:
+            self._begin(now)
+        if self._line:
+            return None
+        return self._decide(cost)
+
+    def wait(self, cost: int, then: Callable[[bool], None]) -> None:
+        """Spend permits after those who wait already.
+
+        Args:
+            cost: how many.
+            then: called once with whether there were so many.
+
+        Raises:
+            TooManyWaitError: too many wait.
+        """
+        if self._bank.waiting >= WAITING_MAX:
+            raise TooManyWaitError
+        self._bank.waiting += 1
+        self._line.append((cost, then))
+        if not self._asking:
+            self._asking = True
+            self._bank.start(self)
+
+    def give_back(self, cost: int, window: int) -> None:
+        """Take back permits that were spent in a window for something that did not happen."""
+        if window == self._window:
+            self._at_hand += cost
+
+    @property
+    def window(self) -> int:
+        """Number of the window, in which permits were last spent."""
+        return self._window
+
+    @property
+    def left(self) -> int:
+        """How many are left, as far as this process knows."""
+        return self._at_hand + self._unreserved
+
+    @property
+    def reset_s(self) -> int:
+        """Seconds until the next window, at least 1."""
+        return max(1, math.ceil((self._window + 1) * self._period_s - time.time()))
+
+    async def look(self) -> int:
+        """How many are left, by what Redis says.
+
+        Raises:
+            redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
+        """
+        now = time.time()
+        if now >= self._ends:
+            self._begin(now)
+        window = self._window
+        reserved = await self._bank.reserved(self._key, self._period_s)
+        if window == self._window:
+            self._unreserved = max(0, self.limit - reserved)
+            self._looked = now
+        return self.left
+
+    async def serve(self) -> None:
+        """Reserve until nobody waits."""
+        try:
+            while self._line:
+                now = time.time()
+                if now >= self._ends:
+                    self._begin(now)
+                found = self._decide(self._line[0][0])
+                if found is None:
+                    await self._reserve(self._line[0][0] - self._at_hand, now)
+                else:
+                    self._answer(found=found)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._bank.failed(error)
+        except Exception:
+            log.exception("permits could not be reserved")
+        finally:
+            self._asking = False
+            while self._line:
+                self._answer(found=True)
+
+    @property
+    def _key(self) -> str:
+        return f"{self._name}/{self._window}"
+
+    def _begin(self, now: float) -> None:
+        window = int(now // self._period_s)
+        if window != self._window:
+            self._window = window
+            self._at_hand = 0
+        self._ends = (window + 1) * float(self._period_s)
+        self._at_hand = min(self._at_hand, self.limit)
+        self._unreserved = self.limit
+        self._refused = self.limit + 1
+        """The least that Redis refused in this window: it will refuse that again."""
+        self._looked = 0.0
+
+    def _decide(self, cost: int) -> bool | None:
+        missing = cost - self._at_hand
+        if missing <= 0:
+            self._at_hand = -missing
+            return True
+        if missing >= self._refused or cost > self.limit:
+            return False
+        return True if self._bank.away else None
+
+    def _answer(self, *, found: bool) -> None:
+        _, then = self._line.popleft()
+        self._bank.waiting -= 1
+        try:
+            then(found)
+        except Exception:
+            log.exception("a request that waited for permits failed")
+
+    async def _reserve(self, missing: int, now: float) -> None:
+        # Near the limit it goes on in smaller steps, so that little stays unspent.
+        amount = max(missing, min(self._chunk, self._refused // 2))
+        window = self._window
+        got = await self._bank.reserve(self._key, self.limit, self._period_s, amount)
+        if window != self._window:
+            return
+        if got:
+            self._at_hand += amount
+            self._unreserved = max(0, self._unreserved - amount)
+        else:
+            self._refused = min(self._refused, amount)
+            self._unreserved = min(self._unreserved, amount - 1)
+        if self._chunk == 1 or now - self._looked >= _LOOK_S:
+            await self.look()

@@ -1,0 +1,119 @@
+"""Seats: how many connections a client may have over all gateways, and rooms on each.
+
+A connection takes its seat when it registers. What other gateways have is known from what they said
+within the last second or so, so that a storm that reaches several gateways at once may go past the
+limit by what came within that time; a gateway alone is exact.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError
+
+from common.auth.directory import Directory
+from common.auth.principal import OPEN, Principal
+from common.auth.records import ClientLimits
+from common.connections import ConnectionCounts
+from common.settings import Settings
+from ws_gateway.protocol import ClientError, ErrorCode
+
+if TYPE_CHECKING:
+    from ws_gateway.connection import Connection
+
+log = logging.getLogger("roomcast.gateway")
+
+REPORT_INTERVAL_S: Final = 1.0
+ROOMS_MAX: Final = 10_000
+"""Rooms in one message of a connection whose client is not known yet."""
+
+
+class Seats:
+    """The seats of this gateway.
+
+    Args:
+        counts: what the gateways tell one another.
+        directory: the clients.
+        settings: limits of a client whose record says nothing.
+        gateway: name of this one.
+    """
+
+    def __init__(
+        self, counts: ConnectionCounts, directory: Directory, settings: Settings, gateway: str
+    ) -> None:
+        self._counts = counts
+        self._directory = directory
+        self._settings = settings
+        self._gateway = gateway
+        self._here: Counter[str] = Counter()
+        self._elsewhere: Counter[str] = Counter()
+        self._away = False
+
+    def rooms(self, principal: Principal | None) -> int:
+        """How many rooms a connection may be in; of nobody known, `ROOMS_MAX`."""
+        if principal is None:
+            return max(ROOMS_MAX, self._settings.max_rooms)
+        return self._limits(principal).rooms_per_connection or self._settings.max_rooms
+
+    def refuse(self, connection: "Connection") -> None:
+        """Refuse a connection whose client has as many as it may have.
+
+        Raises:
+            ClientError: `too-many-connections`.
+        """
+        principal = connection.principal
+        if principal is None or principal is OPEN or connection.seat:
+            return
+        most = self._limits(principal).connections or self._settings.client_max_connections
+        if self._here[principal.client] + self._elsewhere[principal.client] >= most:
+            raise ClientError(
+                ErrorCode.TOO_MANY_CONNECTIONS, f"this client has its {most} connections"
+            )
+
+    def take(self, connection: "Connection") -> None:
+        """Give a connection its seat, once.
+
+        Raises:
+            ClientError: there is none.
+        """
+        self.refuse(connection)
+        principal = connection.principal
+        if principal is not None and principal is not OPEN and not connection.seat:
+            connection.seat = principal.client
+            self._here[principal.client] += 1
+
+    def leave(self, connection: "Connection") -> None:
+        """Take a connection's seat back, if it has one."""
+        client, connection.seat = connection.seat, ""
+        if client:
+            self._here[client] -= 1
+            if not self._here[client]:
+                del self._here[client]
+
+    async def run(self) -> None:
+        """Tell the other gateways and hear them, until cancelled."""
+        told = False
+        while True:
+            try:
+                if self._here or told:
+                    await self._counts.write(self._gateway, self._here)
+                    told = bool(self._here)
+                self._elsewhere = await self._counts.read(but=self._gateway)
+                self._away = False
+            except (RedisError, OSError, TimeoutError) as error:
+                if not self._away:
+                    log.warning("connections can't be counted", extra={"reason": str(error)})
+                self._away = True
+            await asyncio.sleep(REPORT_INTERVAL_S)
+
+    async def close(self) -> None:
+        """Tell the others that this gateway is gone."""
+        try:
+            await self._counts.forget(self._gateway)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.info("nobody was told of the end", extra={"reason": str(error)})
+
+    def _limits(self, principal: Principal) -> ClientLimits:
+        record = None if principal is OPEN else self._directory.client(principal.client)
+        return ClientLimits() if record is None else record.limits
