@@ -7,14 +7,20 @@ the setting's name (`load_settings`). The README's table is generated from `Sett
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from common.secret_files import SecretFileError, WithSecretFiles
+from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+SECRETS: Final = ("redis_client", "database_url", "kafka_password")
+"""Settings that are secrets or contain one: never shown, and to be had from files, too."""
 
 
 class LogFormat(StrEnum):
@@ -35,26 +41,34 @@ class AuthMode(StrEnum):
 class Settings(BaseSettings):
     """What can be set, with its default, unit and meaning. Names are upper case outside."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # Where it listens, and what it talks to.
     host: str = Field("127.0.0.1", description="Address that every process listens on.")
     port: Port = Field(8080, description="HTTP API (server).")
     ws_port: Port = Field(8081, description="WebSocket and health (gateway).")
     worker_port: Port = Field(8082, description="Health and metrics of the worker.")
-    redis_client: str = Field(
-        "redis://127.0.0.1:6379/0",
+    redis_client: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
         description="URL of Redis or Valkey. Set in the environment, `make run` starts no own one.",
+    )
+    redis_client_file: str = Field(
+        "",
+        description="File that holds `REDIS_CLIENT` instead, so that its password does not lie "
+        "in the environment.",
     )
     server_processes: Count = Field(1, description="Server processes that share `PORT`.")
     worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
     gateway_processes: Count = Field(1, description="Gateway processes that share `WS_PORT`.")
 
-    database_url: str = Field(
-        "",
+    database_url: SecretStr = Field(
+        SecretStr(""),
         description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in "
         "the environment, `make run` starts no own one.",
     )
+    database_url_file: str = Field("", description="File that holds `DATABASE_URL` instead.")
     kafka_brokers: str = Field(
         "",
         description="Kafka brokers, `host:port,…`; empty turns the bridge off. Set in the "
@@ -185,7 +199,8 @@ class Settings(BaseSettings):
         "roomcast.requests.dead", description="Requests that are no notification, with the reason."
     )
     kafka_user: str = Field("", description="SASL user; empty: no SASL.")
-    kafka_password: str = Field("", description="SASL password.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    kafka_password_file: str = Field("", description="File that holds `KAFKA_PASSWORD` instead.")
     kafka_ca_file: str = Field("", description="CA file for TLS to the brokers; empty: no TLS.")
     kafka_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
         2_000, description="Events mirrored at once, at most."
@@ -227,6 +242,41 @@ class Settings(BaseSettings):
         description="Bytes waiting in a gateway, past which it stops reading from Redis.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from; see pydantic-settings."""
+        del file_secret_settings
+        return (
+            init_settings,
+            WithSecretFiles(settings_cls, env_settings, SECRETS),
+            WithSecretFiles(settings_cls, dotenv_settings, SECRETS),
+        )
+
+    @field_validator("redis_client")
+    @classmethod
+    def _check_redis(cls, value: SecretStr) -> SecretStr:
+        check_url(value.get_secret_value(), REDIS_SCHEMES)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: SecretStr) -> SecretStr:
+        if value:
+            check_url(value.get_secret_value(), DATABASE_SCHEMES)
+        return value
+
+    @property
+    def redis_url(self) -> str:
+        """URL of Redis, with its password: for who connects."""
+        return self.redis_client.get_secret_value()
+
     def allows_origin(self, origin: str) -> bool:
         """Whether pages of an origin may connect and ask."""
         listed = [one.strip() for one in self.allowed_origins.split(",") if one.strip()]
@@ -250,6 +300,10 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"]).upper()
-            sys.stderr.write(f"setting {name} is refused: {item['msg']} (got {item['input']!r})\n")
+            name = ".".join(str(part) for part in item["loc"])
+            got = "" if name in SECRETS else f" (got {item['input']!r})"
+            sys.stderr.write(f"setting {name.upper()} is refused: {item['msg']}{got}\n")
+        raise SystemExit(2) from None
+    except SecretFileError as error:
+        sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None

@@ -47,9 +47,9 @@ def make_history(
     """
     if not settings.database_url:
         return None, None
-    database = Database(settings.database_url)
+    database = Database(settings.database_url.get_secret_value())
     # Of its own, so that nothing here stands in the way of POST /notify.
-    redis = connect(settings.redis_client, timeout_s=HISTORY_TIMEOUT_S)
+    redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
     changes = Changes(redis, keys, settings, name)
     inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
     return (
@@ -66,7 +66,7 @@ async def serve(settings: Settings) -> None:
         OSError: the port is taken.
     """
     keys = Keys()
-    control = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
+    control = connect(settings.redis_url, timeout_s=settings.accept_timeout_s)
     watch = RedisWatch(control, keys, settings)
     acceptor = Acceptor(keys, settings)
     intake = Intake(acceptor, watch)

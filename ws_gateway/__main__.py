@@ -65,7 +65,7 @@ async def serve(settings: Settings) -> None:
     )
     loop = asyncio.get_running_loop()
     keys = Keys()
-    control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
+    control = connect(settings.redis_url, timeout_s=CONTROL_TIMEOUT_S)
     gateway_id = secrets.token_hex(4)
     reader = LogReader(control, keys)
     counts = WriteCounts(control, keys, gateway_id)
@@ -92,7 +92,7 @@ async def serve(settings: Settings) -> None:
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
-        settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
+        settings.redis_url, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
     )
     subscription.keep([probe.name])
     readiness = Readiness(probe, mode_notes(settings))
