@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from common.secret_files import SecretFileError, WithSecretFiles
@@ -100,6 +100,16 @@ class Settings(BaseSettings):
     )
     token_max_ttl_s: Count = Field(
         86_400, description="Longest life of a user token that `POST /tokens` makes."
+    )
+
+    # TLS on the ports of server and gateway.
+    tls_cert_file: str = Field(
+        "",
+        description="Certificate (PEM, with its chain) for `PORT` and `WS_PORT`; empty: no TLS. "
+        "The other ports stay plain.",
+    )
+    tls_key_file: str = Field(
+        "", validate_default=True, description="Its private key (PEM, not encrypted)."
     )
 
     # Logs and files.
@@ -270,6 +280,13 @@ class Settings(BaseSettings):
     def _check_database(cls, value: SecretStr) -> SecretStr:
         if value:
             check_url(value.get_secret_value(), DATABASE_SCHEMES)
+        return value
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _check_tls(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("tls_cert_file")):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
         return value
 
     @property

@@ -17,6 +17,7 @@ from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
+from common.tls import listen_options
 from history.database import Database
 from server.acceptor import Acceptor
 from server.access import access_control
@@ -93,14 +94,17 @@ async def serve(settings: Settings) -> None:
     await runner.setup()
     connections: set[NotifyFront] = set()
     handler = plain_http(runner)
+    tls = listen_options(settings)
     listener = await asyncio.get_running_loop().create_server(
         lambda: NotifyFront(intake, authenticator, handler, connections),
         settings.host,
         settings.port,
         backlog=BACKLOG,
         reuse_port=settings.server_processes > 1,
+        **tls,
     )
-    log.info("listening", extra={"url": f"http://{settings.host}:{settings.port}"})
+    scheme = "https" if tls else "http"
+    log.info("listening", extra={"url": f"{scheme}://{settings.host}:{settings.port}"})
 
     async def watch_redis() -> None:
         await wait_until_fit(control)

@@ -128,7 +128,9 @@ class NotifyFront(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the transport while a request is being answered."""
         self._eof = True
-        return self._answering
+        # TLS has no half-closed state: who has closed there hears nothing more.
+        is_tls = self._transport is None or bool(self._transport.get_extra_info("sslcontext"))
+        return self._answering and not is_tls
 
     def pause_writing(self) -> None:
         """Answer nothing more to a peer that doesn't read its answers."""

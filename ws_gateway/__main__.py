@@ -22,6 +22,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.tls import listen_options
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
@@ -112,16 +113,19 @@ async def serve(settings: Settings) -> None:
     fronts: set[Front] = set()
     numbers = itertools.count(1)
     handler = plain_http(runner)
+    tls = listen_options(settings)
     listener = await loop.create_server(
         lambda: Front(gateway, fronts, handler, next(numbers)),
         settings.host,
         settings.ws_port,
         backlog=BACKLOG,
         reuse_port=settings.gateway_processes > 1,
+        **tls,
     )
+    scheme = "wss" if tls else "ws"
     log.info(
         "listening",
-        extra={"url": f"ws://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
+        extra={"url": f"{scheme}://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
     )
     gc.freeze()
     # A storm of clients makes objects that stay; to look at all of them again and again, as the

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ws_gateway.session import Gateway
 
 
+_UNSENT_BYTES: Final = 65_536
+"""Unsent bytes from which on a connection is looked at before every write."""
 _EVENTS: Final = (b"GET /events?", b"GET /events ")
 
 
@@ -228,3 +230,5 @@ def bound_send_buffer(transport: asyncio.Transport, size: int) -> None:
     """
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    # As without TLS, which would let eight times as much wait before it says so.
+    transport.set_write_buffer_limits(_UNSENT_BYTES)
