@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from common.secret_files import SecretFileError, WithSecretFiles
-from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url
+from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -58,6 +58,12 @@ class Settings(BaseSettings):
         "",
         description="File that holds `REDIS_CLIENT` instead, so that its password does not lie "
         "in the environment.",
+    )
+    redis_ca_file: str = Field(
+        "",
+        validate_default=True,
+        description="CA file (PEM) for TLS to a Redis at `rediss://`; empty: the system's "
+        "authorities.",
     )
     server_processes: Count = Field(1, description="Server processes that share `PORT`.")
     worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
@@ -282,6 +288,16 @@ class Settings(BaseSettings):
             check_url(value.get_secret_value(), DATABASE_SCHEMES)
         return value
 
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _check_authority(cls, value: str, info: ValidationInfo) -> str:
+        url = info.data.get("redis_client")
+        if value and url is not None and not url.get_secret_value().startswith("rediss:"):
+            raise ValueError("there is no TLS to Redis unless REDIS_CLIENT begins with rediss://")
+        if value and not Path(value).is_file():
+            raise ValueError("there is no such file")
+        return value
+
     @field_validator("tls_key_file")
     @classmethod
     def _check_tls(cls, value: str, info: ValidationInfo) -> str:
@@ -291,8 +307,8 @@ class Settings(BaseSettings):
 
     @property
     def redis_url(self) -> str:
-        """URL of Redis, with its password: for who connects."""
-        return self.redis_client.get_secret_value()
+        """URL of Redis, with its password and its CA file: for who connects."""
+        return with_authority(self.redis_client.get_secret_value(), self.redis_ca_file)
 
     def allows_origin(self, origin: str) -> bool:
         """Whether pages of an origin may connect and ask."""

@@ -27,6 +27,13 @@ class Certificate:
         """Of a client that trusts its authority only."""
         return ssl.create_default_context(cafile=self.ca_file)
 
+    @property
+    def server_context(self) -> ssl.SSLContext:
+        """Of a server that shows it."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
 
 def make_certificate(folder: Path, name: str = LOOPBACK) -> Certificate:
     """Make one for a name or address, in a folder."""

@@ -110,3 +110,23 @@ def test_a_refused_secret_is_not_shown(
     with pytest.raises(ValueError) as caught:
         Settings()
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "reason"),
+    [("redis://there", "ca.pem", "rediss://"), ("rediss://there", "gone.pem", "no such file")],
+)
+def test_a_file_of_authorities_that_would_not_count_is_refused(
+    url: str,
+    path: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("REDIS_CLIENT", url)
+    monkeypatch.setenv("REDIS_CA_FILE", path)
+    said = refusal(capsys)
+    assert said.startswith("setting REDIS_CA_FILE is refused: ")
+    assert reason in said
