@@ -26,6 +26,7 @@ from server.changes import Changes
 from server.client_routes import ClientRoutes
 from server.clients import Clients
 from server.command_line import command
+from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
 from server.history_access import History
 from server.inbox import Inbox
@@ -90,6 +91,7 @@ async def serve(settings: Settings) -> None:
         ClientRoutes(clients, directory, settings.token_max_ttl_s),
         history,
     )
+    add_cors(app, settings.allows_origin)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     connections: set[NotifyFront] = set()

@@ -3,8 +3,8 @@
 aiohttp spends several times the cost of validating and queueing a notification on the request
 around it. This protocol reads the plain form of the one hot request with httptools (llhttp) and
 gives it to the same `Intake`. At the first request of another form (another path or method, a
-chunked body, `Expect`, an upgrade, `Connection: close`, a malformed head) the connection, with all
-its unanswered bytes, is handed to aiohttp for good. Only the speed differs.
+chunked body, `Expect`, an upgrade, `Origin`, `Connection: close`, a malformed head) the connection,
+with all its unanswered bytes, is handed to aiohttp for good. Only the speed differs.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ IDLE_TIMEOUT_S: Final = 75.0
 SWEEP_INTERVAL_S: Final = 1.0
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 _OTHER_FORMS: Final = frozenset(
-    {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding"}
+    {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding", b"origin"}
 )
 
 

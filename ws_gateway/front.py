@@ -152,7 +152,7 @@ class Front(asyncio.Protocol):
         stream = EventStream(self._gateway, transport, self._number)
         stream.principal = principal
         self._hand_over(transport, stream, b"")
-        stream.begin(message)
+        stream.begin(message, origin)
 
     def _upgrade(self, end: int) -> None:
         gateway, transport = self._gateway, self._admitted()
