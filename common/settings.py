@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from common.address import Network, parse_networks
 from common.secret_files import SecretFileError, WithSecretFiles
 from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 
@@ -103,6 +104,11 @@ class Settings(BaseSettings):
         description="Origins of pages whose browsers may connect and ask, such as "
         "`https://app.example.com,https://example.org`; `*`: all. Empty: none; in "
         "open mode all.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies whose `X-Forwarded-For` is believed: addresses and networks, such as "
+        "`10.0.0.5,fd00::/8`. Empty: nobody's.",
     )
     token_max_ttl_s: Count = Field(
         86_400, description="Longest life of a user token that `POST /tokens` makes."
@@ -305,6 +311,12 @@ class Settings(BaseSettings):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
     @property
     def redis_url(self) -> str:
         """URL of Redis, with its password and its CA file: for who connects."""
@@ -316,6 +328,11 @@ class Settings(BaseSettings):
         if not listed:
             return self.auth_mode is AuthMode.OPEN
         return "*" in listed or origin in listed
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose `X-Forwarded-For` is believed, for `peer_address`."""
+        return parse_networks(self.trusted_proxies)
 
     @property
     def reader_groups(self) -> list[str]:

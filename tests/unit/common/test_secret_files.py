@@ -130,3 +130,10 @@ def test_a_file_of_authorities_that_would_not_count_is_refused(
     said = refusal(capsys)
     assert said.startswith("setting REDIS_CA_FILE is refused: ")
     assert reason in said
+
+
+def test_proxies_that_are_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8,haproxy")
+    assert refusal(capsys).startswith("setting TRUSTED_PROXIES is refused: ")
