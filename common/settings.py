@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     redis_ca_file: str = Field(
         "",
         validate_default=True,
-        description="CA file (PEM) for TLS to a Redis at `rediss://`; empty: the system's "
-        "authorities.",
+        description="CA file (PEM) that is trusted besides the system's authorities when "
+        "`REDIS_CLIENT` is `rediss://…`.",
     )
     server_processes: Count = Field(1, description="Server processes that share `PORT`.")
     worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")

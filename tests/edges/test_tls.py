@@ -48,6 +48,8 @@ async def session(certificate: Certificate) -> AsyncIterator[aiohttp.ClientSessi
     connector = aiohttp.TCPConnector(ssl=certificate.context)
     async with aiohttp.ClientSession(connector=connector) as opened:
         yield opened
+        # Or a connection that says goodbye outlives the test's loop.
+        await connector.close(abort_ssl=True)
 
 
 @contextlib.asynccontextmanager
