@@ -1,12 +1,88 @@
-"""Whose address a connection comes from."""
+"""Whose address a connection comes from, also behind proxies that are trusted to tell.
+
+Anybody can write `X-Forwarded-For`. Every proxy adds, on the right, the address that it saw itself:
+so entries count from the right, for as long as those who wrote them are trusted.
+"""
 
 import asyncio
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Final
+
+_FORWARDED: Final = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def peer_address(transport: asyncio.BaseTransport) -> str:
-    """Address of the other end, as text; empty of a connection that has none.
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks with commas between them, such as `10.0.0.5,fd00::/8`.
+
+    Raises:
+        ValueError: one is neither; the text says which, and why.
+    """
+    parts = (part.strip() for part in text.split(","))
+    return tuple(ipaddress.ip_network(part) for part in parts if part)
+
+
+def peer_address(
+    transport: asyncio.BaseTransport,
+    forwarded_for: str | None = None,
+    trusted: Sequence[Network] = (),
+) -> str:
+    """Address of the client, as text; empty of a connection that has none.
 
     Whatever counts something by address reads the address here.
+
+    Args:
+        transport: of the connection; its other end may be a proxy.
+        forwarded_for: what the request has as `X-Forwarded-For`, of several lines joined by commas
+            in their order. It counts only if the other end is trusted.
+        trusted: proxies; see `parse_networks`.
+
+    Returns:
+        The other end's address, or, if it is trusted, the right-most one in `forwarded_for` that is
+        not. An entry that is no address ends the search at the proxy that passed it on. Where all
+        are trusted it is the left-most one.
     """
     peer = transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+    if not isinstance(peer, tuple) or not peer:
+        return ""
+    found = _parse(str(peer[0]))
+    if found is None:
+        return str(peer[0])
+    rest = forwarded_for or ""
+    while rest and _is_in(found, trusted):
+        rest, _, entry = rest.rpartition(",")
+        before = _parse(_without_port(entry.strip()))
+        if before is None:
+            break
+        found = before
+    return str(found)
+
+
+def forwarded_in(head: bytes) -> str | None:
+    """What a request's head says in `X-Forwarded-For`, its lines joined by commas; None: nothing."""
+    found = [value.decode("latin-1").strip() for value in _FORWARDED.findall(head)]
+    return ",".join(found) if found else None
+
+
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _parse(text: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    # A socket for both families has IPv4 peers in this form; they are the same as without it.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _without_port(entry: str) -> str:
+    # `192.0.2.1:4711` and `[2001:db8::1]:4711` are written by some proxies.
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry

@@ -77,14 +77,19 @@ class Link(asyncio.Protocol):
         """
         address: dict[str, Any] = dict(parse_url(url))
         link = cls(on_push, on_pushed)
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await link._open(address)
-            words: list[Word] = ["HELLO", 3]
-            if password := address.get("password"):
-                words += ["AUTH", address.get("username") or "default", password]
-            await link.call(*words, "SETNAME", name, timeout_s=CONNECT_TIMEOUT_S)
-            if database := address.get("db"):
-                await link.call("SELECT", int(database), timeout_s=CONNECT_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await link._open(address)
+                words: list[Word] = ["HELLO", 3]
+                if password := address.get("password"):
+                    words += ["AUTH", address.get("username") or "default", password]
+                await link.call(*words, "SETNAME", name, timeout_s=CONNECT_TIMEOUT_S)
+                if database := address.get("db"):
+                    await link.call("SELECT", int(database), timeout_s=CONNECT_TIMEOUT_S)
+        except BaseException:
+            # Nobody else knows of it: each attempt with a wrong password would leave one behind.
+            link.close()
+            raise
         return link
 
     async def _open(self, address: dict[str, Any]) -> None:
@@ -251,15 +256,9 @@ def evalsha(script: Script, keys: Sequence[str], args: Sequence[Word]) -> list[W
 
 
 def _tls(address: dict[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=address.get("ssl_ca_certs"))
-    if certificate := address.get("ssl_certfile"):
-        context.load_cert_chain(certificate, address.get("ssl_keyfile"))
-    if str(address.get("ssl_check_hostname", "")).lower() == "false":
-        context.check_hostname = False
-    if address.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    # As redis-py makes it, so that one URL means the same here and there.
+    options = {name: value for name, value in address.items() if name.startswith("ssl_")}
+    return SSLConnection(**options).ssl_context.get()
 
 
 __all__: Final = ["Link", "LinkLostError", "Word", "evalsha"]

@@ -7,14 +7,21 @@ the setting's name (`load_settings`). The README's table is generated from `Sett
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from common.address import Network, parse_networks
+from common.secret_files import SecretFileError, WithSecretFiles
+from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+SECRETS: Final = ("redis_client", "database_url", "kafka_password")
+"""Settings that are secrets or contain one: never shown, and to be had from files, too."""
 
 
 class LogFormat(StrEnum):
@@ -35,26 +42,40 @@ class AuthMode(StrEnum):
 class Settings(BaseSettings):
     """What can be set, with its default, unit and meaning. Names are upper case outside."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # Where it listens, and what it talks to.
     host: str = Field("127.0.0.1", description="Address that every process listens on.")
     port: Port = Field(8080, description="HTTP API (server).")
     ws_port: Port = Field(8081, description="WebSocket and health (gateway).")
     worker_port: Port = Field(8082, description="Health and metrics of the worker.")
-    redis_client: str = Field(
-        "redis://127.0.0.1:6379/0",
+    redis_client: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
         description="URL of Redis or Valkey. Set in the environment, `make run` starts no own one.",
+    )
+    redis_client_file: str = Field(
+        "",
+        description="File that holds `REDIS_CLIENT` instead, so that its password does not lie "
+        "in the environment.",
+    )
+    redis_ca_file: str = Field(
+        "",
+        validate_default=True,
+        description="CA file (PEM) that is trusted besides the system's authorities when "
+        "`REDIS_CLIENT` is `rediss://…`.",
     )
     server_processes: Count = Field(1, description="Server processes that share `PORT`.")
     worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
     gateway_processes: Count = Field(1, description="Gateway processes that share `WS_PORT`.")
 
-    database_url: str = Field(
-        "",
+    database_url: SecretStr = Field(
+        SecretStr(""),
         description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in "
         "the environment, `make run` starts no own one.",
     )
+    database_url_file: str = Field("", description="File that holds `DATABASE_URL` instead.")
     kafka_brokers: str = Field(
         "",
         description="Kafka brokers, `host:port,…`; empty turns the bridge off. Set in the "
@@ -84,6 +105,11 @@ class Settings(BaseSettings):
         "`https://app.example.com,https://example.org`; `*`: all. Empty: none; in "
         "open mode all.",
     )
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies whose `X-Forwarded-For` is believed: addresses and networks, such as "
+        "`10.0.0.5,fd00::/8`. Empty: nobody's.",
+    )
     token_max_ttl_s: Count = Field(
         86_400, description="Longest life of a user token that `POST /tokens` makes."
     )
@@ -112,6 +138,16 @@ class Settings(BaseSettings):
         description="Credentials of one address that are refused in a minute, past which it is "
         "answered 429 until that is over; 0: any number. Each server process counts by itself. Off "
         "in open mode.",
+    )
+
+    # TLS on the ports of server and gateway.
+    tls_cert_file: str = Field(
+        "",
+        description="Certificate (PEM, with its chain) for `PORT` and `WS_PORT`; empty: no TLS. "
+        "The other ports stay plain.",
+    )
+    tls_key_file: str = Field(
+        "", validate_default=True, description="Its private key (PEM, not encrypted)."
     )
 
     # Logs and files.
@@ -211,7 +247,8 @@ class Settings(BaseSettings):
         "roomcast.requests.dead", description="Requests that are no notification, with the reason."
     )
     kafka_user: str = Field("", description="SASL user; empty: no SASL.")
-    kafka_password: str = Field("", description="SASL password.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    kafka_password_file: str = Field("", description="File that holds `KAFKA_PASSWORD` instead.")
     kafka_ca_file: str = Field("", description="CA file for TLS to the brokers; empty: no TLS.")
     kafka_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
         2_000, description="Events mirrored at once, at most."
@@ -263,12 +300,75 @@ class Settings(BaseSettings):
         description="Bytes waiting in a gateway, past which it stops reading from Redis.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from; see pydantic-settings."""
+        del file_secret_settings
+        return (
+            init_settings,
+            WithSecretFiles(settings_cls, env_settings, SECRETS),
+            WithSecretFiles(settings_cls, dotenv_settings, SECRETS),
+        )
+
+    @field_validator("redis_client")
+    @classmethod
+    def _check_redis(cls, value: SecretStr) -> SecretStr:
+        check_url(value.get_secret_value(), REDIS_SCHEMES)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: SecretStr) -> SecretStr:
+        if value:
+            check_url(value.get_secret_value(), DATABASE_SCHEMES)
+        return value
+
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _check_authority(cls, value: str, info: ValidationInfo) -> str:
+        url = info.data.get("redis_client")
+        if value and url is not None and not url.get_secret_value().startswith("rediss:"):
+            raise ValueError("there is no TLS to Redis unless REDIS_CLIENT begins with rediss://")
+        if value and not Path(value).is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _check_tls(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("tls_cert_file")):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @property
+    def redis_url(self) -> str:
+        """URL of Redis, with its password and its CA file: for who connects."""
+        return with_authority(self.redis_client.get_secret_value(), self.redis_ca_file)
+
     def allows_origin(self, origin: str) -> bool:
         """Whether pages of an origin may connect and ask."""
         listed = [one.strip() for one in self.allowed_origins.split(",") if one.strip()]
         if not listed:
             return self.auth_mode is AuthMode.OPEN
         return "*" in listed or origin in listed
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose `X-Forwarded-For` is believed, for `peer_address`."""
+        return parse_networks(self.trusted_proxies)
 
     @property
     def reader_groups(self) -> list[str]:
@@ -286,6 +386,10 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"]).upper()
-            sys.stderr.write(f"setting {name} is refused: {item['msg']} (got {item['input']!r})\n")
+            name = ".".join(str(part) for part in item["loc"])
+            got = "" if name in SECRETS else f" (got {item['input']!r})"
+            sys.stderr.write(f"setting {name.upper()} is refused: {item['msg']}{got}\n")
+        raise SystemExit(2) from None
+    except SecretFileError as error:
+        sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None

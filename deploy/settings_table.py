@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from common.settings import Settings
@@ -43,6 +44,9 @@ def replace(text: str) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
+    if isinstance(value, SecretStr):
+        # A default that stands in the source is no secret.
+        value = value.get_secret_value()
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, Enum):

@@ -41,10 +41,10 @@ async def write_history(settings: Settings) -> None:
         UnfitRedisError: Redis can't keep accepted jobs safe.
         OSError: the port is taken.
     """
-    redis = connect(settings.redis_client, timeout_s=REDIS_TIMEOUT_S)
+    redis = connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
     reader = RunReader(redis, Keys(), HISTORY_GROUP, batch=settings.history_batch_max)
     partitions = Partitions(settings.history_retention_days)
-    store = Store(settings.database_url, partitions)
+    store = Store(settings.database_url.get_secret_value(), partitions)
     writer = Writer(reader, store, partitions, delay_s=settings.history_delay_s)
 
     async def writes() -> str | None:

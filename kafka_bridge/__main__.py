@@ -40,9 +40,7 @@ async def work(settings: Settings) -> None:
         OSError: the port is taken.
     """
     keys = Keys()
-    redis = connect(
-        settings.redis_client, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s)
-    )
+    redis = connect(settings.redis_url, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s))
     events_out, dead_out = Outbox(settings), Outbox(settings)
     mirror = Mirror(redis, keys, settings, events_out)
     ingest = Ingest(settings, Admission(redis, keys, settings), dead_out)

@@ -69,7 +69,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         config |= {
             "sasl.mechanism": "PLAIN",
             "sasl.username": settings.kafka_user,
-            "sasl.password": settings.kafka_password,
+            "sasl.password": settings.kafka_password.get_secret_value(),
         }
     config["security.protocol"] = ("sasl_" if settings.kafka_user else "") + (
         "ssl" if settings.kafka_ca_file else "plaintext"

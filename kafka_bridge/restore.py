@@ -221,7 +221,7 @@ def _time(text: str) -> int:
 
 
 async def _restore(settings: Settings, since_ms: int) -> int:
-    redis = connect(settings.redis_client, timeout_s=_REDIS_TIMEOUT_S)
+    redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     restore = Restore(redis, Keys(), settings, since_ms)
     try:
         await restore.run()

@@ -17,6 +17,7 @@ from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
+from common.tls import listen_options
 from common.usage import Usage
 from history.database import Database
 from server.acceptor import Acceptor
@@ -27,6 +28,7 @@ from server.changes import Changes
 from server.client_routes import ClientRoutes
 from server.clients import Clients
 from server.command_line import command
+from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
 from server.history_access import History
 from server.inbox import Inbox
@@ -53,9 +55,9 @@ def make_history(
     """
     if not settings.database_url:
         return None, None
-    database = Database(settings.database_url)
+    database = Database(settings.database_url.get_secret_value())
     # Of its own, so that nothing here stands in the way of POST /notify.
-    redis = connect(settings.redis_client, timeout_s=HISTORY_TIMEOUT_S)
+    redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
     changes = Changes(redis, keys, settings, name)
     inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
     return (
@@ -72,7 +74,7 @@ async def serve(settings: Settings) -> None:
         OSError: the port is taken.
     """
     keys = Keys()
-    control = connect(settings.redis_client, timeout_s=settings.accept_timeout_s)
+    control = connect(settings.redis_url, timeout_s=settings.accept_timeout_s)
     watch = RedisWatch(control, keys, settings)
     acceptor = Acceptor(keys, settings)
 
@@ -85,8 +87,8 @@ async def serve(settings: Settings) -> None:
 
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode)
-    gate = Gate(authenticator, settings.failed_attempts_per_minute)
-    counting = connect(settings.redis_client, timeout_s=LIMITS_TIMEOUT_S)
+    gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
+    counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
     limiter = Limiter(counting, keys, directory, settings)
     usage = Usage(counting, keys)
     intake = Intake(acceptor, watch, limiter, usage)
@@ -104,18 +106,22 @@ async def serve(settings: Settings) -> None:
         ),
         history,
     )
+    add_cors(app, settings.allows_origin)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     connections: set[NotifyFront] = set()
     handler = plain_http(runner)
+    tls = listen_options(settings)
     listener = await asyncio.get_running_loop().create_server(
         lambda: NotifyFront(intake, gate, limiter, handler, connections),
         settings.host,
         settings.port,
         backlog=BACKLOG,
         reuse_port=settings.server_processes > 1,
+        **tls,
     )
-    log.info("listening", extra={"url": f"http://{settings.host}:{settings.port}"})
+    scheme = "https" if tls else "http"
+    log.info("listening", extra={"url": f"{scheme}://{settings.host}:{settings.port}"})
 
     async def watch_redis() -> None:
         await wait_until_fit(control)

@@ -61,7 +61,7 @@ class Acceptor:
     """Collects the requests of a loop turn and sends them as one script call."""
 
     def __init__(self, keys: Keys, settings: Settings) -> None:
-        self._url = settings.redis_client
+        self._url = settings.redis_url
         self._timeout_s = settings.accept_timeout_s
         self._link: Link | None = None
         self._connecting = asyncio.Lock()

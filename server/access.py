@@ -138,7 +138,10 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
         if access is Access.ANYONE or (access is Access.REGISTRATION and registration):
             return await handler(request)
         principal = gate.principal(
-            request.transport, _header(request, "Authorization"), _header(request, "x-api-key")
+            request.transport,
+            _header(request, "Authorization"),
+            _header(request, "x-api-key"),
+            _header(request, "X-Forwarded-For"),
         )
         allow(access, principal, request.match_info.get("id"))
         await _count(limiter, principal)

@@ -9,10 +9,11 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
-from common.address import peer_address
+from common.address import Network, peer_address
 from common.auth.authenticate import Authenticator
 from common.auth.principal import Principal
 from common.problems import Problem
@@ -81,10 +82,14 @@ class Gate:
         authenticator: knows the credentials.
         failed_per_minute: failures that an address has in a minute; 0: any number. In open mode
             nothing is counted.
+        proxies: whose `X-Forwarded-For` is believed.
     """
 
-    def __init__(self, authenticator: Authenticator, failed_per_minute: int) -> None:
+    def __init__(
+        self, authenticator: Authenticator, failed_per_minute: int, proxies: Sequence[Network] = ()
+    ) -> None:
         self._authenticator = authenticator
+        self._proxies = proxies
         self._attempts = FailedAttempts(failed_per_minute if authenticator.required else 0)
 
     def principal(
@@ -92,6 +97,7 @@ class Gate:
         transport: asyncio.BaseTransport | None,
         authorization: str | None,
         api_key: str | None,
+        forwarded_for: str | None = None,
     ) -> Principal:
         """Who sends a request.
 
@@ -99,13 +105,16 @@ class Gate:
             transport: it came over; None if that is gone.
             authorization: value of that header, if it is there.
             api_key: value of `x-api-key`.
+            forwarded_for: value of `X-Forwarded-For`.
 
         Raises:
             Problem: 429 after too many failures, whatever the credentials are; or as
                 `Authenticator.of_headers`.
         """
         if self._attempts and transport is not None:
-            wait_s = self._attempts.wait_s(peer_address(transport), time.monotonic())
+            wait_s = self._attempts.wait_s(
+                peer_address(transport, forwarded_for, self._proxies), time.monotonic()
+            )
             if wait_s:
                 raise Problem(
                     HTTPStatus.TOO_MANY_REQUESTS,
@@ -117,5 +126,7 @@ class Gate:
             return self._authenticator.of_headers(authorization, api_key)
         except Problem as problem:
             if problem.status == HTTPStatus.UNAUTHORIZED and transport is not None:
-                self._attempts.note(peer_address(transport), time.monotonic())
+                self._attempts.note(
+                    peer_address(transport, forwarded_for, self._proxies), time.monotonic()
+                )
             raise

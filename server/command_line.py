@@ -52,9 +52,9 @@ def command(arguments: Sequence[str]) -> int:
 
 
 async def _create(settings: Settings, name: str, email: str, *, operator: bool) -> str:
-    await migrate(settings.database_url)
-    database = Database(settings.database_url)
-    redis = connect(settings.redis_client, timeout_s=_REDIS_TIMEOUT_S)
+    await migrate(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value())
+    redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     try:
         clients = Clients(database, redis, Keys(), settings, "command-line")
         client, key = await create_client(clients, Actor(), name, email, operator=operator)

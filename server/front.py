@@ -3,8 +3,8 @@
 aiohttp spends several times the cost of validating and queueing a notification on the request
 around it. This protocol reads the plain form of the one hot request with httptools (llhttp) and
 gives it to the same `Intake`. At the first request of another form (another path or method, a
-chunked body, `Expect`, an upgrade, `Connection: close`, a malformed head) the connection, with all
-its unanswered bytes, is handed to aiohttp for good. Only the speed differs.
+chunked body, `Expect`, an upgrade, `Origin`, `Connection: close`, a malformed head) the connection,
+with all its unanswered bytes, is handed to aiohttp for good. Only the speed differs.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ IDLE_TIMEOUT_S: Final = 75.0
 SWEEP_INTERVAL_S: Final = 1.0
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 _OTHER_FORMS: Final = frozenset(
-    {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding"}
+    {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding", b"origin"}
 )
 
 
@@ -37,8 +37,8 @@ class _Head:
     """Collects what a head says, for llhttp's callbacks."""
 
     __slots__ = (
-        "api_key", "authorization", "complete", "content_type", "idempotency_key", "length",
-        "plain", "size",
+        "api_key", "authorization", "complete", "content_type", "forwarded_for", "idempotency_key",
+        "length", "plain", "size",
     )  # fmt: skip
 
     def __init__(self, size: int) -> None:
@@ -47,6 +47,7 @@ class _Head:
         self.idempotency_key: str | None = None
         self.authorization: str | None = None
         self.api_key: str | None = None
+        self.forwarded_for: str | None = None
         self.length = -1
         self.plain = True
         self.complete = False
@@ -68,6 +69,9 @@ class _Head:
         elif lower == b"x-api-key":
             self.plain = self.plain and self.api_key is None
             self.api_key = value.decode("utf-8", "surrogateescape")
+        elif lower == b"x-forwarded-for":
+            before = f"{self.forwarded_for}," if self.forwarded_for else ""
+            self.forwarded_for = before + value.decode("latin-1")
         elif lower in _OTHER_FORMS and not (
             lower == b"connection" and value.lower() == b"keep-alive"
         ):
@@ -132,7 +136,9 @@ class NotifyFront(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the transport while a request is being answered."""
         self._eof = True
-        return self._answering
+        # TLS has no half-closed state: who has closed there hears nothing more.
+        is_tls = self._transport is None or bool(self._transport.get_extra_info("sslcontext"))
+        return self._answering and not is_tls
 
     def pause_writing(self) -> None:
         """Answer nothing more to a peer that doesn't read its answers."""
@@ -190,7 +196,9 @@ class NotifyFront(asyncio.Protocol):
         body, self._unread = unread[head.size : after], unread[after:]
         self._answering = True
         try:
-            principal = self._gate.principal(self._transport, head.authorization, head.api_key)
+            principal = self._gate.principal(
+                self._transport, head.authorization, head.api_key, head.forwarded_for
+            )
             allow(Access.NOTIFY, principal)
         except Problem as problem:
             self._reply(refused(problem))

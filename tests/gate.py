@@ -6,6 +6,7 @@ with Gate() as gate, Tansu(tmp_path, gate) as broker:
 """
 
 import asyncio
+import ssl
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -14,9 +15,14 @@ from tests.stack import LOOPBACK, free_port
 
 
 class Gate:
-    """Passes bytes on both ways, in a thread of its own; a context manager."""
+    """Passes bytes on both ways, in a thread of its own; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        tls: with what it ends TLS; what is behind it speaks none.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.port = free_port()
         self._to: int | None = None
         self._is_open = True
@@ -45,7 +51,9 @@ class Gate:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._pass, LOOPBACK, self.port))
+        self._server = self._run(
+            asyncio.start_server(self._pass, LOOPBACK, self.port, ssl=self._tls)
+        )
         return self
 
     def __exit__(

@@ -18,6 +18,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -260,6 +261,7 @@ class Stack:
         valkey: another Valkey than one with default settings; it is started if need be, and ended.
         database: whether there is a database; there is one where there is `history`.
         postgres: another PostgreSQL than the one of the session; it is the caller's.
+        ca_file: authorities of the certificate in the settings, if server and gateway speak TLS.
         settings: of every process, for instance `LEASE_S="1"`. No `.env` is read.
     """
 
@@ -275,11 +277,13 @@ class Stack:
         valkey: Valkey | None = None,
         database: bool = False,
         postgres: Postgres | None = None,
+        ca_file: Path | None = None,
         **settings: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.valkey = valkey or Valkey(folder)
+        self.tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         ours = {name.upper() for name in Settings.model_fields}
@@ -375,7 +379,10 @@ class Stack:
 
     def url(self, name: str) -> str:
         """Root of what a process serves over HTTP."""
-        return f"http://{LOOPBACK}:{self.ports[name]}"
+        return f"http{self._secured(name)}://{LOOPBACK}:{self.ports[name]}"
+
+    def _secured(self, name: str) -> str:
+        return "s" if self.tls and name.startswith(("server", "gateway")) else ""
 
     @property
     def database_url(self) -> str:
@@ -390,11 +397,18 @@ class Stack:
     @property
     def ws_urls(self) -> list[str]:
         """Where sockets connect, of each gateway."""
-        return [f"ws://{LOOPBACK}:{self.ports[name]}/" for name in self.names("gateway")]
+        return [
+            f"ws{self._secured(name)}://{LOOPBACK}:{self.ports[name]}/"
+            for name in self.names("gateway")
+        ]
 
     def get(self, name: str, path: str) -> tuple[int, str]:
         """GET from a process: status and body. Status 0: nobody answers."""
         connection = http.client.HTTPConnection(LOOPBACK, self.ports[name], timeout=10)
+        if self._secured(name):
+            connection = http.client.HTTPSConnection(
+                LOOPBACK, self.ports[name], timeout=10, context=self.tls
+            )
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -546,6 +560,7 @@ class Client:
     user: int | str = 1
     room: int | str | list[Any] | None = None
     resume: dict[str, Any] | None = None
+    tls: ssl.SSLContext | None = None
     frames: list[Frame] = field(default_factory=list)
     """Every notification, in order."""
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -561,7 +576,12 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._socket = await connect(
-            self.url, compression=None, ping_interval=None, max_queue=None, proxy=None
+            self.url,
+            compression=None,
+            ping_interval=None,
+            max_queue=None,
+            proxy=None,
+            ssl=self.tls,
         )
         self._reading = asyncio.create_task(self._read(self._socket))
         body: dict[str, Any] = {"userId": self.user}

@@ -86,4 +86,4 @@ def test_the_file_names_the_valkey_that_is_started_locally(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(PROJECT)
     settings = Settings()
-    assert settings.redis_client == f"redis://127.0.0.1:{settings.valkey_port}/0"
+    assert settings.redis_url == f"redis://127.0.0.1:{settings.valkey_port}/0"

@@ -36,7 +36,7 @@ async def work(settings: Settings) -> None:
         OSError: the port is taken.
     """
     keys = Keys()
-    control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
+    control = connect(settings.redis_url, timeout_s=CONTROL_TIMEOUT_S)
     usage = Usage(control, keys)
     holders = Holders(control, keys, settings, usage)
     trimmer = EventTrimmer(control, keys, settings)

@@ -114,7 +114,7 @@ class DeadLetters:
 
 
 async def _run(command: str, entries: list[str], *, every: bool, settings: Settings) -> int:
-    redis = connect(settings.redis_client, timeout_s=_TIMEOUT_S)
+    redis = connect(settings.redis_url, timeout_s=_TIMEOUT_S)
     failed = 0
     try:
         letters = DeadLetters(redis, Keys(), settings)

@@ -116,7 +116,7 @@ class DoorLoop:
         while not self._stopping:
             link = None
             try:
-                link = await Link.connect(self._settings.redis_client, f"door-{self._lane}")
+                link = await Link.connect(self._settings.redis_url, f"door-{self._lane}")
                 retry = jittered()
                 await self._serve(link)
             except (RedisError, OSError, TimeoutError) as error:

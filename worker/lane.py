@@ -78,7 +78,7 @@ class LaneLoop:
         while not self._stopping:
             link = holder = None
             try:
-                link = await Link.connect(self._settings.redis_client, self._name)
+                link = await Link.connect(self._settings.redis_url, self._name)
                 holder = await self._holders.begin_life(self._lane, self._number)
                 retry = jittered()
                 await self._live(link, holder)

@@ -23,6 +23,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.tls import listen_options
 from common.usage import Usage
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
@@ -69,7 +70,7 @@ async def serve(settings: Settings) -> None:
     )
     loop = asyncio.get_running_loop()
     keys = Keys()
-    control = connect(settings.redis_client, timeout_s=CONTROL_TIMEOUT_S)
+    control = connect(settings.redis_url, timeout_s=CONTROL_TIMEOUT_S)
     gateway_id = secrets.token_hex(4)
     reader = LogReader(control, keys)
     counts = WriteCounts(control, keys, gateway_id)
@@ -104,7 +105,7 @@ async def serve(settings: Settings) -> None:
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
-        settings.redis_client, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
+        settings.redis_url, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
     )
     subscription.keep([probe.name])
     readiness = Readiness(probe, mode_notes(settings))
@@ -124,16 +125,19 @@ async def serve(settings: Settings) -> None:
     fronts: set[Front] = set()
     numbers = itertools.count(1)
     handler = plain_http(runner)
+    tls = listen_options(settings)
     listener = await loop.create_server(
         lambda: Front(gateway, fronts, handler, next(numbers)),
         settings.host,
         settings.ws_port,
         backlog=BACKLOG,
         reuse_port=settings.gateway_processes > 1,
+        **tls,
     )
+    scheme = "wss" if tls else "ws"
     log.info(
         "listening",
-        extra={"url": f"ws://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
+        extra={"url": f"{scheme}://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
     )
     gc.freeze()
     # A storm of clients makes objects that stay; to look at all of them again and again, as the

@@ -119,7 +119,11 @@ class Connection(asyncio.Protocol):
             self._broken = True
             self.close(error.code)
             if self._transport and not self._transport.is_closing():
-                self._transport.write_eof()
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                else:
+                    # TLS has no half-closed state; it reads on until the peer agrees.
+                    self._transport.close()
         else:
             self._reader = None if reader.at_rest else reader
 

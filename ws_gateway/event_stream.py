@@ -32,7 +32,8 @@ HEAD: Final = (
     b"Content-Type: text/event-stream; charset=utf-8\r\n"
     b"Cache-Control: no-store\r\n"
     b"X-Accel-Buffering: no\r\n"
-    b"Connection: close\r\n\r\n"
+    b"Vary: Origin\r\n"
+    b"Connection: close\r\n"
 )
 _RETRY_AFTER: Final = "Retry-After: 10"
 _COMMENT: Final = b": ping\n\n"
@@ -107,11 +108,12 @@ class EventStream(Connection):
         # Frames are made for sockets: every write needs a look.
         self.clear = False
 
-    def begin(self, message: bytes) -> None:
+    def begin(self, message: bytes, origin: str | None = None) -> None:
         """Answer the request, and register.
 
         Args:
             message: as a socket would send it.
+            origin: of the page, which may read the answer, if a browser asks.
         """
         assert self._transport is not None
         most = self.gateway.seats.rooms(self.principal)
@@ -131,7 +133,8 @@ class EventStream(Connection):
             self._transport.close()
             return
         self._resume = register.resume
-        self._transport.write(HEAD)
+        allowed = f"Access-Control-Allow-Origin: {origin}\r\n" if origin is not None else ""
+        self._transport.write(HEAD + allowed.encode() + b"\r\n")
         self.gateway.connections.add(self)
         self.gateway.handle(self, message.decode())
 

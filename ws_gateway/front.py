@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
-from common.address import peer_address
+from common.address import forwarded_in, peer_address
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
 from ws_gateway.event_stream import EventStream, registration
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ws_gateway.session import Gateway
 
 
+_UNSENT_BYTES: Final = 65_536
+"""Unsent bytes from which on a connection is looked at before every write."""
 _EVENTS: Final = (b"GET /events?", b"GET /events ")
 
 
@@ -93,7 +95,7 @@ class Front(asyncio.Protocol):
             return
         end += 4
         upgrade = is_upgrade(head[:end])
-        if (upgrade or head.startswith(_EVENTS)) and self._too_fast(transport):
+        if (upgrade or head.startswith(_EVENTS)) and self._too_fast(transport, head[:end]):
             return
         if upgrade:
             self._in_line = True
@@ -104,9 +106,12 @@ class Front(asyncio.Protocol):
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
-    def _too_fast(self, transport: asyncio.Transport) -> bool:
-        rates = self._gateway.rates
-        address = peer_address(transport) if rates.by_address else ""
+    def _too_fast(self, transport: asyncio.Transport, head: bytes) -> bool:
+        rates, address = self._gateway.rates, ""
+        if rates.by_address:
+            proxies = self._gateway.proxies
+            forwarded_for = forwarded_in(head) if proxies else None
+            address = peer_address(transport, forwarded_for, proxies)
         code = rates.refusal(address, time.monotonic())
         if code is not None:
             self._turn_away(transport, code, "too many connections within a second; come back")
@@ -163,7 +168,7 @@ class Front(asyncio.Protocol):
         stream = EventStream(self._gateway, transport, self._number)
         stream.principal = principal
         self._hand_over(transport, stream, b"")
-        stream.begin(message)
+        stream.begin(message, origin)
 
     def _upgrade(self, end: int) -> None:
         gateway, transport = self._gateway, self._admitted()
@@ -241,3 +246,5 @@ def bound_send_buffer(transport: asyncio.Transport, size: int) -> None:
     """
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    # As without TLS, which would let eight times as much wait before it says so.
+    transport.set_write_buffer_limits(_UNSENT_BYTES)

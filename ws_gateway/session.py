@@ -85,6 +85,8 @@ class Gateway:
         self.pacer = pacer
         self.authenticator = authenticator
         self.seats = seats
+        self.proxies = limits.proxies
+        """Whose `X-Forwarded-For` is believed."""
         self.rates = HandshakeRates(
             limits.address_connections_per_s if authenticator.required else 0,
             limits.handshakes_per_s,

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from common.settings import Settings, load_settings
+from common.store_urls import without_password
 from deploy.local.console import Console
 from deploy.local.parts import (
     child_environment,
@@ -58,12 +58,12 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
             f"Valkey on port {settings.valkey_port}, data in {_shorten(valkey_folder(settings))}"
         )
     else:
-        redis = f"{_without_password(settings.redis_client)} (REDIS_CLIENT)"
+        redis = f"{without_password(settings.redis_url)} (REDIS_CLIENT)"
     if own_postgres:
         folder = _shorten(postgres_folder(settings))
         database = f"PostgreSQL on port {settings.postgres_port}, data in {folder}"
     elif settings.database_url:
-        database = f"{_without_password(settings.database_url)} (DATABASE_URL)"
+        database = f"{without_password(settings.database_url.get_secret_value())} (DATABASE_URL)"
     else:
         database = "off: DATABASE_URL is empty"
     if own_kafka:
@@ -151,13 +151,6 @@ def _places(settings: Settings, pipes: Path) -> Places:
 
 def _shorten(path: Path) -> str:
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 if __name__ == "__main__":

