@@ -62,7 +62,7 @@ def peer_address(
 
 
 def forwarded_in(head: bytes) -> str | None:
-    """What a request's head says in `X-Forwarded-For`, its lines joined by commas; None: nothing."""
+    """What a head says in `X-Forwarded-For`, its lines joined by commas; None: nothing."""
     found = [value.decode("latin-1").strip() for value in _FORWARDED.findall(head)]
     return ",".join(found) if found else None
 

@@ -17,6 +17,7 @@ BATCH_SPAN: Final = 1_200
 _APART_MS: Final = 50
 """How much later than its id a job may say that it was made, and still be found."""
 _UUID7: Final = 7
+_CHUNK: Final = 200
 _CHUNKS_MAX: Final = 8
 """Reads of one list for one page; other clients' jobs may be between."""
 
@@ -50,7 +51,7 @@ class QueuedJobs:
     async def newest(
         self, before: Place | None, limit: int
     ) -> AsyncIterator[tuple[list[Job], Place | None]]:
-        """For each list its newest jobs before a place, `limit` or a few more.
+        """For each list its newest jobs before a place, `limit` at most.
 
         Besides them the place at which it stopped looking; None: there are no older ones.
         """
@@ -58,17 +59,21 @@ class QueuedJobs:
             start = 0 if before is None else await self._first_before(key, length, before)
             found: list[Job] = []
             last: Place | None = None
+            count = max(limit, _CHUNK)
             for _ in range(_CHUNKS_MAX):
-                texts = await self._redis.lrange(key, start, start + limit - 1)
-                start += limit
+                texts = await self._redis.lrange(key, start, start + count - 1)
+                start += count
                 jobs = [job for job in map(_job, texts) if job is not None]
                 found += self._own(jobs)
-                if len(texts) < limit:
+                if len(texts) < count:
                     last = None
                     break
                 last = place_of(jobs[-1]) if jobs else last
                 if len(found) >= limit:
                     break
+            if len(found) > limit:
+                del found[limit:]
+                last = place_of(found[-1])
             yield found, last
 
     async def find(self, notification: str) -> list[Job]:
