@@ -204,6 +204,11 @@ def _jobs(
     return jobs
 
 
+def _may_exceed(body: bytes, bounds: Bounds) -> bool:
+    # Nothing in a body is longer than the body, and each target takes two bytes of it at least.
+    return len(body) > bounds.message_bytes or len(body) > 2 * bounds.recipients
+
+
 def _keep(
     found: Sequence[tuple[PrivateNotification | RoomNotification | BroadcastNotification, _Body]],
     bounds: Bounds,
@@ -253,7 +258,7 @@ def plan_one(
     except msgspec.MsgspecError as error:
         # pydantic's parser takes NaN and Infinity, which JSON does not have.
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
-    if bounds:
+    if bounds and _may_exceed(body, bounds):
         _keep([(notification, raw)], bounds, [""])
     # Before the id: who looks for a job by its id takes the id's time for the later one.
     now_ms = time.time_ns() // 1_000_000
@@ -277,7 +282,7 @@ def plan_batch(
         raise _refuse_invalid(body, error) from None
     except msgspec.MsgspecError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
-    if bounds:
+    if bounds and _may_exceed(body, bounds):
         pairs = list(zip(notifications, raws, strict=True))
         _keep(pairs, bounds, [f"/{index}" for index in range(len(pairs))])
     now_ms = time.time_ns() // 1_000_000

@@ -204,17 +204,20 @@ class NotifyFront(asyncio.Protocol):
             self._reply(refused(problem))
             return True
 
-        def counted(problem: Problem | None) -> None:
-            if problem is not None:
-                self._reply(refused(problem))
-                return
+        def go_on() -> None:
             self._intake.answer(
                 body, head.content_type or "", head.idempotency_key, principal, self._reply
             )
 
+        def counted(problem: Problem | None) -> None:
+            if problem is None:
+                go_on()
+            else:
+                self._reply(refused(problem))
+
         allowance = self._limiter.of(principal)
-        if allowance is None:
-            counted(None)
+        if allowance is None or allowance.requests.take(1):
+            go_on()
         else:
             allowance.request(counted)
         return True

@@ -149,24 +149,26 @@ class Intake:
             return
         if key:
             self._keys_in_flight.add(key)
-        if allowance is None:
-            self._submit(acceptance, client, None, done, batch=batch)
+        count = acceptance.answer.count(",") + 1 if batch else 1
+        if allowance is None or allowance.notifications.take(count):
+            self._submit(acceptance, client, allowance, count, done, batch=batch)
             return
 
         def counted(problem: Problem | None) -> None:
             if problem is None:
-                self._submit(acceptance, client, allowance, done, batch=batch)
+                self._submit(acceptance, client, allowance, count, done, batch=batch)
             else:
                 self._keys_in_flight.discard(key)
                 done(refused(problem))
 
-        allowance.notify(_count(acceptance), counted)
+        allowance.notify(count, counted)
 
     def _submit(
         self,
         acceptance: Acceptance,
         client: str,
         allowance: Allowance | None,
+        count: int,
         done: Callable[[Reply], None],
         *,
         batch: bool,
@@ -178,21 +180,18 @@ class Intake:
             reply = _reply(acceptance, verdict, batch=batch)
             if allowance is not None:
                 if verdict == _OK:
-                    self._usage.add(client, Outcome.ACCEPTED, _count(acceptance))
+                    self._usage.add(client, Outcome.ACCEPTED, count)
                 elif not isinstance(verdict, OutcomeUnknownError):
-                    allowance.notifications.give_back(_count(acceptance), window)
+                    allowance.notifications.give_back(count, window)
                 if reply.status == HTTPStatus.ACCEPTED:
-                    reply = reply._replace(headers={**reply.headers, **allowance.headers()})
+                    headers = {**reply.headers, **allowance.headers()}
+                    reply = Reply(reply.status, headers, reply.body)
             done(reply)
 
         try:
             self._acceptor.submit(acceptance, verdict_came)
         except OverloadedError:
             verdict_came(OverloadedError())
-
-
-def _count(acceptance: Acceptance) -> int:
-    return acceptance.answer.count(",") + 1
 
 
 def _scoped_key(idempotency_key: str | None, client: str) -> str:

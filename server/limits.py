@@ -66,7 +66,8 @@ class Allowance:
     def headers(self) -> dict[str, str]:
         """Headers that tell of the limit of which the smaller share is left."""
         requests, day = self.requests, self.notifications
-        return _headers(day if day.left * requests.limit < requests.left * day.limit else requests)
+        scarce = day if day.left * requests.limit < requests.left * day.limit else requests
+        return scarce.headers()
 
 
 class Limiter:
@@ -128,21 +129,13 @@ def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits],
             )
 
 
-def _headers(permits: Permits) -> dict[str, str]:
-    return {
-        "RateLimit-Limit": str(permits.limit),
-        "RateLimit-Remaining": str(permits.left),
-        "RateLimit-Reset": str(permits.reset_s),
-    }
-
-
 def _too_fast(permits: Permits) -> Problem:
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         "rate-limited",
         f"this client may send {permits.limit} requests per second",
         retry_after_s=permits.reset_s,
-        headers=_headers(permits),
+        headers=permits.headers(),
     )
 
 
@@ -153,5 +146,5 @@ def _too_many(permits: Permits) -> Problem:
         f"this client may send {permits.limit} notifications per day (UTC), and "
         f"{permits.left} are left",
         retry_after_s=permits.reset_s,
-        headers=_headers(permits),
+        headers=permits.headers(),
     )

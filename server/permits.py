@@ -112,8 +112,8 @@ class Permits:
     """
 
     __slots__ = (
-        "_asking", "_at_hand", "_bank", "_chunk", "_ends", "_line", "_looked", "_name", "_period_s",
-        "_refused", "_unreserved", "_window", "limit",
+        "_asking", "_at_hand", "_bank", "_chunk", "_ends", "_limit_text", "_line", "_looked",
+        "_name", "_period_s", "_refused", "_unreserved", "_window", "limit",
     )  # fmt: skip
 
     def __init__(self, bank: Bank, name: str, limit: int, period_s: int) -> None:
@@ -130,6 +130,7 @@ class Permits:
     def set_limit(self, limit: int) -> None:
         """Change the limit; what was spent in this window stays spent."""
         self.limit = limit
+        self._limit_text = str(limit)
         self._chunk = max(1, min(limit // CHUNKS, CHUNK_MAX))
         self._ends = 0.0
 
@@ -178,6 +179,14 @@ class Permits:
     def left(self) -> int:
         """How many are left, as far as this process knows."""
         return self._at_hand + self._unreserved
+
+    def headers(self) -> dict[str, str]:
+        """Headers that tell of the limit, what is left of it, and when the next window begins."""
+        return {
+            "RateLimit-Limit": self._limit_text,
+            "RateLimit-Remaining": str(self._at_hand + self._unreserved),
+            "RateLimit-Reset": str(self.reset_s),
+        }
 
     @property
     def reset_s(self) -> int:
