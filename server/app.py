@@ -2,6 +2,7 @@
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from multidict import CIMultiDict
 
 from common.http_problems import problems
 from common.telemetry.ops import ops_routes
@@ -43,7 +44,11 @@ def make_app(
             request.headers.get("Idempotency-Key"),
             principal_of(request),
         )
-        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+        headers = CIMultiDict(reply.headers)
+        for line in reply.lines.splitlines():
+            name, _, value = line.partition(": ")
+            headers[name] = value
+        return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems, control])
     app.add_routes([web.post("/notify", notify), *ops_routes(readiness), *docs_routes()])

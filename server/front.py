@@ -15,6 +15,7 @@ from typing import Final, cast
 
 import httptools
 
+from common.auth.principal import Principal
 from common.problems import Problem
 from server.access import Access, allow
 from server.attempts import Gate
@@ -27,6 +28,8 @@ _UNREAD_MAX_BYTES: Final = BODY_MAX_BYTES + _HEAD_MAX_BYTES
 HEAD_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 75.0
 SWEEP_INTERVAL_S: Final = 1.0
+KNOWN_S: Final = 0.25
+"""How long who showed credentials on a connection need not be looked up again."""
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 _OTHER_FORMS: Final = frozenset(
     {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding", b"origin"}
@@ -105,6 +108,10 @@ class NotifyFront(asyncio.Protocol):
         self._limiter = limiter
         self._aiohttp_handler = aiohttp_handler
         self._connections = connections
+        self._shown: tuple[str | None, str | None] | None = None
+        self._asks: Principal | None = None
+        """Whoever showed that, the last time."""
+        self._asked_until = 0.0
         self._transport: asyncio.Transport | None = None
         self._unread = b""
         self._answering = False
@@ -196,10 +203,7 @@ class NotifyFront(asyncio.Protocol):
         body, self._unread = unread[head.size : after], unread[after:]
         self._answering = True
         try:
-            principal = self._gate.principal(
-                self._transport, head.authorization, head.api_key, head.forwarded_for
-            )
-            allow(Access.NOTIFY, principal)
+            principal = self._who(head)
         except Problem as problem:
             self._reply(refused(problem))
             return True
@@ -221,6 +225,18 @@ class NotifyFront(asyncio.Protocol):
         else:
             allowance.request(counted)
         return True
+
+    def _who(self, head: _Head) -> Principal:
+        """Who sends a request, as the one before on this connection if it shows the same."""
+        shown, now = (head.authorization, head.api_key), time.monotonic()
+        if self._asks is not None and now < self._asked_until and shown == self._shown:
+            return self._asks
+        principal = self._gate.principal(
+            self._transport, head.authorization, head.api_key, head.forwarded_for
+        )
+        allow(Access.NOTIFY, principal)
+        self._shown, self._asks, self._asked_until = shown, principal, now + KNOWN_S
+        return principal
 
     def _reply(self, reply: Reply) -> None:
         self._answering = False
@@ -271,4 +287,5 @@ def _encode(reply: Reply) -> bytes:
     head = f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\n"
     for name, value in reply.headers.items():
         head += f"{name}: {value}\r\n"
+    head += reply.lines
     return b"%bContent-Length: %d\r\n\r\n%b" % (head.encode("latin-1"), len(reply.body), reply.body)

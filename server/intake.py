@@ -31,11 +31,12 @@ _accepted = requests_total.labels("202")
 
 
 class Reply(NamedTuple):
-    """Status, headers and JSON body to answer with."""
+    """Status, headers and JSON body to answer with; `lines` are more headers, as in a head."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    lines: str = ""
 
 
 _OK: Final = [b"ok"]
@@ -184,8 +185,8 @@ class Intake:
                 elif not isinstance(verdict, OutcomeUnknownError):
                     allowance.notifications.give_back(count, window)
                 if reply.status == HTTPStatus.ACCEPTED:
-                    headers = {**reply.headers, **allowance.headers()}
-                    reply = Reply(reply.status, headers, reply.body)
+                    status, headers, body, _ = reply
+                    reply = Reply(status, headers, body, allowance.header_lines())
             done(reply)
 
         try:

@@ -63,11 +63,11 @@ class Allowance:
         """Spend notifications."""
         _spend(self.notifications, count, then, _too_many)
 
-    def headers(self) -> dict[str, str]:
-        """Headers that tell of the limit of which the smaller share is left."""
+    def header_lines(self) -> str:
+        """Lines of a head that tell of the limit of which the smaller share is left."""
         requests, day = self.requests, self.notifications
         scarce = day if day.left * requests.limit < requests.left * day.limit else requests
-        return scarce.headers()
+        return scarce.header_lines()
 
 
 class Limiter:

@@ -113,7 +113,7 @@ class Permits:
 
     __slots__ = (
         "_asking", "_at_hand", "_bank", "_chunk", "_ends", "_limit_text", "_line", "_looked",
-        "_name", "_period_s", "_refused", "_unreserved", "_window", "limit",
+        "_name", "_now", "_period_s", "_refused", "_unreserved", "_window", "limit",
     )  # fmt: skip
 
     def __init__(self, bank: Bank, name: str, limit: int, period_s: int) -> None:
@@ -123,7 +123,7 @@ class Permits:
         self._line: deque[tuple[int, Callable[[bool], None]]] = deque()
         self._asking = False
         self._window = -1
-        self._ends = 0.0
+        self._ends = self._now = 0.0
         self.set_limit(limit)
         self._begin(time.time())
 
@@ -140,7 +140,7 @@ class Permits:
         Returns:
             Whether there are so many; None: `wait` finds out.
         """
-        now = time.time()
+        self._now = now = time.time()
         if now >= self._ends:
             self._begin(now)
         if self._line:
@@ -187,6 +187,14 @@ class Permits:
             "RateLimit-Remaining": str(self._at_hand + self._unreserved),
             "RateLimit-Reset": str(self.reset_s),
         }
+
+    def header_lines(self) -> str:
+        """The same as lines of a head, by the time of the last `take`."""
+        return (
+            f"RateLimit-Limit: {self._limit_text}\r\n"
+            f"RateLimit-Remaining: {self._at_hand + self._unreserved}\r\n"
+            f"RateLimit-Reset: {max(1, int(self._ends - self._now) + 1)}\r\n"
+        )
 
     @property
     def reset_s(self) -> int:

@@ -8,7 +8,14 @@ from functools import partial
 from typing import Final
 
 from common.auth.api_keys import new_key, random_name
-from common.auth.records import ALL_SCOPES, ClientRecord, KeyRecord, SecretRecord, encode_record
+from common.auth.records import (
+    ALL_SCOPES,
+    ClientLimits,
+    ClientRecord,
+    KeyRecord,
+    SecretRecord,
+    encode_record,
+)
 from common.auth.tokens import sign
 from loadtests.bench.fanout_rows import trusted
 from loadtests.bench.load import Load, Target, run_load
@@ -35,6 +42,7 @@ def _client(stack: Stack) -> tuple[str, str]:
         1,
         keys=(KeyRecord(key.id, key.digest, ALL_SCOPES),),
         secrets=(SecretRecord(random_name(43)),),
+        limits=ClientLimits(requests_per_s=1_000_000, notifications_per_day=2**40),
     )
     stack.redis("HSET", KEYS.clients_head, "g", "bench")
     stack.redis("HSET", KEYS.clients, CLIENT, f"1 {encode_record(record).decode()}")
