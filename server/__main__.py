@@ -158,10 +158,10 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Start it, or do what the command line says instead."""
-    if len(sys.argv) > 1:
+    number = replica_number()
+    if number is None and len(sys.argv) > 1:
         sys.exit(command(sys.argv[1:]))
     settings = load_settings()
-    number = replica_number()
     set_up_logs(settings, f"server.{number}" if number else "server")
     try:
         run("server", settings.server_processes, lambda: serve(settings))

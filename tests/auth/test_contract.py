@@ -136,7 +136,7 @@ def test_every_route_says_who_may_use_it() -> None:
 
 @schema.parametrize()
 @settings(
-    max_examples=count(3),
+    max_examples=count(1),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -160,7 +160,7 @@ def test_without_credentials_no_request_gets_past_the_table(
 
 @schema.parametrize()
 @settings(
-    max_examples=count(3),
+    max_examples=count(1),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),

@@ -12,7 +12,7 @@ from tests.auth.conftest import AuthStack, Made, make_client, token_of
 from tests.inbox.api import Api
 from tests.stack import until
 
-EACH = 400
+EACH = 250
 pytestmark = pytest.mark.chaos
 
 

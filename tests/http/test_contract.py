@@ -56,7 +56,7 @@ def test_what_is_served_is_the_document_that_is_tested(stack: Stack) -> None:
 
 @schema.parametrize()
 @settings(
-    max_examples=count(60),
+    max_examples=count(30),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
