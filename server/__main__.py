@@ -27,7 +27,6 @@ from server.attempts import Gate
 from server.changes import Changes
 from server.client_routes import ClientRoutes
 from server.clients import Clients
-from server.command_line import command
 from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
 from server.history_access import History
@@ -160,6 +159,9 @@ def main() -> None:
     """Start it, or do what the command line says instead."""
     number = replica_number()
     if number is None and len(sys.argv) > 1:
+        # It brings Alembic along, which takes longer to import than all else.
+        from server.command_line import command
+
         sys.exit(command(sys.argv[1:]))
     settings = load_settings()
     set_up_logs(settings, f"server.{number}" if number else "server")
