@@ -232,6 +232,7 @@ class Permits:
         except (RedisError, OSError, TimeoutError) as error:
             self._bank.failed(error)
         except Exception:
+            # Whatever it is, those who wait are answered: they are let pass below.
             log.exception("permits could not be reserved")
         finally:
             self._asking = False
@@ -269,6 +270,7 @@ class Permits:
         try:
             then(found)
         except Exception:
+            # It is one request's; the others in line are to be answered still.
             log.exception("a request that waited for permits failed")
 
     async def _reserve(self, missing: int, now: float) -> None:
