@@ -27,6 +27,7 @@ from ws_gateway.frames import (
     text_frame,
 )
 from ws_gateway.protocol import ClientError, ErrorCode, error_text
+from ws_gateway.send_buffer import CATCH_UP_SEND_BUFFER_BYTES, set_send_buffer
 
 if TYPE_CHECKING:
     from ws_gateway.channel import Channel
@@ -281,7 +282,8 @@ class Connection(asyncio.Protocol):
         # A ping may have waited behind all that.
         self.seen = self.gateway.clock.now
         self._clear_again()
-        if self.behind:
+        if self.behind and self._transport:
+            set_send_buffer(self._transport, CATCH_UP_SEND_BUFFER_BYTES)
             self.gateway.catch_up.begin(self)
 
     def _clear_again(self) -> None:

@@ -1,7 +1,6 @@
 """The first bytes of a connection decide: a WebSocket handshake, or plain HTTP for aiohttp."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -21,13 +20,12 @@ from ws_gateway.handshake import (
     unauthorized,
 )
 from ws_gateway.protocol import ClientError, ErrorCode
+from ws_gateway.send_buffer import bound_send_buffer
 
 if TYPE_CHECKING:
     from ws_gateway.session import Gateway
 
 
-_UNSENT_BYTES: Final = 65_536
-"""Unsent bytes from which on a connection is looked at before every write."""
 _EVENTS: Final = (b"GET /events?", b"GET /events ")
 
 
@@ -237,14 +235,3 @@ def refused_connection(error: ClientError) -> bytes:
         case _:
             status, extra = HTTPStatus.BAD_REQUEST, []
     return refusal(status, error.code, str(error), *extra)
-
-
-def bound_send_buffer(transport: asyncio.Transport, size: int) -> None:
-    """Bound what the kernel keeps for a client that doesn't read.
-
-    Without it an unread socket takes megabytes before the gateway's own bound is seen.
-    """
-    sock: socket.socket = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-    # As without TLS, which would let eight times as much wait before it says so.
-    transport.set_write_buffer_limits(_UNSENT_BYTES)
