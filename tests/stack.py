@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 import redis
@@ -40,6 +40,9 @@ from websockets.exceptions import ConnectionClosed
 from common.keys import Keys
 from common.settings import Settings
 from tests.postgres import Postgres, session_postgres
+
+if TYPE_CHECKING:
+    from tests.credentials import Made
 
 ROOT: Final = Path(__file__).parents[1]
 KEYS: Final = Keys()
@@ -264,6 +267,9 @@ class Stack:
         ca_file: authorities of the certificate in the settings, if server and gateway speak TLS.
         settings: of every process, for instance `LEASE_S="1"`. No `.env` is read.
     """
+
+    made: "Made | None" = None
+    """The client application whose notifications a flow sends; None: no credentials are needed."""
 
     def __init__(
         self,
@@ -501,10 +507,17 @@ class Sender:
 
     Args:
         url: of one server (`stack.http_urls[0]`).
+        headers: of every request, such as credentials.
     """
 
-    def __init__(self, url: str, timeout_s: float = WAIT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = f"{url}/notify"
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
@@ -524,8 +537,8 @@ class Sender:
             aiohttp.ClientError: the server went away; the outcome is unknown.
         """
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {"Content-Type": "application/json"}
-        named |= {name.replace("_", "-"): value for name, value in headers.items()}
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {**self._headers, **more}
         async with self._session.post(self._url, data=data, headers=named) as response:
             return Answer(response.status, await response.json(content_type=None), response.headers)
 
@@ -554,6 +567,7 @@ class Client:
     Args:
         url: of a gateway (`stack.ws_urls[0]`).
         user, room: whom it registers as, and where; room None: in no room.
+        token: the user's, where credentials are required.
     """
 
     url: str
@@ -561,6 +575,7 @@ class Client:
     room: int | str | list[Any] | None = None
     resume: dict[str, Any] | None = None
     tls: ssl.SSLContext | None = None
+    token: str | None = None
     frames: list[Frame] = field(default_factory=list)
     """Every notification, in order."""
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -589,6 +604,8 @@ class Client:
             body["room"] = self.room
         if self.resume is not None:
             body["resume"] = self.resume
+        if self.token is not None:
+            body["token"] = self.token
         try:
             self.registered = await self.ask(body)
             assert self.registered["type"] == "registered", self.registered

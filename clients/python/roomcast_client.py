@@ -8,16 +8,25 @@
                 print(message["message"])
                 await client.ack(message["id"])
 
+Where credentials are required, `token` is the user's token, or better a function that gets one from
+your own server (which has an API key, and asks `POST /tokens`):
+
+    async def token() -> str:
+        async with session.post("https://app.example.com/roomcast-token") as response:
+            return (await response.json())["token"]
+
 It needs nothing but the package `websockets`. The protocol is in docs/protocol.md.
 """
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
 import random
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -28,8 +37,11 @@ FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
 READ_AHEAD_MAX: Final = 1_000
 """Messages that wait for whoever iterates; past it nothing more is read from the socket."""
-_ANSWERS: Final = frozenset({"registered", "joined", "left", "pong", "acked", "error"})
+REFRESH_AHEAD: Final = 0.2
+"""Which part of a token's time is left when the next one is asked for."""
+_ANSWERS: Final = frozenset({"registered", "joined", "left", "pong", "acked", "refreshed", "error"})
 _FOR_GOOD: Final = frozenset({1002, 1007, 1009})
+_TOKEN_EXPIRED: Final = 4503
 
 
 class Position(NamedTuple):
@@ -55,6 +67,9 @@ class RoomcastClient:
         user: whom to register as.
         rooms: which rooms to hear.
         positions: where to go on, by channel; of an earlier client's `positions`.
+        token: the user's, or what gets a new one: called before each connection, and again before
+            that token expires. If it raises `OSError` it is called again; other errors end this
+            client as a refusal does.
     """
 
     def __init__(
@@ -63,11 +78,13 @@ class RoomcastClient:
         user: int | str,
         rooms: Iterable[int | str] = (),
         positions: Mapping[str, Position] | None = None,
+        token: str | Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.urls = [url] if isinstance(url, str) else list(url)
         self.user = user
         self.rooms = list(rooms)
         self.positions: dict[str, Position] = dict(positions or {})
+        self._token = token
         self.connects = 0
         """How often it has registered."""
         self.duplicates = 0
@@ -108,7 +125,8 @@ class RoomcastClient:
         """Hang up, and don't come back."""
         if self._task:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, RefusedError):
+            # What it died of was told to whoever iterates.
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
 
     async def ack(self, *ids: str) -> None:
@@ -162,7 +180,8 @@ class RoomcastClient:
                     await self._connect_once(url)
                 except ConnectionClosed as error:
                     code = error.rcvd.code if error.rcvd else 1006
-                    if code in _FOR_GOOD or 4500 <= code < 5000:
+                    renewed = code == _TOKEN_EXPIRED and callable(self._token)
+                    if code in _FOR_GOOD or (4500 <= code < 5000 and not renewed):
                         raise RefusedError(str(error)) from None
                 except (OSError, InvalidHandshake, TimeoutError, EOFError):
                     pass  # a gateway that is away, full or about to stop: another one may answer
@@ -172,13 +191,16 @@ class RoomcastClient:
                     wait_s = FIRST_WAIT_S
                 await asyncio.sleep(random.uniform(0, wait_s))  # noqa: S311 - not for secrets
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        except RefusedError as error:
+        except Exception as error:
             await self._messages.put(error)
             raise
 
     async def _connect_once(self, url: str) -> None:
+        token = await self._token() if callable(self._token) else self._token
         async with connect(url, compression=None, proxy=None) as socket:
             registration: dict[str, Any] = {"userId": self.user, "room": self.rooms}
+            if token is not None:
+                registration["token"] = token
             if self.positions:
                 registration["resume"] = {
                     channel: position._asdict() for channel, position in self.positions.items()
@@ -191,8 +213,21 @@ class RoomcastClient:
             self._socket = socket
             self.connects += 1
             self._ready.set()
-            while True:
-                await self._take(json.loads(await socket.recv()))
+            refreshing = asyncio.create_task(self._refresh(token))
+            try:
+                while True:
+                    await self._take(json.loads(await socket.recv()))
+            finally:
+                refreshing.cancel()
+
+    async def _refresh(self, token: str | None) -> None:
+        """Show a new token before the old one expires."""
+        while token is not None and callable(self._token):
+            await asyncio.sleep((1 - REFRESH_AHEAD) * _seconds_left(token))
+            # If it goes on failing the gateway hangs up, and connecting again tells why.
+            with contextlib.suppress(Exception):
+                token = await self._token()
+                await self.ask({"action": "refresh", "token": token})
 
     async def _registered(self, answer: dict[str, Any]) -> None:
         for channel, found in answer["channels"].items():
@@ -214,8 +249,9 @@ class RoomcastClient:
         elif "offset" in message:
             await self._notification(message)
         elif message["type"] in _ANSWERS or (message["type"] == "read" and self._answers):
-            if self._answers:
-                self._answers.popleft().set_result(message)
+            # Whoever asked may have stopped waiting.
+            if self._answers and not (answer := self._answers.popleft()).done():
+                answer.set_result(message)
         else:
             await self._messages.put(message)
 
@@ -246,3 +282,10 @@ class RoomcastClient:
             if not answer.done():
                 answer.set_exception(ConnectionError("the connection was lost"))
                 answer.exception()
+
+
+def _seconds_left(token: str) -> float:
+    """Of a JWT (RFC 7519), by this machine's clock; at least one, for a clock that is wrong."""
+    claims = token.split(".")[1]
+    padded = claims + "=" * (-len(claims) % 4)
+    return max(1.0, float(json.loads(base64.urlsafe_b64decode(padded))["exp"]) - time.time())

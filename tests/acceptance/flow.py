@@ -9,15 +9,18 @@ import asyncio
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Self
 
 import aiohttp
 
 from clients.python.roomcast_client import RoomcastClient
-from common.names import scoped
+from common.names import DEFAULT_CLIENT, scoped
 from tests.acceptance.whole import Whole, in_postgres, mirrored, until_read
+from tests.credentials import token_of
+from tests.inbox.api import Api
 from tests.kafka import Record
 from tests.stack import KEYS, Client, Event, Sender, Stack, events, until
 
@@ -63,9 +66,15 @@ class Returning:
 
     close_code = closed_at = None
 
-    def __init__(self, urls: Sequence[str], user: str, rooms: Sequence[str]) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        user: str,
+        rooms: Sequence[str],
+        token: Callable[[], Awaitable[str]] | None,
+    ) -> None:
         self.url = " or ".join(urls)
-        self.client = RoomcastClient(urls, user, rooms)
+        self.client = RoomcastClient(urls, user, rooms, token=token)
         self.notifications: list[dict[str, Any]] = []
         self.lost: list[dict[str, Any]] = []
         self._listening: asyncio.Task[None] | None = None
@@ -131,6 +140,7 @@ class Flow:
         self._stop = False
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[Client | Returning] = []
+        self._client = stack.made.id if stack.made else DEFAULT_CLIENT
 
     async def __aenter__(self) -> Self:
         async with self.stack.valkey.client() as client:
@@ -148,13 +158,36 @@ class Flow:
 
     async def client(self, url: str) -> Client:
         """Connect a client that hears all channels of the flow; before the flow starts."""
-        client = await Client(url, user=self.user, room=self.rooms).__aenter__()
+        client = await (await self.listener(url)).__aenter__()
         self._clients.append(client)
         return client
 
+    async def listener(self, url: str) -> Client:
+        """A client that hears all channels of the flow, to be connected and counted by the test."""
+        return Client(url, user=self.user, room=self.rooms, token=await self.token(self.user))
+
+    async def token(self, user: str) -> str | None:
+        """Of a user, for all rooms; None if none is needed."""
+        return await self._new_token(user) if self.stack.made else None
+
+    async def _new_token(self, user: str) -> str:
+        assert self.stack.made
+        async with Api(self.stack) as api:
+            return await token_of(api, self.stack.made, user, ttl=3_600, rooms=["*"])
+
+    def sender(self) -> Sender:
+        """For the flow's client application."""
+        made = self.stack.made
+        return Sender(self.stack.http_urls[0], headers=made.bearer if made else None)
+
+    def scoped(self, channel: str) -> str:
+        """A channel of the flow's client application."""
+        return scoped(channel, self._client)
+
     async def returning(self, *urls: str) -> Returning:
         """Connect a client that hears all channels of the flow through any of these gateways."""
-        client = await Returning(urls, self.user, self.rooms).start()
+        token = partial(self._new_token, self.user) if self.stack.made else None
+        client = await Returning(urls, self.user, self.rooms, token).start()
         self._clients.append(client)
         return client
 
@@ -185,7 +218,7 @@ class Flow:
         await until(enough, f"{count} more are accepted", 60)
 
     async def _send(self, line: Line) -> None:
-        async with Sender(self.stack.http_urls[0]) as send:
+        async with self.sender() as send:
             for number in itertools.count():
                 if self._stop:
                     return
@@ -231,7 +264,7 @@ class Flow:
         assert isinstance(stack, Whole)
         await self.stop()
         wanted = {
-            (scoped(channel), an_id)
+            (self.scoped(channel), an_id)
             for line in self.lines
             for channel in line.channels
             for an_id in line.answered.values()
@@ -273,14 +306,20 @@ class Flow:
     def _channels(self) -> list[str]:
         return [channel for line in self.lines for channel in line.channels]
 
+    def _by_channel(self, published: list[Event]) -> dict[str, list[dict[str, Any]]]:
+        return {
+            channel: [e.body for e in published if e.channel == self.scoped(channel)]
+            for channel in self._channels
+        }
+
     async def _published(self) -> list[Event]:
-        ours = {scoped(channel) for channel in self._channels}
+        ours = {self.scoped(channel) for channel in self._channels}
         found = await events(self.stack, self._start)
         return [e for e in found if e.kind == "published" and e.channel in ours]
 
     async def _fence(self) -> set[tuple[str, str]]:
         fences = set()
-        async with Sender(self.stack.http_urls[0]) as send:
+        async with self.sender() as send:
             for line in self.lines:
                 for target, channel in zip(
                     line.body.get("target", [None])
@@ -308,7 +347,7 @@ class Flow:
 
     def _check_line(self, line: Line, published: list[Event]) -> None:
         for channel in line.channels:
-            here = [e.body for e in published if e.channel == scoped(channel)]
+            here = [e.body for e in published if e.channel == self.scoped(channel)]
             assert all(body["channel"] == channel for body in here)
             offsets = [body["offset"] for body in here]
             assert offsets == list(range(offsets[0], offsets[0] + len(offsets))), (
@@ -338,12 +377,12 @@ class Flow:
         """How many there are, and how many repeats of them."""
 
         def all_there(records: list[Record]) -> bool:
-            found = mirrored(records, self._channels).bodies
+            found = mirrored(records, self._client, self._channels).bodies
             return all(bodies[-1] in found[channel] for channel, bodies in wanted.items())
 
-        wanted = _by_channel(self._channels, published)
+        wanted = self._by_channel(published)
         records = await asyncio.to_thread(stack.mirror.until, all_there)
-        found = mirrored(records, self._channels)
+        found = mirrored(records, self._client, self._channels)
         for channel, bodies in wanted.items():
             compare("Kafka", channel, found.bodies[channel], bodies)
         return sum(map(len, found.bodies.values())), found.repeats
@@ -351,8 +390,8 @@ class Flow:
     async def _check_postgres(self, stack: Whole, published: list[Event]) -> int:
         """How many there are."""
         count = 0
-        rows = await in_postgres(stack, self._channels)
-        for channel, bodies in _by_channel(self._channels, published).items():
+        rows = await in_postgres(stack, self._client, self._channels)
+        for channel, bodies in self._by_channel(published).items():
             # There may be broadcasts of others before.
             ours = [row for row in rows[channel] if row["offset"] >= bodies[0]["offset"]]
             compare("PostgreSQL", channel, ours, bodies)
@@ -361,7 +400,7 @@ class Flow:
 
     def _check_client(self, client: Client | Returning, published: list[Event]) -> int:
         count = 0
-        for channel, expected in _by_channel(self._channels, published).items():
+        for channel, expected in self._by_channel(published).items():
             first = expected[0]["offset"]
             received = [
                 body
@@ -371,13 +410,6 @@ class Flow:
             compare(client.url, channel, received, expected)
             count += len(received)
         return count
-
-
-def _by_channel(channels: list[str], published: list[Event]) -> dict[str, list[dict[str, Any]]]:
-    return {
-        channel: [event.body for event in published if event.channel == scoped(channel)]
-        for channel in channels
-    }
 
 
 def compare(

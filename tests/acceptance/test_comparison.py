@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from common.names import DEFAULT_CLIENT
 from tests.acceptance.flow import compare
 from tests.acceptance.whole import mirrored
 from tests.kafka import Record
@@ -34,7 +35,7 @@ def record(data: dict[str, Any], at: int = 0, **changed: Any) -> Record:
 
 def test_repeats_are_dropped_and_counted_and_other_channels_left_out() -> None:
     records = [record(body(n, room)) for n, room in ((1, 1), (1, 2), (2, 1), (1, 1), (2, 1))]
-    found = mirrored([*records, record(body(1, room=3))], CHANNELS)
+    found = mirrored([*records, record(body(1, room=3))], DEFAULT_CLIENT, CHANNELS)
     assert found.bodies == {"room:1": [body(1), body(2)], "room:2": [body(1, room=2)]}
     assert found.repeats == 2
 
@@ -50,7 +51,7 @@ def test_repeats_are_dropped_and_counted_and_other_channels_left_out() -> None:
 )
 def test_what_contradicts_itself_in_kafka_is_found(wrong: Record) -> None:
     with pytest.raises(AssertionError):
-        mirrored([record(body(1)), wrong], CHANNELS)
+        mirrored([record(body(1)), wrong], DEFAULT_CLIENT, CHANNELS)
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,11 @@ import pytest
 
 from tests.acceptance.flow import Flow, Tally
 from tests.acceptance.whole import Whole, pending, position, whole_stack
-from tests.conftest import MakeStack
+from tests.credentials import AuthStack, make_client
 from tests.gate import Gate
+from tests.inbox.api import Api
 from tests.kafka import ApacheKafka, Record, Tansu, needs_apache_kafka
-from tests.stack import KEYS, Client, Sender, Stack, until
+from tests.stack import KEYS, Client, Stack, until
 
 pytestmark = pytest.mark.chaos
 
@@ -190,7 +191,7 @@ async def test_sigkill_of_a_gateway(stack: Whole) -> None:
     surviving = [await flow.client(stack.ws_urls[1]) for _ in range(2)]
     async with flow:
         for _ in range(times):
-            async with Client(stack.ws_urls[0], user=flow.user, room=flow.rooms) as victim:
+            async with await flow.listener(stack.ws_urls[0]) as victim:
                 await flow.more(ROUND)
                 stack.kill("gateway-1")
                 await until(partial(getattr, victim, "closed_at"), "the client sees the end")
@@ -198,7 +199,7 @@ async def test_sigkill_of_a_gateway(stack: Whole) -> None:
                 assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
             await flow.more(ROUND)
             await asyncio.to_thread(stack.start, "gateway-1")
-            async with Client(stack.ws_urls[0], user=flow.user, room=flow.rooms) as back:
+            async with await flow.listener(stack.ws_urls[0]) as back:
                 await until(partial(getattr, back, "frames"), "its port is served again")
         await flow.more(max(0, 2_000 - flow.accepted))
         row("SIGKILL of a gateway (clients of the other one)", times, await flow.check(*surviving))
@@ -324,10 +325,11 @@ async def test_subscriber_dropped_for_lagging(stack: Whole) -> None:
         # More than one publishing script writes at once, or every gateway would be dropped.
         await redis.config_set(limit, "pubsub 3mb 3mb 1")
         try:
-            async with flow, Sender(stack.http_urls[0]) as send:
+            token = await flow.token("ballast")
+            async with flow, flow.sender() as send:
                 for _ in range(times):
                     await flow.more(ROUND)
-                    async with Client(stack.ws_urls[0], user="ballast", room=ballast):
+                    async with Client(stack.ws_urls[0], "ballast", ballast, token=token):
                         dropped_before = await dropped()
                         stack.kill("gateway-1", signal.SIGSTOP)
                         for _ in range(100):
@@ -534,9 +536,24 @@ async def test_sigkill_and_restart_of_kafka(tmp_path: Path) -> None:
     row("SIGKILL and restart of Kafka (Apache Kafka, on disk)", times, tally)
 
 
-async def test_redis_emptied_under_load_everybody_is_told(make_stack: MakeStack) -> None:
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[AuthStack]:
+    with AuthStack(
+        tmp_path,
+        workers=2,
+        gateways=2,
+        database=True,
+        AUTH_MODE="required",
+        GAP_CHECK_INTERVAL_S="0.5",
+    ) as stack:
+        yield stack
+
+
+async def test_redis_emptied_under_load_everybody_is_told(own_stack: AuthStack) -> None:
     """What waited in Redis is gone. Whoever misses something of a channel is told so."""
-    stack = make_stack(workers=2, gateways=2, GAP_CHECK_INTERVAL_S="0.5")
+    stack = own_stack
+    async with Api(stack) as api:
+        stack.made = await make_client(api, stack)
     flow = Flow(stack)
     clients = await clients_of(flow)
     async with flow:
@@ -554,7 +571,7 @@ async def test_redis_emptied_under_load_everybody_is_told(make_stack: MakeStack)
             )
 
         await until(all_told, "every client is told of every channel")
-        async with Sender(stack.http_urls[0]) as send:
+        async with flow.sender() as send:
             last = (await send({"type": "broadcast", "userId": 1, "message": "the last"})).id
         await until(lambda: all(client.ids[-1:] == [last] for client in clients))
         accepted = {an_id for line in flow.lines for an_id in line.answered.values()}

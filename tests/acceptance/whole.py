@@ -1,5 +1,7 @@
 """A stack with everything behind it, and what Kafka and PostgreSQL have of its publications.
 
+It requires credentials.
+
     with whole_stack(tmp_path, Tansu(tmp_path)) as stack:
         ...
         await until_read(stack)
@@ -8,6 +10,7 @@
 Nothing is trimmed from its event stream: one of the enabled readers is never there.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterable, Iterator
@@ -18,6 +21,8 @@ from typing import Any, Final
 import asyncpg
 
 from common.names import scoped
+from tests.credentials import AuthStack, Made, make_client
+from tests.inbox.api import Api
 from tests.kafka import EVENTS, Broker, Reading, Record
 from tests.postgres import Postgres
 from tests.stack import KEYS, Stack, Valkey, free_port, until
@@ -26,7 +31,7 @@ READERS: Final = ("history", "kafka")
 SETTLE_TIMEOUT_S: Final = 60.0
 
 
-class Whole(Stack):
+class Whole(AuthStack):
     """Three workers, two gateways, a history writer, a bridge.
 
     Args:
@@ -46,6 +51,7 @@ class Whole(Stack):
             bridges=1,
             valkey=Valkey(folder, appendfsync="always"),
             postgres=postgres,
+            AUTH_MODE="required",
             **named,
         )
         self.postgres = postgres
@@ -66,7 +72,13 @@ def whole_stack(folder: Path, broker: Broker, **settings: str) -> Iterator[Whole
         broker,
         Whole(folder, postgres, broker, **settings) as stack,
     ):
+        stack.made = asyncio.run(_client_of(stack))
         yield stack
+
+
+async def _client_of(stack: AuthStack) -> Made:
+    async with Api(stack) as api:
+        return await make_client(api, stack)
 
 
 def entry_order(entry_id: str) -> tuple[int, ...]:
@@ -119,8 +131,10 @@ async def until_read(stack: Stack) -> None:
         await until(read, "history and Kafka have read everything", SETTLE_TIMEOUT_S)
 
 
-async def in_postgres(stack: Stack, channels: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """Bodies of the rows of table `publications` by channel, in the order of their offsets.
+async def in_postgres(
+    stack: Stack, client: str, channels: Iterable[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Bodies of a client's rows of table `publications` by channel, in the order of offsets.
 
     Raises:
         AssertionError: a column says something else than the text that clients got.
@@ -129,7 +143,8 @@ async def in_postgres(stack: Stack, channels: Iterable[str]) -> dict[str, list[d
     try:
         rows = await connection.fetch(
             'SELECT channel, epoch, "offset", notification, status, frame FROM publications'
-            " WHERE client = 'default' AND channel = ANY($1) ORDER BY \"offset\"",
+            ' WHERE client = $1 AND channel = ANY($2) ORDER BY "offset"',
+            client,
             list(channels),
         )
     finally:
@@ -153,15 +168,15 @@ class Mirrored:
     repeats: int
 
 
-def mirrored(records: Iterable[Record], channels: Iterable[str]) -> Mirrored:
-    """What the records of the events topic have of some channels.
+def mirrored(records: Iterable[Record], client: str, channels: Iterable[str]) -> Mirrored:
+    """What the records of the events topic have of some channels of a client.
 
     Raises:
         AssertionError: a repeat, by the CloudEvents id, differs from its first occurrence or is
             elsewhere, or a record's key or headers don't fit what it holds.
     """
     bodies: dict[str, list[dict[str, Any]]] = {channel: [] for channel in channels}
-    names = {scoped(channel).encode(): channel for channel in bodies}
+    names = {scoped(channel, client).encode(): channel for channel in bodies}
     firsts: dict[str, tuple[int, dict[str, Any]]] = {}
     repeats = 0
     for record in records:

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from common.auth.api_keys import new_key
-from tests.auth.conftest import AuthStack, Made, make_client
+from tests.credentials import AuthStack, Made, make_client
 from tests.inbox.api import Api
 from tests.stack import KEYS, LOOPBACK, until
 

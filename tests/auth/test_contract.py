@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from server.access import ACCESS, Access
 from server.openapi import openapi_document
-from tests.auth.conftest import AuthStack, Made, make_client
+from tests.credentials import AuthStack, Made, make_client
 from tests.examples import count
 from tests.inbox.api import Api
 from tests.stack import until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.auth.conftest import AuthStack, Made, make_client, token_of
+from tests.credentials import AuthStack, Made, make_client, token_of
 from tests.inbox.api import Api
 from tests.stack import until
 

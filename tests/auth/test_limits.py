@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.auth.conftest import AuthStack, Made, token_of
+from tests.credentials import AuthStack, Made, token_of
 from tests.inbox.api import Api
 from tests.stack import ROOT, until
 

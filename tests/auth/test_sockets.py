@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from tests.auth.conftest import AuthStack, Made, token_of
+from tests.credentials import AuthStack, Made, token_of
 from tests.inbox.api import Api
 from tests.stack import until
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from server.access import ACCESS
-from tests.auth.conftest import AuthStack
+from tests.credentials import AuthStack
 from tests.stack import Stack, until
 
 LISTED = "https://app.example.com"
