@@ -3,6 +3,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Else every process compiles all that it imports each time it starts, which takes over a second.
+# Images for builds tend to set it.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # Named for what is in the lock, not for when it was written: git gives a file a new time.
@@ -31,11 +34,12 @@ test: $(DEV) ## all tests but those of compose, with branch coverage by module
 	    $(or $(ARGS),--ignore $(CONTRACT))
 	$(if $(ARGS),,$(BIN)/python -m pytest $(CONTRACT))
 
-check: $(DEV) ## formatting, lint, types, import rules
+check: $(DEV) ## formatting, lint, types, import rules, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.audit $(AUDIT)
 
 load: $(DEV) ## load test; prints notify-to-socket latency, writes an HTML report
 	$(BIN)/python -m loadtests.run_load $(ARGS)

@@ -1,0 +1,106 @@
+"""Looks for known vulnerabilities in the packages that `make run` and the image install.
+
+    python -m deploy.audit [--required] [pip-audit's own options]
+
+pip-audit counts a package that its service doesn't know as one without vulnerabilities, so it finds
+none where the package index is a mirror without such a service. Here that is said for what it is;
+with `--required` it is a failure.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+LOCKS: Final = ("requirements/runtime.txt", "requirements/local.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an audit came to.
+
+    Attributes:
+        audited: how many packages the service knows.
+        unknown: names of those that it does not know.
+        vulnerable: a line for each known vulnerability.
+        failure: why there was no audit; empty if there was one.
+    """
+
+    audited: int = 0
+    unknown: tuple[str, ...] = ()
+    vulnerable: tuple[str, ...] = ()
+    failure: str = ""
+
+    @property
+    def nothing_audited(self) -> bool:
+        """Whether this says nothing at all."""
+        return bool(self.failure) or not self.audited
+
+
+def audit(locks: Sequence[str], *options: str) -> Findings:
+    """Ask about every package in some lock files.
+
+    Args:
+        locks: requirements with hashes, by their paths.
+        options: of pip-audit, such as another service.
+    """
+    named = [argument for lock in locks for argument in ("--requirement", lock)]
+    done = subprocess.run(  # noqa: S603 - a program of this environment
+        [
+            *(sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"),
+            *("--disable-pip", "--require-hashes", *named, *options),
+        ],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        return findings(json.loads(done.stdout)["dependencies"])
+    except ValueError:
+        lines = done.stderr.strip().splitlines() or [f"pip-audit ended with {done.returncode}"]
+        return Findings(failure=lines[-1])
+
+
+def findings(dependencies: list[dict[str, Any]]) -> Findings:
+    """What pip-audit's report says.
+
+    Args:
+        dependencies: of its JSON; each has `name` and either `skip_reason`, or `version` and
+            `vulns`, a list of `id` and `fix_versions`.
+    """
+    known = [found for found in dependencies if "skip_reason" not in found]
+    return Findings(
+        audited=len(known),
+        unknown=tuple(found["name"] for found in dependencies if "skip_reason" in found),
+        vulnerable=tuple(
+            f"{found['name']} {found['version']}: {vulnerability['id']},"
+            f" fixed in {', '.join(vulnerability['fix_versions']) or 'no version yet'}"
+            for found in known
+            for vulnerability in found["vulns"]
+        ),
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what is known; 1: there are vulnerabilities, or packages that nobody knows."""
+    found = audit(LOCKS, *(one for one in arguments if one != "--required"))
+    if found.nothing_audited:
+        reason = found.failure or "the service knows none of the packages"
+        print(f"NOT AUDITED for vulnerabilities: {reason}", file=sys.stderr)
+        return int("--required" in arguments)
+    for line in found.vulnerable:
+        print(line, file=sys.stderr)
+    for name in found.unknown:
+        print(f"{name}: unknown to the vulnerability service", file=sys.stderr)
+    print(f"{found.audited} packages audited, {len(found.vulnerable)} vulnerabilities")
+    return int(bool(found.vulnerable or found.unknown))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
