@@ -29,6 +29,7 @@ from server.client_routes import ClientRoutes
 from server.clients import Clients
 from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
+from server.heads import HeadReader
 from server.history_access import History
 from server.inbox import Inbox
 from server.intake import Intake
@@ -110,9 +111,10 @@ async def serve(settings: Settings) -> None:
     await runner.setup()
     connections: set[NotifyFront] = set()
     handler = plain_http(runner)
+    heads = HeadReader()
     tls = listen_options(settings)
     listener = await asyncio.get_running_loop().create_server(
-        lambda: NotifyFront(intake, gate, limiter, handler, connections),
+        lambda: NotifyFront(heads, intake, gate, limiter, handler, connections),
         settings.host,
         settings.port,
         backlog=BACKLOG,

@@ -13,81 +13,28 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, cast
 
-import httptools
-
 from common.auth.principal import Principal
 from common.problems import Problem
 from server.access import Access, allow
 from server.attempts import Gate
+from server.heads import HEAD_MAX_BYTES, Head, HeadReader
 from server.intake import BODY_MAX_BYTES, Intake, Reply, refused
-from server.limits import Limiter
+from server.limits import Allowance, Limiter
 
-_START: Final = b"POST /notify HTTP/1.1\r\n"
-_HEAD_MAX_BYTES: Final = 8 * 1024
-_UNREAD_MAX_BYTES: Final = BODY_MAX_BYTES + _HEAD_MAX_BYTES
+_UNREAD_MAX_BYTES: Final = BODY_MAX_BYTES + HEAD_MAX_BYTES
 HEAD_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 75.0
 SWEEP_INTERVAL_S: Final = 1.0
 KNOWN_S: Final = 0.25
 """How long who showed credentials on a connection need not be looked up again."""
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
-_OTHER_FORMS: Final = frozenset(
-    {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding", b"origin"}
-)
-
-
-class _Head:
-    """Collects what a head says, for llhttp's callbacks."""
-
-    __slots__ = (
-        "api_key", "authorization", "complete", "content_type", "forwarded_for", "idempotency_key",
-        "length", "plain", "size",
-    )  # fmt: skip
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.content_type: str | None = None
-        self.idempotency_key: str | None = None
-        self.authorization: str | None = None
-        self.api_key: str | None = None
-        self.forwarded_for: str | None = None
-        self.length = -1
-        self.plain = True
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = name.lower()
-        if lower == b"content-length":
-            # llhttp has refused what is no number, and a second one that differs.
-            self.length = int(value)
-        elif lower == b"content-type":
-            self.plain = self.plain and self.content_type is None
-            self.content_type = value.decode("latin-1")
-        elif lower == b"idempotency-key":
-            self.plain = self.plain and self.idempotency_key is None
-            self.idempotency_key = value.decode("utf-8", "surrogateescape")
-        elif lower == b"authorization":
-            self.plain = self.plain and self.authorization is None
-            self.authorization = value.decode("utf-8", "surrogateescape")
-        elif lower == b"x-api-key":
-            self.plain = self.plain and self.api_key is None
-            self.api_key = value.decode("utf-8", "surrogateescape")
-        elif lower == b"x-forwarded-for":
-            before = f"{self.forwarded_for}," if self.forwarded_for else ""
-            self.forwarded_for = before + value.decode("latin-1")
-        elif lower in _OTHER_FORMS and not (
-            lower == b"connection" and value.lower() == b"keep-alive"
-        ):
-            self.plain = False
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 class NotifyFront(asyncio.Protocol):
     """One connection to the server's port.
 
     Args:
+        heads: reads the heads of requests.
         intake: answers the request.
         gate: tells who sends it.
         limiter: knows what its client may do.
@@ -97,12 +44,14 @@ class NotifyFront(asyncio.Protocol):
 
     def __init__(
         self,
+        heads: HeadReader,
         intake: Intake,
         gate: Gate,
         limiter: Limiter,
         aiohttp_handler: Callable[[], asyncio.Protocol],
         connections: set["NotifyFront"],
     ) -> None:
+        self._heads = heads
         self._intake = intake
         self._gate = gate
         self._limiter = limiter
@@ -192,15 +141,15 @@ class NotifyFront(asyncio.Protocol):
 
     def _read_one(self) -> bool:
         unread = self._unread
-        end = unread.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
-        if end < 0 and len(unread) < _HEAD_MAX_BYTES:
+        size = unread.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES) + 4
+        if size < 4 and len(unread) < HEAD_MAX_BYTES:
             return False
-        head = _plain_head(unread, end + 4)
+        head = self._heads.read(unread, size)
         if head is None:
             self._hand_over()
             return False
-        after = head.size + head.length
-        body, self._unread = unread[head.size : after], unread[after:]
+        after = size + head.length
+        body, self._unread = unread[size:after], unread[after:]
         self._answering = True
         try:
             principal = self._who(head)
@@ -208,25 +157,30 @@ class NotifyFront(asyncio.Protocol):
             self._reply(refused(problem))
             return True
 
-        def go_on() -> None:
-            self._intake.answer(
-                body, head.content_type or "", head.idempotency_key, principal, self._reply
-            )
+        allowance = self._limiter.of(principal)
+        if allowance is None or allowance.requests.take(1):
+            self._answer(body, head, principal)
+        else:
+            self._answer_if_allowed(allowance, body, head, principal)
+        return True
 
+    def _answer(self, body: bytes, head: Head, principal: Principal) -> None:
+        self._intake.answer(
+            body, head.content_type or "", head.idempotency_key, principal, self._reply
+        )
+
+    def _answer_if_allowed(
+        self, allowance: Allowance, body: bytes, head: Head, principal: Principal
+    ) -> None:
         def counted(problem: Problem | None) -> None:
             if problem is None:
-                go_on()
+                self._answer(body, head, principal)
             else:
                 self._reply(refused(problem))
 
-        allowance = self._limiter.of(principal)
-        if allowance is None or allowance.requests.take(1):
-            go_on()
-        else:
-            allowance.request(counted)
-        return True
+        allowance.request(counted)
 
-    def _who(self, head: _Head) -> Principal:
+    def _who(self, head: Head) -> Principal:
         """Who sends a request, as the one before on this connection if it shows the same."""
         shown, now = (head.authorization, head.api_key), time.monotonic()
         if self._asks is not None and now < self._asked_until and shown == self._shown:
@@ -268,19 +222,6 @@ async def close_overdue(connections: set[NotifyFront]) -> None:
         now = time.monotonic()
         for connection in list(connections):
             connection.close_if_overdue(now)
-
-
-def _plain_head(unread: bytes, size: int) -> _Head | None:
-    # A body that has not come whole is aiohttp's to wait for.
-    if size < len(_START) or not unread.startswith(_START):
-        return None
-    head = _Head(size)
-    try:
-        httptools.HttpRequestParser(head).feed_data(unread[:size])
-    except httptools.HttpParserError:
-        return None
-    whole = head.complete and 0 <= head.length <= min(BODY_MAX_BYTES, len(unread) - size)
-    return head if whole and head.plain else None
 
 
 def _encode(reply: Reply) -> bytes:

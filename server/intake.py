@@ -178,16 +178,14 @@ class Intake:
 
         def verdict_came(verdict: Verdict | OverloadedError) -> None:
             self._keys_in_flight.discard(acceptance.key)
-            reply = _reply(acceptance, verdict, batch=batch)
+            lines = ""
             if allowance is not None:
                 if verdict == _OK:
                     self._usage.add(client, Outcome.ACCEPTED, count)
                 elif not isinstance(verdict, OutcomeUnknownError):
                     allowance.notifications.give_back(count, window)
-                if reply.status == HTTPStatus.ACCEPTED:
-                    status, headers, body, _ = reply
-                    reply = Reply(status, headers, body, allowance.header_lines())
-            done(reply)
+                lines = allowance.header_lines()
+            done(_reply(acceptance, verdict, lines, batch=batch))
 
         try:
             self._acceptor.submit(acceptance, verdict_came)
@@ -217,7 +215,9 @@ def _in_flight() -> Problem:
     )
 
 
-def _reply(acceptance: Acceptance, verdict: Verdict | OverloadedError, *, batch: bool) -> Reply:
+def _reply(
+    acceptance: Acceptance, verdict: Verdict | OverloadedError, lines: str, *, batch: bool
+) -> Reply:
     match verdict:
         case [b"ok"]:
             ids = acceptance.answer
@@ -250,5 +250,5 @@ def _reply(acceptance: Acceptance, verdict: Verdict | OverloadedError, *, batch:
     _accepted.inc()
     if batch:
         answers = [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
-        return Reply(202, _JSON, json.dumps(answers).encode())
-    return Reply(202, _JSON, b'{"id":"%b","status":"queued"}' % ids.encode())
+        return Reply(202, _JSON, json.dumps(answers).encode(), lines)
+    return Reply(202, _JSON, b'{"id":"%b","status":"queued"}' % ids.encode(), lines)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.front import _encode, _plain_head
+from server.front import _encode
+from server.heads import KNOWN_MAX, HeadReader
 from server.intake import BODY_MAX_BYTES, Reply
 from tests.examples import examples
 
@@ -14,7 +15,11 @@ START = b"POST /notify HTTP/1.1\r\n"
 
 
 def decide(raw: bytes) -> Any:
-    return _plain_head(raw, raw.find(b"\r\n\r\n") + 4)
+    return HeadReader().read(raw, head_size(raw))
+
+
+def head_size(raw: bytes) -> int:
+    return raw.find(b"\r\n\r\n") + 4
 
 
 def raw(*fields: bytes, body: bytes = b"{}", start: bytes = START, length: bool = True) -> bytes:
@@ -26,7 +31,22 @@ def test_a_plain_request_is_taken_with_what_its_head_says() -> None:
     whole = raw(b"Content-Type: application/json", b"idempotency-key: k 1", b"X-Other: y")
     head = decide(whole + b"POST")
     assert (head.content_type, head.idempotency_key, head.length) == ("application/json", "k 1", 2)
-    assert whole[head.size :] == b"{}"
+    assert whole[head_size(whole) :][: head.length] == b"{}"
+
+
+def test_a_head_that_is_known_says_the_same_and_the_body_is_looked_at_each_time() -> None:
+    reader, whole = HeadReader(), raw(b"Content-Type: application/json")
+    size = head_size(whole)
+    head = reader.read(whole, size)
+    assert head is not None
+    assert reader.read(whole + whole, size) is head
+    assert reader.read(whole[:-1], size) is None
+    for number in range(2 * KNOWN_MAX):
+        other = raw(b"Idempotency-Key: %d" % number)
+        found = reader.read(other, head_size(other))
+        assert found is not None
+        assert found.idempotency_key == str(number)
+    assert len(reader._known) <= KNOWN_MAX
 
 
 @pytest.mark.parametrize(
@@ -77,7 +97,7 @@ def test_any_head_is_decided_and_nothing_is_raised(fields: list[bytes], body: by
     whole = raw(*fields, body=body)
     head = decide(whole)
     if head is not None:
-        assert 0 <= head.length <= len(whole) - head.size
+        assert 0 <= head.length <= len(whole) - head_size(whole)
 
 
 @pytest.mark.parametrize("status", [202, 400, 409, 413, 415, 422, 503])
