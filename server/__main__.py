@@ -25,7 +25,7 @@ from server.access import access_control
 from server.app import make_app
 from server.attempts import Gate
 from server.changes import Changes
-from server.client_routes import ClientRoutes
+from server.client_api.context import Context
 from server.clients import Clients
 from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
@@ -98,7 +98,7 @@ async def serve(settings: Settings) -> None:
         intake,
         readiness,
         access_control(gate, limiter, registration=settings.client_registration),
-        ClientRoutes(
+        Context(
             clients,
             directory,
             settings.token_max_ttl_s,

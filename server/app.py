@@ -9,7 +9,8 @@ from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
 from server.access import check_routes, principal_of
 from server.bodies import read_body
-from server.client_routes import ClientRoutes
+from server.client_api.context import Context
+from server.client_api.routes import client_routes
 from server.docs_page import docs_routes
 from server.history_access import History, history_routes
 from server.inbox_routes import inbox_routes
@@ -24,7 +25,7 @@ def make_app(
     intake: Intake,
     readiness: Readiness,
     control: Middleware,
-    clients: ClientRoutes,
+    clients: Context,
     history: History | None = None,
 ) -> web.Application:
     """Application with every route of the server; those of history are off without it.
@@ -33,7 +34,7 @@ def make_app(
         intake: answers `POST /notify`.
         readiness: of this process.
         control: lets pass whom a route is for.
-        clients: the routes of clients.
+        clients: what the routes of clients work with.
         history: what the routes of history work with.
     """
 
@@ -56,6 +57,6 @@ def make_app(
         *inbox_routes(), *room_routes(), *user_routes(), *sent_routes(), *story_routes()
     ]  # fmt: skip
     app.add_routes(history_routes(history, of_history))
-    app.add_routes(clients.routes())
+    app.add_routes(client_routes(clients))
     check_routes(app)
     return app

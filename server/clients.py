@@ -11,12 +11,21 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.auth.directory import POLL_S, Directory, DirectoryWriter
-from common.auth.records import ClientRecord
+from common.auth.records import ALL_SCOPES, ClientRecord
 from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
 from common.settings import Settings
-from history.clients import Actor, AuditEvent, Change, change, records
+from history.clients import (
+    Actor,
+    AuditEvent,
+    Change,
+    Client,
+    change,
+    find_client,
+    new_client_id,
+    records,
+)  # fmt: skip
 from history.database import Database, DatabaseAwayError, unix_ms
 
 log = logging.getLogger("roomcast.server")
@@ -67,6 +76,26 @@ class Clients:
             record = await under_way.finish()
         if record is not None:
             await self._tell([record], under_way.events)
+
+    async def create(
+        self, actor: Actor, name: str, email: str, *, operator: bool = False
+    ) -> tuple[Client, str]:
+        """Make a client and its first key, which may do everything that the client may.
+
+        Returns:
+            The client, and the key's text.
+
+        Raises:
+            DatabaseAwayError: nothing was made, or all.
+        """
+        an_id = new_client_id()
+        async with self.change(actor, an_id) as under_way:
+            await under_way.make(name, email, operator=operator)
+            key = await under_way.add_key("first", sorted(ALL_SCOPES), None)
+        async with self.database.connection() as connection:
+            made = await find_client(connection, an_id)
+        assert made is not None, "no client is ever deleted"
+        return made, key.text
 
     async def _tell(self, found: list[ClientRecord], events: list[AuditEvent]) -> None:
         try:

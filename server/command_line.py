@@ -11,7 +11,6 @@ from common.settings import Settings, load_settings
 from history.clients import Actor
 from history.database import Database, DatabaseAwayError
 from history.migrate import migrate
-from server.client_routes import create_client
 from server.clients import Clients
 
 _REDIS_TIMEOUT_S = 2.0
@@ -57,7 +56,7 @@ async def _create(settings: Settings, name: str, email: str, *, operator: bool) 
     redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     try:
         clients = Clients(database, redis, Keys(), settings, "command-line")
-        client, key = await create_client(clients, Actor(), name, email, operator=operator)
+        client, key = await clients.create(Actor(), name, email, operator=operator)
     finally:
         await database.close()
         await redis.aclose()

@@ -11,14 +11,9 @@ from common.notification import (
     PrivateNotification,
     RoomNotification,
 )
-from server.client_routes import (
-    ClientChange,
-    NewApiKey,
-    NewClient,
-    NewToken,
-    Rotation,
-    TokenKeys,
-)
+from server.client_api.clients import ClientChange, NewClient
+from server.client_api.keys import NewApiKey, Rotation
+from server.client_api.tokens import NewToken, TokenKeys
 from server.intake import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
 from server.openapi_clients import SCHEMAS as CLIENT_SCHEMAS
 from server.openapi_clients import SECURITY_SCHEMES, client_paths, say_who

@@ -1,0 +1,106 @@
+"""What every route of clients works with."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from common.auth.directory import Directory
+from common.auth.principal import Principal
+from common.jobs import format_time
+from common.problems import FieldError, Problem
+from history import clients as queries
+from history.clients import Actor, Client
+from history.database import unix_ms
+from server.access import principal_of
+from server.clients import Clients
+from server.history_access import history_off
+from server.usage import UsageReport
+
+NO_STORE: Final = {"Cache-Control": "no-store"}
+"""Of answers with a secret."""
+WARNING: Final = "This key is shown once. Keep it secret; whoever has it can send in your name."
+
+
+class Body(BaseModel):
+    """A body in which no unknown field is allowed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the routes ask and change.
+
+    Attributes:
+        kept: the clients; None while there is no database.
+        directory: all clients as they are known here.
+        token_max_ttl_s: longest life of a token.
+        usage: tells what a client did.
+    """
+
+    kept: Clients | None
+    directory: Directory
+    token_max_ttl_s: int
+    usage: UsageReport
+
+    @property
+    def clients(self) -> Clients:
+        """The clients.
+
+        Raises:
+            Problem: 503; there is no database.
+        """
+        if self.kept is None:
+            raise history_off()
+        return self.kept
+
+    async def client(self, an_id: str) -> Client:
+        """One of the clients.
+
+        Raises:
+            Problem: 404, or 503 without a database.
+            DatabaseAwayError: it does not answer.
+        """
+        async with self.clients.database.connection() as connection:
+            found = await queries.find_client(connection, an_id)
+        if found is None:
+            raise no_client()
+        return found
+
+
+Handler = Callable[[web.Request, Context], Awaitable[web.Response]]
+Route = tuple[str, str, Handler]
+"""Method, path, and what answers."""
+
+
+def actor_of(request: web.Request) -> Actor:
+    """Who is noted as having done it; nobody, where everybody may make a client."""
+    principal: Principal | None = request.get("principal")
+    return Actor(principal.client, principal.key) if principal else Actor("", "")
+
+
+def own(request: web.Request) -> str:
+    """Id of the client that asks."""
+    return principal_of(request).client
+
+
+def no_client() -> Problem:
+    """Refusal: there is none of that id."""
+    return Problem(HTTPStatus.NOT_FOUND, "client-not-found", "there is no such client")
+
+
+def bad(at: str, detail: str) -> Problem:
+    """Refusal of a field, by its JSON pointer."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
+    )
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """A time as answers have it."""
+    return None if moment is None else format_time(unix_ms(moment))

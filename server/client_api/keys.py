@@ -1,0 +1,135 @@
+"""`/clients/me/keys`: a client's own API keys."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+from pydantic import AwareDatetime, Field
+
+from common.auth.records import Scope
+from common.problems import Problem
+from history import clients as queries
+from history.clients import Key
+from server.access import principal_of
+from server.asking import only, path_id
+from server.bodies import read_json
+from server.client_api.context import (
+    NO_STORE,
+    WARNING,
+    Body,
+    Context,
+    Route,
+    actor_of,
+    own,
+    time_text,
+)  # fmt: skip
+from server.client_api.names import Name
+from server.history_access import json_answer
+
+OVERLAP_MAX_S: Final = 30 * 86_400
+KEYS_MAX: Final = 100
+"""Keys that a client may have which are not revoked."""
+
+Overlap = Annotated[int, Field(ge=0, le=OVERLAP_MAX_S)]
+
+
+class NewApiKey(Body):
+    """Body of `POST /clients/me/keys`."""
+
+    name: Name
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    expiresAt: AwareDatetime | None = None  # noqa: N815 - as it is on the wire
+
+
+class Rotation(Body):
+    """Body of a rotation: how many seconds the old one is good still."""
+
+    overlapS: Overlap = 0  # noqa: N815 - as it is on the wire
+
+
+async def _keys(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    async with context.clients.database.connection() as connection:
+        found = await queries.list_keys(connection, own(request))
+    return json_answer({"keys": [_key(one) for one in found]})
+
+
+async def _add_key(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, NewApiKey)
+    principal = principal_of(request)
+    more = set(body.scopes) - principal.scopes
+    if more:
+        raise Problem(
+            HTTPStatus.FORBIDDEN, "forbidden", f"this key lacks the scope {min(more)} itself"
+        )
+    await context.client(principal.client)
+    async with context.clients.database.connection() as connection:
+        known = await queries.list_keys(connection, principal.client)
+    if sum(1 for key in known if key.revoked is None) >= KEYS_MAX:
+        raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")
+    async with context.clients.change(actor_of(request), principal.client) as change:
+        key = await change.add_key(body.name, sorted(set(body.scopes)), body.expiresAt)
+    return _new_key(key.id, key.text)
+
+
+async def _rotate_key(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    old_id = path_id(request, "id")
+    body = await read_json(request, Rotation)
+    principal = principal_of(request)
+    async with context.clients.change(actor_of(request), principal.client) as change:
+        old = await change.find_key(old_id)
+        if old is None:
+            raise _no_key()
+        scopes = [Scope(scope) for scope in old.scopes]
+        if set(scopes) - principal.scopes:
+            raise Problem(
+                HTTPStatus.FORBIDDEN, "forbidden", "that key has scopes which this one lacks"
+            )
+        key = await change.add_key(old.name, scopes, old.expires)
+        await change.end_key(old.id, body.overlapS)
+    return _new_key(key.id, key.text)
+
+
+async def _revoke_key(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    key = path_id(request, "id")
+    async with context.clients.change(actor_of(request), own(request)) as change:
+        if await change.find_key(key) is None:
+            raise _no_key()
+        await change.end_key(key, 0)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _no_key() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "key-not-found", "the client has no such key")
+
+
+def _key(one: Key) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "scopes": one.scopes,
+        "createdAt": time_text(one.created),
+        "expiresAt": time_text(one.expires),
+        "revokedAt": time_text(one.revoked),
+    }
+
+
+def _new_key(an_id: str, text: str) -> web.Response:
+    return json_answer(
+        {"id": an_id, "apiKey": text, "warning": WARNING},
+        HTTPStatus.CREATED,
+        Location=f"/clients/me/keys/{quote(an_id, safe='')}",
+        **NO_STORE,
+    )
+
+
+ROUTES: Final[list[Route]] = [
+    ("GET", "/clients/me/keys", _keys),
+    ("POST", "/clients/me/keys", _add_key),
+    ("POST", "/clients/me/keys/{id}/rotate", _rotate_key),
+    ("DELETE", "/clients/me/keys/{id}", _revoke_key),
+]

@@ -1,0 +1,110 @@
+"""`/tokens`, and what a client's user tokens are signed with."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from common.auth.tokens import ROOMS_MAX, public_key, sign
+from common.jobs import format_time
+from common.notification import Id
+from common.problems import Problem
+from history import clients as queries
+from server.asking import only
+from server.bodies import read_json
+from server.client_api.context import (
+    NO_STORE,
+    WARNING,
+    Body,
+    Context,
+    Route,
+    actor_of,
+    bad,
+    own,
+)  # fmt: skip
+from server.client_api.keys import Rotation
+from server.history_access import json_answer
+
+JWKS_MAX: Final = 10
+
+
+class NewToken(Body):
+    """Body of `POST /tokens`."""
+
+    userId: Id  # noqa: N815 - as it is on the wire
+    rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] = []  # noqa: RUF012 - it is copied
+    ttl: Annotated[int, Field(ge=1)] = 3_600
+
+
+class TokenKeys(Body):
+    """Body of `PUT /clients/me/token-keys`: a JWK set (RFC 7517, section 5)."""
+
+    keys: Annotated[list[dict[str, Any]], Field(max_length=JWKS_MAX)]
+
+
+async def _token(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, NewToken)
+    record = context.directory.client(own(request))
+    if record is None:
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "no-client",
+            "tokens belong to a client: show its API key, or make a client first",
+        )
+    if body.ttl > context.token_max_ttl_s:
+        raise bad("/ttl", f"must be at most {context.token_max_ttl_s} seconds")
+    rooms = [str(room) for room in body.rooms]
+    token, expires_s = sign(record, str(body.userId), rooms, body.ttl)
+    return json_answer(
+        {"token": token, "expiresAt": format_time(expires_s * 1000)},
+        HTTPStatus.CREATED,
+        **NO_STORE,
+    )
+
+
+async def _rotate_secret(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, Rotation)
+    await context.client(own(request))
+    async with context.clients.change(actor_of(request), own(request)) as change:
+        secret = await change.add_secret(body.overlapS)
+    return json_answer(
+        {"secret": secret, "algorithm": "HS256", "warning": WARNING},
+        HTTPStatus.CREATED,
+        **NO_STORE,
+    )
+
+
+async def _token_keys(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    async with context.clients.database.connection() as connection:
+        return json_answer({"keys": await queries.jwks_of(connection, own(request))})
+
+
+async def _set_token_keys(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, TokenKeys)
+    kids = set()
+    for index, jwk in enumerate(body.keys):
+        try:
+            public_key(jwk)
+        except ValueError as error:
+            raise bad(f"/keys/{index}", str(error)) from None
+        kid = jwk.get("kid")
+        if not isinstance(kid, str) or not kid or kid in kids:
+            raise bad(f"/keys/{index}/kid", "must be text that no other key has")
+        kids.add(kid)
+    await context.client(own(request))
+    async with context.clients.change(actor_of(request), own(request)) as change:
+        await change.set_jwks(body.keys)
+    return json_answer({"keys": body.keys})
+
+
+ROUTES: Final[list[Route]] = [
+    ("POST", "/tokens", _token),
+    ("POST", "/clients/me/token-secret/rotate", _rotate_secret),
+    ("GET", "/clients/me/token-keys", _token_keys),
+    ("PUT", "/clients/me/token-keys", _set_token_keys),
+]
