@@ -7,7 +7,8 @@ from typing import Any, Self
 import aiohttp
 
 from tests.inbox.api import Api
-from tests.stack import Stack, until
+from tests.stack import Stack
+from tests.waiting import until
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from tests.stack import LOOPBACK, free_port
+from tests.process import LOOPBACK, free_port
 
 
 class Gate:

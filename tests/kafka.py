@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.gate import Gate
-from tests.stack import LOOPBACK, ROOT, Process, free_port
+from tests.process import LOOPBACK, ROOT, Process, free_port
 
 EVENTS: Final = "roomcast.events"
 REQUESTS: Final = "roomcast.requests"

@@ -19,10 +19,14 @@ import aiohttp
 from clients.python.roomcast_client import RoomcastClient
 from common.names import DEFAULT_CLIENT, scoped
 from tests.acceptance.whole import Whole, in_postgres, mirrored, until_read
+from tests.client import Client
 from tests.credentials import token_of
+from tests.event_stream import Event, events
 from tests.inbox.api import Api
 from tests.kafka import Record
-from tests.stack import KEYS, Client, Event, Sender, Stack, events, until
+from tests.sender import Sender
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 RETRY_PAUSE_S: Final = 0.05
 

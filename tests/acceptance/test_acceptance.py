@@ -9,8 +9,13 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import KEYS, ROOT, Answer, Client, Sender, Stack, events, post, until
+from tests.event_stream import events
+from tests.process import ROOT
+from tests.sender import Answer, Sender, post
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 WHERE = {"type": "private", "userId": 0}
 

@@ -4,8 +4,11 @@ import asyncio
 import signal
 import socket
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import LOOPBACK, Client, post, until
+from tests.process import LOOPBACK
+from tests.sender import post
+from tests.waiting import until
 
 DRAIN_S = 4.0
 HANDSHAKE = (

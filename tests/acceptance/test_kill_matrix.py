@@ -29,11 +29,13 @@ import pytest
 
 from tests.acceptance.flow import Flow, Tally
 from tests.acceptance.whole import Whole, pending, position, whole_stack
+from tests.client import Client
 from tests.credentials import AuthStack, make_client
 from tests.gate import Gate
 from tests.inbox.api import Api
 from tests.kafka import ApacheKafka, Record, Tansu, needs_apache_kafka
-from tests.stack import KEYS, Client, Stack, until
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.chaos
 

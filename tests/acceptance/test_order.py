@@ -5,8 +5,10 @@ import signal
 
 import pytest
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import Client, Sender, Stack
+from tests.sender import Sender
+from tests.stack import Stack
 
 COUNT = 10_000
 

@@ -3,8 +3,12 @@
 import asyncio
 import shutil
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import Client, Sender, Stack, Valkey, post, until
+from tests.sender import Sender, post
+from tests.stack import Stack
+from tests.valkey import Valkey
+from tests.waiting import until
 
 
 async def say(stack: Stack, target: str, kind: str = "private") -> str:

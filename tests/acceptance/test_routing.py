@@ -9,7 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stack import Client, Stack, events, post, until
+from tests.client import Client
+from tests.event_stream import events
+from tests.sender import post
+from tests.stack import Stack
+from tests.waiting import until
 
 Connect = Callable[..., Any]
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import Client, Sender, Stack, until
+from tests.sender import Sender
+from tests.stack import Stack
+from tests.waiting import until
 
 SETTINGS = {"SERVER_PROCESSES": "2", "WORKER_PROCESSES": "2", "GATEWAY_PROCESSES": "2"}
 PARTS = ("server-1", "worker-1", "gateway-1")

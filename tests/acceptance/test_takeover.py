@@ -5,8 +5,11 @@ import signal
 from typing import Any
 
 from tests.acceptance.test_kill_matrix import held_by
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import KEYS, Client, Sender, Stack, until
+from tests.sender import Sender
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 LEASE_S = 2.0
 SLACK_S = 5.0

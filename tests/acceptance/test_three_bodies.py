@@ -2,8 +2,10 @@
 
 import json
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import Client, post, until
+from tests.sender import post
+from tests.waiting import until
 
 PRIVATE = (
     b'{"userId":2,"message":"Private message for userId 1","email":"abc@gmail.com",'

@@ -25,7 +25,10 @@ from tests.credentials import AuthStack, Made, make_client
 from tests.inbox.api import Api
 from tests.kafka import EVENTS, Broker, Reading, Record
 from tests.postgres import Postgres
-from tests.stack import KEYS, Stack, Valkey, free_port, until
+from tests.process import free_port
+from tests.stack import KEYS, Stack
+from tests.valkey import Valkey
+from tests.waiting import until
 
 READERS: Final = ("history", "kafka")
 SETTLE_TIMEOUT_S: Final = 60.0

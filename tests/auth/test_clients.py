@@ -13,7 +13,9 @@ import pytest
 from common.auth.api_keys import new_key
 from tests.credentials import AuthStack, Made, make_client
 from tests.inbox.api import Api
-from tests.stack import KEYS, LOOPBACK, until
+from tests.process import LOOPBACK
+from tests.stack import KEYS
+from tests.waiting import until
 
 ROOM = {"type": "room", "userId": 1, "target": "1", "message": "hi"}
 

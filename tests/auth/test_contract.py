@@ -24,7 +24,7 @@ from server.openapi import openapi_document
 from tests.credentials import AuthStack, Made, make_client
 from tests.examples import count
 from tests.inbox.api import Api
-from tests.stack import until
+from tests.waiting import until
 
 CHECKS = [
     not_a_server_error,

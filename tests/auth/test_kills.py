@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 
 from tests.credentials import AuthStack, Made, make_client, token_of
 from tests.inbox.api import Api
-from tests.stack import until
+from tests.waiting import until
 
 EACH = 250
 pytestmark = pytest.mark.chaos

@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.credentials import AuthStack, Made, token_of
 from tests.inbox.api import Api
-from tests.stack import ROOT, until
+from tests.process import ROOT
+from tests.waiting import until
 
 ROOM = {"type": "room", "userId": 1, "target": "1", "message": "hi"}
 

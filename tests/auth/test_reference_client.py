@@ -8,7 +8,7 @@ import pytest
 from clients.python.roomcast_client import RefusedError, RoomcastClient
 from tests.credentials import AuthStack, Made, token_of
 from tests.inbox.api import Api
-from tests.stack import until
+from tests.waiting import until
 
 
 class Listening:

@@ -13,7 +13,7 @@ from websockets.typing import Origin
 
 from tests.credentials import AuthStack, Made, token_of
 from tests.inbox.api import Api
-from tests.stack import until
+from tests.waiting import until
 
 
 def opening(stack: AuthStack, **how: Any) -> connect:

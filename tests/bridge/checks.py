@@ -8,7 +8,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from tests.kafka import EVENTS, Broker, Record, first_occurrences
-from tests.stack import KEYS, Answer, Sender, Stack, until
+from tests.sender import Answer, Sender
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 
 def cloud_event(record: Record) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from tests.kafka import (
     Broker,
     needs_apache_kafka,
 )
-from tests.stack import Process, until
+from tests.process import Process
+from tests.waiting import until
 
 pytestmark = pytest.mark.apache_kafka
 

@@ -11,7 +11,8 @@ from tests.bridge.checks import (
 )
 from tests.conftest import MakeStack
 from tests.kafka import EVENTS, Broker
-from tests.stack import post, until
+from tests.sender import post
+from tests.waiting import until
 
 
 async def test_a_broker_that_forgot_everything_is_mirrored_to_again(

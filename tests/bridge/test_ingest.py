@@ -5,8 +5,10 @@ import json
 
 from tests.bridge.checks import room
 from tests.conftest import MakeStack
+from tests.event_stream import events
 from tests.kafka import DEAD, REQUESTS, Broker
-from tests.stack import KEYS, Stack, events, until
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 JOIN_S = 45.0
 

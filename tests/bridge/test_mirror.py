@@ -13,9 +13,13 @@ from tests.bridge.checks import (
     room,
     send_many,
 )
+from tests.client import Client
 from tests.conftest import MakeStack
 from tests.kafka import EVENTS, Broker
-from tests.stack import KEYS, LOOPBACK, Client, Process, post, until
+from tests.process import LOOPBACK, Process
+from tests.sender import post
+from tests.stack import KEYS
+from tests.waiting import until
 
 
 async def test_what_is_accepted_is_in_kafka_as_clients_got_it(

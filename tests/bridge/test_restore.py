@@ -16,10 +16,13 @@ from tests.bridge.checks import (
     room,
     send_many,
 )
+from tests.client import Client
 from tests.conftest import MakeStack
 from tests.kafka import EVENTS, Broker
 from tests.scripts.queue import Queue
-from tests.stack import KEYS, Client, Stack, post, until
+from tests.sender import post
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 ALWAYS = "2026-01-01T00:00:00Z"
 

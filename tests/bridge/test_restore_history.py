@@ -7,11 +7,15 @@ from typing import Any
 from history.migrate import migrate
 from tests.bridge.checks import check_all_acknowledged
 from tests.bridge.test_restore import ALWAYS, burn, restore
+from tests.client import Client
 from tests.conftest import MakeStack
+from tests.event_stream import until_published
 from tests.inbox.api import Api
 from tests.kafka import EVENTS, Broker
 from tests.postgres import session_postgres
-from tests.stack import KEYS, Client, Stack, free_port, until, until_published
+from tests.process import free_port
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 USERS = ("ann", "bob", "cleo")
 TABLES = ("publications", "receipts", "writes", "dead_letters")

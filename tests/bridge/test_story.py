@@ -7,7 +7,7 @@ from tests.bridge.checks import cloud_event
 from tests.conftest import MakeStack
 from tests.inbox.api import Api
 from tests.kafka import EVENTS, Broker
-from tests.stack import until
+from tests.waiting import until
 
 
 async def test_the_story_names_the_messages_that_are_in_kafka(

@@ -14,7 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from common.identifiers import ID_PATTERN
 from common.settings import Settings
-from tests.stack import Stack, post
+from tests.sender import post
+from tests.stack import Stack
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.protocol import ErrorCode
 

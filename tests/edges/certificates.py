@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.stack import LOOPBACK
+from tests.process import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

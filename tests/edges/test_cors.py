@@ -10,7 +10,8 @@ import pytest
 
 from server.access import ACCESS
 from tests.credentials import AuthStack
-from tests.stack import Stack, until
+from tests.stack import Stack
+from tests.waiting import until
 
 LISTED = "https://app.example.com"
 OTHERS = [

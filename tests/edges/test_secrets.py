@@ -10,7 +10,10 @@ import pytest
 
 from tests.kafka import Tansu
 from tests.postgres import session_postgres
-from tests.stack import LOOPBACK, Stack, Valkey, free_port, until
+from tests.process import LOOPBACK, free_port
+from tests.stack import Stack
+from tests.valkey import Valkey
+from tests.waiting import until
 
 PASSWORD = "hunter2%2Fhunter3"
 PARTS = ("hunter2", "hunter3")

@@ -14,9 +14,12 @@ import aiohttp
 import pytest
 
 from common.tls import HANDSHAKE_TIMEOUT_S
+from tests.client import Client
 from tests.edges.certificates import Certificate, make_certificate
+from tests.process import LOOPBACK
 from tests.socket.wire import HANDSHAKE, Wire, client_frame
-from tests.stack import LOOPBACK, Client, Stack, until
+from tests.stack import Stack
+from tests.waiting import until
 from ws_gateway.close_codes import CloseCode
 
 KINDS = ["server-1", "gateway-1"]

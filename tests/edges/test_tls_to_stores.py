@@ -16,10 +16,15 @@ from redis.exceptions import ResponseError
 from common.link import Link
 from history.database import Database, DatabaseAwayError
 from history.migrate import migrate
+from tests.client import Client
 from tests.edges.certificates import make_certificate
 from tests.gate import Gate
 from tests.postgres import session_postgres
-from tests.stack import LOOPBACK, Client, Process, Stack, Valkey, free_port, post, until
+from tests.process import LOOPBACK, Process, free_port
+from tests.sender import post
+from tests.stack import Stack
+from tests.valkey import Valkey
+from tests.waiting import until
 
 
 def says(process: Process, text: str) -> bool:

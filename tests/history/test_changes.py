@@ -18,9 +18,10 @@ from history.migrate import migrate
 from history.rooms import members
 from history.users import find_user
 from tests.conftest import MakeStack
+from tests.event_stream import events
 from tests.history.stream import add, count, fetch, unread
 from tests.inbox.api import Api
-from tests.stack import events, until
+from tests.waiting import until
 
 JOINED, LEFT = EventKind.MEMBER_JOINED, EventKind.MEMBER_LEFT
 

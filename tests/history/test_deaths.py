@@ -13,7 +13,9 @@ from history.migrate import migrate
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, frame, published, unread
 from tests.postgres import Postgres
-from tests.stack import Stack, free_port, until
+from tests.process import free_port
+from tests.stack import Stack
+from tests.waiting import until
 
 ROOMS = 20
 

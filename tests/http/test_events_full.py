@@ -2,8 +2,11 @@
 
 import json
 
+from tests.client import Client
 from tests.conftest import MakeStack
-from tests.stack import KEYS, Client, post, until
+from tests.sender import post
+from tests.stack import KEYS
+from tests.waiting import until
 
 
 async def test_past_the_bound_new_notifications_are_refused_until_there_is_room(

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tests.stack import LOOPBACK
+from tests.process import LOOPBACK
 
 TIMEOUT_S = 30.0
 

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 import aiohttp
 
-from tests.stack import Stack, until
+from tests.stack import Stack
+from tests.waiting import until
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,15 @@ import signal
 import time
 from pathlib import Path
 
+from tests.client import Client
 from tests.conftest import MakeStack
+from tests.event_stream import events
 from tests.inbox.api import Api
 from tests.postgres import Postgres
-from tests.stack import KEYS, Client, Valkey, events, free_port, until
+from tests.process import free_port
+from tests.stack import KEYS
+from tests.valkey import Valkey
+from tests.waiting import until
 
 ROUTES = [
     ("GET", "/users/1/notifications?limit=5"),

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from tests.client import Client
+from tests.event_stream import events
 from tests.inbox.api import Api
-from tests.stack import KEYS, Client, Stack, events, until
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 
 async def test_private_room_and_broadcast_are_there_newest_first(

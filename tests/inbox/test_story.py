@@ -2,9 +2,11 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.client import Client
 from tests.conftest import MakeStack
 from tests.inbox.api import Api
-from tests.stack import KEYS, Client, Stack, until
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 
 async def test_the_story_of_a_notification_from_the_post_to_the_reading(

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from deploy.local.postgres import folder_for
-from tests.stack import ROOT
+from tests.process import ROOT
 
 
 def project(folder: Path) -> tuple[Path, Path]:

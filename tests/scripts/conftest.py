@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from tests.process import LOOPBACK, Process
 from tests.scripts.queue import Queue
-from tests.stack import LOOPBACK, Process, Valkey
+from tests.valkey import Valkey
 
 
 def _redis_server() -> str | None:

@@ -8,7 +8,9 @@ import pytest
 
 from common.keys import Keys
 from common.names import Lane, partition_of
-from tests.stack import Client, Stack, until
+from tests.client import Client
+from tests.stack import Stack
+from tests.waiting import until
 
 KEYS = Keys()
 RUBBISH = [

@@ -14,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.publication import Position
+from tests.client import Client
 from tests.examples import examples
-from tests.stack import WAIT_TIMEOUT_S, Client, Sender, Stack, post
+from tests.sender import Sender, post
+from tests.stack import Stack
 from tests.unit import strategies
+from tests.waiting import WAIT_TIMEOUT_S
 from ws_gateway.event_stream import format_event_id, parse_event_id
 
 

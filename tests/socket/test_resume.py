@@ -8,9 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 from clients.python.roomcast_client import Position, RoomcastClient
+from tests.client import Client
 from tests.conftest import MakeStack
+from tests.sender import Sender, post
 from tests.socket.wire import client_frame, open_socket
-from tests.stack import KEYS, Client, Sender, Stack, post, until
+from tests.stack import KEYS, Stack
+from tests.waiting import until
 
 
 def to_room(room: str, message: str = "x") -> dict[str, Any]:

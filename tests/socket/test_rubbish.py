@@ -10,8 +10,11 @@ from uuid import uuid4
 
 import pytest
 
+from tests.client import Client
+from tests.sender import post
 from tests.socket.wire import HANDSHAKE, client_frame, open_socket, wire
-from tests.stack import Client, Stack, post, until
+from tests.stack import Stack
+from tests.waiting import until
 from ws_gateway.close_codes import CloseCode
 
 REGISTER = client_frame(b'{"userId":1,"room":1}')

@@ -10,7 +10,7 @@ from common import usage
 from common.keys import Keys
 from common.redis_client import connect
 from common.usage import Outcome, Usage, day_of, last_days, read_usage
-from tests.stack import Valkey
+from tests.valkey import Valkey
 
 MIDNIGHT = 1_763_769_600.0  # 2025-11-22
 KEYS = Keys()
