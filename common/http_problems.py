@@ -25,8 +25,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Problem as problem:
         return problem_response(problem)
     except web.RequestPayloadError as error:
-        # A body that is not what its Content-Encoding or Transfer-Encoding says. Of the rest there is
-        # nothing to be read, which aiohttp would try, and log that as a fault of the handler.
+        # A body that is not what its Content- or Transfer-Encoding says. There is no rest to
+        # be read: aiohttp would try, and log that as a fault of the handler.
         request.content.feed_eof()
         response = problem_response(Problem(HTTPStatus.BAD_REQUEST, "not-http", str(error)))
         response.force_close()

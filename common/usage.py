@@ -1,8 +1,8 @@
 """Usage: what became of each client's notifications on each UTC day, counted by every process.
 
-Counts are gathered in memory and added to Redis once a second. What Redis does not take is kept for
-the next time. Guarantee: at most what came since the last write is lost with a process; a write
-whose reply was lost may count twice. For exact numbers there is history.
+Counts are gathered in memory and added to the metrics and to Redis once a second. What Redis does
+not take is kept for the next time. Guarantee: at most what came since the last write is lost with a
+process; a write whose reply was lost may count twice. For exact numbers there is history.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
+import prometheus_client
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -27,8 +28,17 @@ INTERVAL_S: Final = 1.0
 KEPT_DAYS: Final = 40
 COUNTS_MAX: Final = 100_000
 """Counts that wait for Redis, by client, day and outcome; of more, new ones are dropped."""
+SHOWN_MAX: Final = 1_000
+"""Clients with metrics of their own in this process; the others' are added up as `other`."""
 _AT_ONCE: Final = 1_000
 _DAY_S: Final = 86_400
+
+
+client_notifications = prometheus_client.Counter(
+    "roomcast_client_notifications_total",
+    "What became of each client's notifications",
+    ["client", "outcome"],
+)
 
 
 class Outcome(StrEnum):
@@ -58,6 +68,7 @@ class Usage:
         self._now: Counter[tuple[str, Outcome]] = Counter()
         self._kept: Counter[tuple[str, str, Outcome]] = Counter()
         self._away = False
+        self._shown: set[str] = set()
 
     def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
         """Count."""
@@ -99,6 +110,7 @@ class Usage:
         now, self._now = self._now, Counter()
         dropped = 0
         for (client, outcome), count in now.items():
+            client_notifications.labels(self._label(client), str(outcome)).inc(count)
             key = client, day, outcome
             if len(self._kept) >= COUNTS_MAX and key not in self._kept:
                 dropped += count
@@ -106,6 +118,13 @@ class Usage:
                 self._kept[key] += count
         if dropped:
             log.error("usage was dropped", extra={"count": dropped})
+
+    def _label(self, client: str) -> str:
+        if client not in self._shown:
+            if len(self._shown) >= SHOWN_MAX:
+                return "other"
+            self._shown.add(client)
+        return client
 
 
 def day_of(unix_s: float) -> str:

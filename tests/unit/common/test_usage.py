@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from common import usage
@@ -85,6 +86,23 @@ async def test_what_redis_does_not_take_is_kept_for_its_day(redis: Redis, clock:
     found = await read_usage(redis, KEYS, "shop", last_days(2, MIDNIGHT))
     assert [counts[Outcome.ACCEPTED] for counts in found.values()] == [1, 1]
     await nobody.aclose()
+
+
+async def test_metrics_name_so_many_clients_and_add_up_the_others(
+    redis: Redis, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "SHOWN_MAX", 2)
+
+    def shown(client: str) -> float:
+        labels = {"client": client, "outcome": "published"}
+        return REGISTRY.get_sample_value("roomcast_client_notifications_total", labels) or 0
+
+    one = Usage(redis, KEYS)
+    for _ in range(2):
+        for client in ("m1", "m2", "m3", "m4"):
+            one.add(client, Outcome.PUBLISHED)
+        await one.write()
+    assert [shown(name) for name in ("m1", "m2", "m3", "other")] == [2, 2, 0, 4]
 
 
 async def test_what_waits_is_bounded(
