@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     failed_attempts_per_minute: Annotated[int, Field(ge=0)] = Field(
         60,
         description="Credentials of one address that are refused in a minute, past which it is "
-        "answered 429 until that is over; 0: any number. Each server process counts by itself. Off "
-        "in open mode.",
+        "answered 429 until that is over; 0: any number. Each process of server and gateway counts "
+        "by itself. Off in open mode.",
     )
 
     # TLS on the ports of server and gateway.

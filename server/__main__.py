@@ -23,12 +23,12 @@ from history.database import Database
 from server.acceptor import Acceptor
 from server.access import access_control
 from server.app import make_app
-from server.attempts import Gate
 from server.changes import Changes
 from server.client_api.context import Context
 from server.clients import Clients
 from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
+from server.gate import Gate
 from server.heads import HeadReader
 from server.history_access import History
 from server.inbox import Inbox

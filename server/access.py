@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from common.auth.principal import Principal
 from common.auth.records import Scope
 from common.problems import Problem
-from server.attempts import Gate
+from server.gate import Gate
 from server.limits import Limiter
 
 _PRINCIPAL: Final = "principal"

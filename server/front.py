@@ -16,7 +16,7 @@ from typing import Final, cast
 from common.auth.principal import Principal
 from common.problems import Problem
 from server.access import Access, allow
-from server.attempts import Gate
+from server.gate import Gate
 from server.heads import HEAD_MAX_BYTES, Head, HeadReader
 from server.intake import BODY_MAX_BYTES, Intake, Reply, refused
 from server.limits import Allowance, Limiter

@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_transport",
         "_window",
+        "address",
         "behind",
         "busy",
         "choked",
@@ -70,9 +71,13 @@ class Connection(asyncio.Protocol):
         "write",
     )
 
-    def __init__(self, gateway: "Gateway", transport: asyncio.Transport, number: int) -> None:
+    def __init__(
+        self, gateway: "Gateway", transport: asyncio.Transport, number: int, address: str
+    ) -> None:
         self.gateway = gateway
         self.number = number
+        self.address = address
+        """Where it comes from; empty if that doesn't matter."""
         self._transport: asyncio.Transport | None = transport
         self.write: Callable[[bytes], None] = transport.write
         self._reader: FrameReader | None = None

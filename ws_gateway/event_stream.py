@@ -101,8 +101,10 @@ class EventStream(Connection):
 
     __slots__ = ("_positions", "_resume")
 
-    def __init__(self, gateway: "Gateway", transport: asyncio.Transport, number: int) -> None:
-        super().__init__(gateway, transport, number)
+    def __init__(
+        self, gateway: "Gateway", transport: asyncio.Transport, number: int, address: str
+    ) -> None:
+        super().__init__(gateway, transport, number, address)
         self._positions: dict[str, Position] = {}
         self._resume: Mapping[str, Position] = {}
         # Frames are made for sockets: every write needs a look.

@@ -1,12 +1,14 @@
 """The first bytes of a connection decide: a WebSocket handshake, or plain HTTP for aiohttp."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 from common.address import forwarded_in, peer_address
+from common.auth.attempts import TOO_MANY_FAILURES
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
 from ws_gateway.event_stream import EventStream, registration
@@ -40,6 +42,7 @@ class Front(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_address",
         "_aiohttp_handler",
         "_fronts",
         "_gateway",
@@ -61,6 +64,7 @@ class Front(asyncio.Protocol):
         self._fronts = fronts
         self._aiohttp_handler = aiohttp_handler
         self._number = number
+        self._address = ""
         self._head = b""
         self._in_line = False
         self._transport: asyncio.Transport | None = None
@@ -93,7 +97,7 @@ class Front(asyncio.Protocol):
             return
         end += 4
         upgrade = is_upgrade(head[:end])
-        if (upgrade or head.startswith(_EVENTS)) and self._too_fast(transport, head[:end]):
+        if (upgrade or head.startswith(_EVENTS)) and self._must_wait(transport, head[:end]):
             return
         if upgrade:
             self._in_line = True
@@ -104,13 +108,17 @@ class Front(asyncio.Protocol):
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
-    def _too_fast(self, transport: asyncio.Transport, head: bytes) -> bool:
-        rates, address = self._gateway.rates, ""
-        if rates.by_address:
-            proxies = self._gateway.proxies
-            forwarded_for = forwarded_in(head) if proxies else None
-            address = peer_address(transport, forwarded_for, proxies)
-        code = rates.refusal(address, time.monotonic())
+    def _must_wait(self, transport: asyncio.Transport, head: bytes) -> bool:
+        gateway, now = self._gateway, time.monotonic()
+        if gateway.counts_addresses:
+            forwarded_for = forwarded_in(head) if gateway.proxies else None
+            self._address = peer_address(transport, forwarded_for, gateway.proxies)
+        wait_s = gateway.failed.wait_s(self._address, now)
+        if wait_s:
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            self._turn_away(transport, "too-many-failures", TOO_MANY_FAILURES, status, wait_s)
+            return True
+        code = gateway.rates.refusal(self._address, now)
         if code is not None:
             self._turn_away(transport, code, "too many connections within a second; come back")
         return code is not None
@@ -154,7 +162,7 @@ class Front(asyncio.Protocol):
             return
         try:
             self._check_origin(origin)
-            principal = self._gateway.principal_of(token_of(request))
+            principal = self._gateway.principal_of(token_of(request), self._address)
         except ValueError as error:
             self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))
             return
@@ -163,7 +171,7 @@ class Front(asyncio.Protocol):
             return
         metrics.handshakes.labels("accepted").inc()
         bound_send_buffer(transport, self._gateway.limits.send_buffer_bytes)
-        stream = EventStream(self._gateway, transport, self._number)
+        stream = EventStream(self._gateway, transport, self._number, self._address)
         stream.principal = principal
         self._hand_over(transport, stream, b"")
         stream.begin(message, origin)
@@ -178,7 +186,7 @@ class Front(asyncio.Protocol):
             try:
                 self._check_origin(answer.origin)
                 if answer.token is not None:
-                    principal = gateway.principal_of(answer.token)
+                    principal = gateway.principal_of(answer.token, self._address)
             except ClientError as error:
                 self._turn_down(transport, error)
                 return
@@ -188,7 +196,7 @@ class Front(asyncio.Protocol):
             transport.close()
             return
         bound_send_buffer(transport, gateway.limits.send_buffer_bytes)
-        connection = Connection(gateway, transport, self._number)
+        connection = Connection(gateway, transport, self._number, self._address)
         connection.principal = principal
         gateway.connections.add(connection)
         self._hand_over(transport, connection, self._head[end:])
@@ -204,9 +212,15 @@ class Front(asyncio.Protocol):
         transport.close()
 
     @staticmethod
-    def _turn_away(transport: asyncio.Transport, code: str, detail: str) -> None:
+    def _turn_away(
+        transport: asyncio.Transport,
+        code: str,
+        detail: str,
+        status: HTTPStatus = HTTPStatus.SERVICE_UNAVAILABLE,
+        wait_s: float = 1.0,
+    ) -> None:
         metrics.handshakes.labels(code).inc()
-        transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, "Retry-After: 1"))
+        transport.write(refusal(status, code, detail, f"Retry-After: {math.ceil(wait_s)}"))
         transport.close()
 
     def _hand_over(

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from common.auth.attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.authenticate import Authenticator
 from common.auth.principal import Principal
 from common.auth.records import ClientRecord
@@ -91,6 +93,9 @@ class Gateway:
             limits.address_connections_per_s if authenticator.required else 0,
             limits.handshakes_per_s,
         )
+        self.failed = FailedAttempts(
+            limits.failed_attempts_per_minute if authenticator.required else 0
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
@@ -173,18 +178,31 @@ class Gateway:
             if connection.principal is not None and connection.principal.client == record.id:
                 connection.close(CloseCode.CLIENT_DISABLED)
 
-    def principal_of(self, token: str | None) -> Principal:
+    @property
+    def counts_addresses(self) -> bool:
+        """Whether it matters where a connection comes from."""
+        return self.rates.by_address or self.failed.counts
+
+    def principal_of(self, token: str | None, address: str) -> Principal:
         """Whom a token is about; without one, whoever needs none.
 
+        Args:
+            token: as it was shown.
+            address: who shows it; anything if addresses don't count.
+
         Raises:
-            ClientError: it is not accepted, or one is needed.
+            ClientError: it is not accepted, or one is needed; or the address failed too often.
         """
+        if self.failed and self.failed.wait_s(address, time.monotonic()):
+            raise ClientError(ErrorCode.UNAUTHORIZED, TOO_MANY_FAILURES)
         try:
             if token is None:
                 return self.authenticator.of_headers(None, None)
             return self.authenticator.of_token(token)
         except Problem as problem:
             known = problem.status == HTTPStatus.UNAUTHORIZED
+            if known:
+                self.failed.note(address, time.monotonic())
             code = ErrorCode.UNAUTHORIZED if known else ErrorCode.UNAVAILABLE
             raise ClientError(code, problem.detail) from None
 
@@ -195,7 +213,7 @@ class Gateway:
             ClientError: it may not.
         """
         if message.token is not None or connection.principal is None:
-            connection.principal = self.principal_of(message.token)
+            connection.principal = self.principal_of(message.token, connection.address)
         principal = connection.principal
         if principal.user not in (None, message.user):
             raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
@@ -209,7 +227,8 @@ class Gateway:
             raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
 
     def _refresh(self, connection: Connection, message: Refresh) -> None:
-        before, principal = connection.principal, self.principal_of(message.token)
+        before = connection.principal
+        principal = self.principal_of(message.token, connection.address)
         if before is None or (principal.client, principal.user) != (before.client, connection.user):
             raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
         _refuse_rooms(principal, connection.rooms)

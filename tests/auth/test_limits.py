@@ -210,6 +210,34 @@ async def test_who_guesses_is_not_heard_for_a_while(
             assert response.status == 200
 
 
+async def test_who_guesses_tokens_is_not_heard_for_a_while(
+    api: Api, auth_stack: AuthStack, shop: Made
+) -> None:
+    good = await token_of(api, shop)
+    wrong = good[:-6] + "AAAAAA"
+    shown = {"Authorization": f"Bearer {wrong}"}
+    async with one_more(auth_stack, "gateway", FAILED_ATTEMPTS_PER_MINUTE="4") as name:
+        url = f"ws://127.0.0.1:{auth_stack.ports[name]}/"
+        async with connect(url, compression=None, proxy=None) as socket:
+            for _ in range(3):
+                await socket.send(json.dumps({"userId": "ann", "token": wrong}))
+                answer = await heard(socket)
+                assert (answer["code"], "too many" in answer["message"]) == ("unauthorized", False)
+            with pytest.raises(InvalidStatus) as failed:
+                await connect(url, proxy=None, additional_headers=shown)
+            assert failed.value.response.status_code == 401
+            # A good one is not looked at either, on an open connection or a new one.
+            await socket.send(json.dumps({"userId": "ann", "token": good}))
+            answer = await heard(socket)
+            assert (answer["code"], "too many" in answer["message"]) == ("unauthorized", True)
+        with pytest.raises(InvalidStatus) as turned_away:
+            await connect(url, proxy=None)
+        response = turned_away.value.response
+        assert response.status_code == 429
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+        assert json.loads(response.body)["code"] == "too-many-failures"
+
+
 async def register(stack: AuthStack, gateway: int, token: str, **body: Any) -> ClientConnection:
     socket = await connect(stack.ws_urls[gateway], compression=None, proxy=None)
     await socket.send(json.dumps({"userId": "ann", "token": token, **body}))
