@@ -15,8 +15,12 @@ $(shell test -x $(BIN)/python || rm -f $(VENV)/.installed-*)
 LOCAL := $(call mark,local)
 DEV := $(call mark,dev)
 
+PYTEST := $(BIN)/python -m pytest -m "not compose"
 # By itself: its tests, one per operation, have one name, which two runs side by side can't share.
 CONTRACT := tests/http/test_contract.py
+# To be measured doubles the CPU time of every process, and these start the most and the busiest.
+UNMEASURED := tests/acceptance tests/edges tests/local tests/auth/test_contract.py \
+    tests/auth/test_kills.py
 
 .PHONY: help run dev test check load bench compose-test lock docs clean
 
@@ -30,9 +34,10 @@ dev: $(LOCAL) ## the same, and a process starts again when its sources change
 	@exec $(BIN)/python -m deploy.local --reload
 
 test: $(DEV) ## all tests but those of compose, with branch coverage by module
-	$(BIN)/python -m pytest -m "not compose" -n 2 --dist loadfile --cov --cov-report=term \
-	    $(or $(ARGS),--ignore $(CONTRACT))
-	$(if $(ARGS),,$(BIN)/python -m pytest $(CONTRACT))
+	$(PYTEST) -n 2 --dist loadfile --cov --cov-report=term \
+	    $(or $(ARGS),$(addprefix --ignore ,$(CONTRACT) $(UNMEASURED)))
+	$(if $(ARGS),,$(PYTEST) -n 2 --dist loadfile $(UNMEASURED))
+	$(if $(ARGS),,$(PYTEST) $(CONTRACT))
 
 check: $(DEV) ## formatting, lint, types, import rules, known vulnerabilities
 	$(BIN)/ruff format --check .

@@ -26,8 +26,6 @@ class Made:
 class AuthStack(Stack):
     """A stack with `AUTH_MODE=required`, and the key of an operator."""
 
-    operator = ""
-
     def __enter__(self) -> Self:
         self.valkey.start()
         self.operator = self.run("server", "create-client", "--admin", "operator", "o@example.com")

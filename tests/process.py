@@ -16,13 +16,17 @@ ROOT: Final = Path(__file__).parents[1]
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 20.0
-_PORT_RANGES: Final = (range(15_000, 23_500), range(23_500, 32_000))
+_PORTS: Final = range(15_000, 32_000)
+_SIDES: Final = 4
 _given_out: set[int] = set()
 
 
-def _side() -> bool:
-    """Which of two test runs side by side this is; they share no ports."""
-    return os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0"
+def _ports() -> range:
+    """Those of this one of the test runs side by side; they share no ports."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    assert number < _SIDES
+    size = len(_PORTS) // _SIDES
+    return _PORTS[number * size : (number + 1) * size]
 
 
 def free_port() -> int:
@@ -31,7 +35,7 @@ def free_port() -> int:
     A part that is killed must find its port again; from the ephemeral range a client could be given
     it meanwhile, or even connect to itself.
     """
-    for port in random.SystemRandom().sample(_PORT_RANGES[_side()], 1_000):
+    for port in random.SystemRandom().sample(_ports(), 1_000):
         if port in _given_out:
             continue
         with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):

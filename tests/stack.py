@@ -67,6 +67,8 @@ class Stack:
 
     made: "Made | None" = None
     """The client application whose notifications a flow sends; None: no credentials are needed."""
+    operator = ""
+    """API key of an operator, where credentials are required: metrics are for operators only."""
 
     def __init__(
         self,
@@ -213,7 +215,9 @@ class Stack:
                 LOOPBACK, self.ports[name], timeout=10, context=self.tls
             )
         try:
-            connection.request("GET", path)
+            connection.request(
+                "GET", path, headers={"x-api-key": self.operator} if self.operator else {}
+            )
             response = connection.getresponse()
             return response.status, response.read().decode()
         except (OSError, http.client.HTTPException):
