@@ -7,10 +7,13 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from tests.fork_server import Forked, fork_server
 
 ROOT: Final = Path(__file__).parents[1]
 LOOPBACK: Final = "127.0.0.1"
@@ -66,11 +69,16 @@ class Process:
         self._argv = argv
         self._folder = folder
         self._environment = environment
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> None:
         """Start it, which must not be running; its output is appended to the log."""
         assert not self.is_alive
+        if self._argv[:2] == [sys.executable, "-m"]:
+            self._popen = fork_server().start(
+                self._argv[2:], self._folder, self._environment, self.log
+            )
+            return
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._argv,
