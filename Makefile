@@ -79,6 +79,6 @@ $(LOCAL): | $(BIN)/python
 # After LOCAL, as two pips at once would break one environment.
 $(DEV): | $(LOCAL)
 	@echo "Installing what is needed to develop into $(VENV) ..."
-	@$(INSTALL) -r requirements/dev.txt
+	@$(INSTALL) --no-compile -r requirements/dev.txt
 	@rm -f $(VENV)/.installed-dev-*
 	@touch $@
