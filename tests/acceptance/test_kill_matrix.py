@@ -28,7 +28,7 @@ import asyncpg
 import pytest
 
 from tests.acceptance.flow import Flow, Tally
-from tests.acceptance.whole import Whole, pending, position, whole_stack
+from tests.acceptance.whole import Whole, entry_order, pending, position, whole_stack
 from tests.client import Client
 from tests.credentials import AuthStack, make_client
 from tests.gate import Gate
@@ -412,16 +412,24 @@ async def test_sigkill_of_the_history_writer_amid_a_batch(stack: Whole) -> None:
     flow, times = Flow(stack), 4
     clients = await clients_of(flow)
     async with flow:
+        stopped_at = await position(stack, "history")
         for turn in range(times):
             await flow.more(ROUND)
+            # What it had written and not acknowledged comes again, and adds no rows.
+            await until(partial(goes_on, stack, stopped_at), "the writer acknowledges again")
             if turn % 2:
                 await killed_before_it_acknowledges(stack)
             else:
                 async with amid_its_transaction(stack):
                     stack.kill("history-1")
+            stopped_at = await position(stack, "history")
             await asyncio.to_thread(stack.start, "history-1")
         await flow.more(max(0, 2_000 - flow.accepted))
         row("SIGKILL of the history writer amid a batch", times, await flow.check(*clients))
+
+
+async def goes_on(stack: Stack, stopped_at: str) -> bool:
+    return entry_order(await position(stack, "history")) > entry_order(stopped_at)
 
 
 async def killed_before_it_acknowledges(stack: Whole) -> None:

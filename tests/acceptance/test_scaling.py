@@ -40,18 +40,31 @@ async def say(stack: Stack, count: int) -> list[str]:
     return ids
 
 
+def gateway_of(client: Client) -> str:
+    """The first part of its connection's id."""
+    return str(client.registered["connectionId"]).partition("-")[0]
+
+
+async def both_listen(stack: Stack) -> bool:
+    """Whether connections reach both gateways by now: a stack is ready when one of them is."""
+    found = set()
+    for _ in range(16):
+        async with Client(stack.ws_urls[0]) as probe:
+            found.add(gateway_of(probe))
+    return len(found) == 2
+
+
 async def test_replicas_share_a_port_are_summed_and_replaced(make_stack: MakeStack) -> None:
     stack = make_stack(**SETTINGS)
     for name in PARTS:
         assert len(stack.processes[name].children) == 2
+    await until(lambda: both_listen(stack), "the kernel gives connections to both")
     clients = [Client(stack.ws_urls[0], user=n, room="r") for n in range(24)]
     async with asyncio.TaskGroup() as group:
         for client in clients:
             group.create_task(client.__aenter__())
     try:
-        # Which gateway a client is at is the first part of its connection's id.
-        gateways = {client.registered["connectionId"].partition("-")[0] for client in clients}
-        assert len(gateways) == 2, "the kernel gives connections to both"
+        assert len(set(map(gateway_of, clients))) == 2
         sent = await say(stack, 40)
         await until(lambda: all(len(client.ids) == 40 for client in clients))
         assert all(client.ids == sent for client in clients)

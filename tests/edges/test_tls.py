@@ -22,6 +22,12 @@ from tests.stack import Stack
 from tests.waiting import until
 from ws_gateway.close_codes import CloseCode
 
+# A connection of asyncio's TLS, which waits for the other's goodbye, may outlive its test's loop.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <(function _Selector|socket\.socket)"
+    r":pytest.PytestUnraisableExceptionWarning"
+)
+
 KINDS = ["server-1", "gateway-1"]
 MESSAGE = {"type": "room", "userId": 2, "message": "hello"}
 
@@ -125,6 +131,10 @@ async def test_events_are_streamed(stack: Stack, session: aiohttp.ClientSession)
             sent = (await response.json())["id"]
         async with asyncio.timeout(20):
             assert sent.encode() in await stream.content.readuntil(b"\n\n")
+        # Or it says goodbye for longer than the test's loop lives.
+        assert stream.connection
+        assert stream.connection.transport
+        stream.connection.transport.abort()
 
 
 async def test_who_does_not_read_is_left_behind_and_caught_up(
