@@ -19,3 +19,11 @@ lock dev --group dev "$@"
 # The same versions in all three, so that what was tested is what runs.
 lock local --group local --constraints requirements/dev.txt
 lock runtime --constraints requirements/dev.txt
+
+# dev.txt has only what it adds to local.txt. A package is a line and the indented ones below it.
+{
+    echo "-r local.txt"
+    awk 'NR == FNR { known[$0]; next } /^[^ ]/ { add = !($0 in known) } add' \
+        requirements/local.txt requirements/dev.txt
+} > requirements/dev.txt.new
+mv requirements/dev.txt.new requirements/dev.txt

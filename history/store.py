@@ -148,6 +148,7 @@ class Store:
                 await connection.execute("ROLLBACK")
             return None
         except BaseException:
+            # Cancelled, too: half a transaction may be open, and nobody is left to end it.
             self._lent.discard(connection)
             connection.terminate()
             raise
@@ -246,6 +247,7 @@ class Store:
         try:
             await self._partitions.read(connection)
         except BaseException:
+            # Cancelled, too: nobody else knows of it.
             self._lent.discard(connection)
             connection.terminate()
             raise

@@ -307,6 +307,7 @@ class Hub:
         try:
             replay = await self._reader.replay(channel.name, start)
         except BaseException:
+            # Cancelled, too: what was set aside has not been sent.
             channel.put_back(aside)
             raise
         if not replay.exact:
