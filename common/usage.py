@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -54,17 +54,23 @@ class Outcome(StrEnum):
     """Jobs that expired before they were published, or became dead letters."""
 
 
+Source = Callable[[], Iterable[tuple[str, Outcome, int]]]
+
+
 class Usage:
     """Gathers counts and writes them. Open mode's anybody is not counted.
 
     Args:
         redis: a client with a short timeout.
         keys: of the shard.
+        sources: asked before each write for what else was counted since they were last asked, as
+            client, outcome and count. They are for what comes too often to be added one by one.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, *sources: Source) -> None:
         self._redis: Any = redis
         self._keys = keys
+        self._sources = sources
         self._now: Counter[tuple[str, Outcome]] = Counter()
         self._kept: Counter[tuple[str, str, Outcome]] = Counter()
         self._away = False
@@ -88,6 +94,9 @@ class Usage:
 
     async def write(self) -> None:
         """Add to Redis what was counted; what it does not take is kept."""
+        for source in self._sources:
+            for client, outcome, count in source():
+                self.add(client, outcome, count)
         self._keep(day_of(time.time()))
         try:
             while self._kept:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import sys
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from redis.exceptions import RedisError
 
+from common.collector import collect_seldom
 from common.http_problems import problems
 from common.keys import Keys
 from common.names import HISTORY_GROUP
@@ -29,7 +29,7 @@ log = logging.getLogger("roomcast.history")
 
 REDIS_TIMEOUT_S: Final = 5.0
 FINISH_TIMEOUT_S: Final = 10.0
-GC_THRESHOLDS: Final = (200_000, 20, 100)
+COLLECTED_EVERY: Final = 200_000
 """A batch is tens of thousands of objects without a cycle; with Python's own thresholds a third of
 the time goes into looking for cycles."""
 
@@ -71,8 +71,7 @@ async def write_history(settings: Settings) -> None:
 
     async def write() -> None:
         await wait_until_fit(redis)
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom(COLLECTED_EVERY)
         await writer.run()
 
     async def finish() -> None:

@@ -1,7 +1,6 @@
 """Composition root of the bridge: `python -m kafka_bridge [restore --since TIME]`."""
 
 import asyncio
-import gc
 import logging
 import sys
 
@@ -9,6 +8,7 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 
 from common.backoff import jittered
+from common.collector import collect_seldom
 from common.http_problems import problems
 from common.keys import Keys
 from common.priority import yield_to_others
@@ -80,8 +80,7 @@ async def work(settings: Settings) -> None:
             group.create_task(ingest.run())
 
     # Batches of thousands of small tuples make the collector look at all of them, in vain.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    collect_seldom(100_000)
 
     async def finish() -> None:
         readiness.draining = True

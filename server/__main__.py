@@ -9,6 +9,7 @@ from aiohttp import web
 
 from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
+from common.collector import collect_seldom
 from common.keys import Keys
 from common.plain_http import plain_http
 from common.receipts import Receipts
@@ -90,8 +91,8 @@ async def serve(settings: Settings) -> None:
     gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
     counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
     limiter = Limiter(counting, keys, directory, settings)
-    usage = Usage(counting, keys)
-    intake = Intake(acceptor, watch, limiter, usage)
+    usage = Usage(counting, keys, limiter.accepted)
+    intake = Intake(acceptor, watch, limiter)
     readiness = Readiness(can_queue, mode_notes(settings))
     history, clients = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
     app = make_app(
@@ -123,6 +124,7 @@ async def serve(settings: Settings) -> None:
     )
     scheme = "https" if tls else "http"
     log.info("listening", extra={"url": f"{scheme}://{settings.host}:{settings.port}"})
+    collect_seldom()
 
     async def watch_redis() -> None:
         await wait_until_fit(control)

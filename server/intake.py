@@ -11,7 +11,6 @@ from prometheus_client import Counter
 from common.auth.principal import Principal
 from common.jobs import Acceptance, is_batch, plan_batch, plan_one
 from common.problems import FieldError, Problem
-from common.usage import Outcome, Usage
 from server.acceptor import (
     Acceptor,
     OutcomeUnknownError,
@@ -92,13 +91,10 @@ def _unavailable(code: str, detail: str) -> Problem:
 class Intake:
     """Validates, queues and answers `POST /notify`, for whichever HTTP parser read it."""
 
-    def __init__(
-        self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter, usage: Usage
-    ) -> None:
+    def __init__(self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter) -> None:
         self._acceptor = acceptor
         self._watch = watch
         self._limiter = limiter
-        self._usage = usage
         self._keys_in_flight: set[str] = set()
 
     async def reply(
@@ -152,12 +148,12 @@ class Intake:
             self._keys_in_flight.add(key)
         count = acceptance.answer.count(",") + 1 if batch else 1
         if allowance is None or allowance.notifications.take(count):
-            self._submit(acceptance, client, allowance, count, done, batch=batch)
+            self._submit(acceptance, allowance, count, done, batch=batch)
             return
 
         def counted(problem: Problem | None) -> None:
             if problem is None:
-                self._submit(acceptance, client, allowance, count, done, batch=batch)
+                self._submit(acceptance, allowance, count, done, batch=batch)
             else:
                 self._keys_in_flight.discard(key)
                 done(refused(problem))
@@ -167,7 +163,6 @@ class Intake:
     def _submit(
         self,
         acceptance: Acceptance,
-        client: str,
         allowance: Allowance | None,
         count: int,
         done: Callable[[Reply], None],
@@ -181,7 +176,7 @@ class Intake:
             lines = ""
             if allowance is not None:
                 if verdict == _OK:
-                    self._usage.add(client, Outcome.ACCEPTED, count)
+                    allowance.accepted += count
                 elif not isinstance(verdict, OutcomeUnknownError):
                     allowance.notifications.give_back(count, window)
                 lines = allowance.header_lines()

@@ -3,7 +3,7 @@
 The headers are those of draft-ietf-httpapi-ratelimit-headers-06.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Final
 
@@ -16,9 +16,12 @@ from common.jobs import Bounds
 from common.keys import Keys
 from common.problems import Problem
 from common.settings import Settings
+from common.usage import Outcome
 from server.permits import Bank, Permits, TooManyWaitError
 
 DAY_S: Final = 86_400
+LINES_S: Final = 0.01
+"""How long the same headers are sent to a client whose limits are high."""
 _RETRY_AFTER_S: Final = 1
 Then = Callable[[Problem | None], None]
 """Called once: with a refusal, or None if it may go on."""
@@ -34,10 +37,17 @@ class Allowance:
         settings: what holds where the record says nothing.
     """
 
-    __slots__ = ("_settings", "bounds", "limits", "notifications", "requests")
+    __slots__ = (
+        "_lines", "_lines_at", "_settings", "accepted", "bounds", "limits", "notifications",
+        "requests",
+    )  # fmt: skip
 
     def __init__(self, client: str, bank: Bank, limits: ClientLimits, settings: Settings) -> None:
         self._settings = settings
+        self._lines = ""
+        self._lines_at = float("-inf")
+        self.accepted = 0
+        """Notifications that were queued since somebody took them from here."""
         self.requests = Permits(bank, f"requests/{client}", 1, 1)
         self.notifications = Permits(bank, f"notifications/{client}", 1, DAY_S)
         self.set(limits)
@@ -46,6 +56,7 @@ class Allowance:
         """Change the limits to what the record says by now."""
         settings = self._settings
         self.limits = limits
+        self._lines_at = float("-inf")
         self.requests.set_limit(limits.requests_per_s or settings.client_requests_per_s)
         self.notifications.set_limit(
             limits.notifications_per_day or settings.client_notifications_per_day
@@ -64,10 +75,17 @@ class Allowance:
         _spend(self.notifications, count, then, _too_many)
 
     def header_lines(self) -> str:
-        """Lines of a head that tell of the limit of which the smaller share is left."""
+        """Lines of a head that tell of the limit of which the smaller share is left.
+
+        Where permits are reserved in chunks, so that nobody knows exactly, they may be `LINES_S`
+        old.
+        """
         requests, day = self.requests, self.notifications
-        scarce = day if day.left * requests.limit < requests.left * day.limit else requests
-        return scarce.header_lines()
+        now = requests.taken_at
+        if requests.exact or day.exact or not 0 <= now - self._lines_at < LINES_S:
+            scarce = day if day.left * requests.limit < requests.left * day.limit else requests
+            self._lines, self._lines_at = scarce.header_lines(), now
+        return self._lines
 
 
 class Limiter:
@@ -92,6 +110,13 @@ class Limiter:
         if principal is OPEN:
             return None
         return self._allowances.get(principal.client) or self._new(principal.client)
+
+    def accepted(self) -> Iterator[tuple[str, Outcome, int]]:
+        """Take what was queued for each client since the last time."""
+        for client, allowance in self._allowances.items():
+            count, allowance.accepted = allowance.accepted, 0
+            if count:
+                yield client, Outcome.ACCEPTED, count
 
     async def settle(self) -> None:
         """Wait until no request waits for a permit."""

@@ -113,7 +113,7 @@ class Permits:
 
     __slots__ = (
         "_asking", "_at_hand", "_bank", "_chunk", "_ends", "_limit_text", "_line", "_looked",
-        "_name", "_now", "_period_s", "_refused", "_unreserved", "_window", "limit",
+        "_name", "_period_s", "_refused", "_unreserved", "_window", "exact", "limit", "taken_at",
     )  # fmt: skip
 
     def __init__(self, bank: Bank, name: str, limit: int, period_s: int) -> None:
@@ -123,7 +123,10 @@ class Permits:
         self._line: deque[tuple[int, Callable[[bool], None]]] = deque()
         self._asking = False
         self._window = -1
-        self._ends = self._now = 0.0
+        self._at_hand = 0
+        self._ends = 0.0
+        self.taken_at = 0.0
+        """Unix time (s) of the last `take`."""
         self.set_limit(limit)
         self._begin(time.time())
 
@@ -132,6 +135,8 @@ class Permits:
         self.limit = limit
         self._limit_text = str(limit)
         self._chunk = max(1, min(limit // CHUNKS, CHUNK_MAX))
+        self.exact = self._chunk == 1
+        """Whether permits are counted one by one."""
         self._ends = 0.0
 
     def take(self, cost: int) -> bool | None:
@@ -140,11 +145,15 @@ class Permits:
         Returns:
             Whether there are so many; None: `wait` finds out.
         """
-        self._now = now = time.time()
+        self.taken_at = now = time.time()
         if now >= self._ends:
             self._begin(now)
         if self._line:
             return None
+        left = self._at_hand - cost
+        if left >= 0:
+            self._at_hand = left
+            return True
         return self._decide(cost)
 
     def wait(self, cost: int, then: Callable[[bool], None]) -> None:
@@ -193,7 +202,7 @@ class Permits:
         return (
             f"RateLimit-Limit: {self._limit_text}\r\n"
             f"RateLimit-Remaining: {self._at_hand + self._unreserved}\r\n"
-            f"RateLimit-Reset: {max(1, int(self._ends - self._now) + 1)}\r\n"
+            f"RateLimit-Reset: {max(1, int(self._ends - self.taken_at) + 1)}\r\n"
         )
 
     @property

@@ -7,6 +7,7 @@ import time
 
 from aiohttp import web
 
+from common.collector import collect_seldom
 from common.http_problems import problems
 from common.keys import Keys
 from common.names import Lane
@@ -74,6 +75,7 @@ async def work(settings: Settings) -> None:
             for loop in loops:
                 group.create_task(loop.run())
 
+    collect_seldom()
     publishing = asyncio.ensure_future(publish())
 
     async def keep_publishing() -> None:

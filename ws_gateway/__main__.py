@@ -1,7 +1,6 @@
 """Composition root of the gateway: `python -m ws_gateway`."""
 
 import asyncio
-import gc
 import itertools
 import logging
 import secrets
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
+from common.collector import collect_seldom
 from common.connections import ConnectionCounts
 from common.http_problems import problems
 from common.keys import Keys
@@ -47,8 +47,6 @@ log = logging.getLogger("roomcast.gateway")
 
 CONTROL_TIMEOUT_S = 5.0
 BACKLOG = 4096
-# Thousands of long-lived connections make each collection slow; fewer of them cost little memory.
-GC_THRESHOLDS = (50_000, 20, 50)
 
 
 async def _close_after_answer(_: web.Request, response: web.StreamResponse) -> None:
@@ -64,7 +62,6 @@ async def serve(settings: Settings) -> None:
         UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
-    gc.set_threshold(*GC_THRESHOLDS)
     limits = settings.model_copy(
         update={"max_connections": raise_open_files(settings.max_connections)}
     )
@@ -139,10 +136,7 @@ async def serve(settings: Settings) -> None:
         "listening",
         extra={"url": f"{scheme}://{settings.host}:{settings.ws_port}/", "gateway": gateway.id},
     )
-    gc.freeze()
-    # A storm of clients makes objects that stay; to look at all of them again and again, as the
-    # collector does by default, would hold everybody up for tens of milliseconds.
-    gc.set_threshold(10_000, 20, 50)
+    collect_seldom()
 
     async def subscribe() -> None:
         await wait_until_fit(control)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -18,15 +18,21 @@ from common.auth.records import (
 )
 from common.auth.tokens import sign
 from loadtests.bench.fanout_rows import trusted
+from loadtests.bench.ingest_row import CORES, NO_BOUND
 from loadtests.bench.load import Load, Target, run_load
 from loadtests.bench.rows import Bar, Row
 from loadtests.bench.session import Session, median, median_ratio
 from loadtests.bench.targets import room_by_post
+from loadtests.bench.wrk import post_notify
 from loadtests.stack import KEYS, Cores, Stack, roomcast
 
 CONNS: Final = 100
 WINDOW: Final = 32
 ROUNDS_LEAST: Final = 7
+POST_ROUNDS_LEAST: Final = 21
+"""A server that answers as fast as it can settles into larger or smaller batches, for seconds, and
+a POST costs a third less in the former. Many short rounds catch both, for both."""
+_POST_SECS: Final = 1
 CLIENT: Final = "bench"
 _KNOWN_AFTER_S: Final = 1.5
 OPEN: Final = "without credentials"
@@ -51,8 +57,30 @@ def _client(stack: Stack) -> tuple[str, str]:
     return key.text, sign(record, "bench", ["*"], 3_600)[0]
 
 
-def cost_of_credentials(session: Session) -> Row:
-    """Measure CPU time per request and per delivery, with credentials and without, in turn."""
+def _per_post(session: Session) -> Mapping[str, list[float]]:
+    """CPU time (µs) of the server per POST, with a key and without."""
+    with roomcast(session.processes, CORES, ("server",), NO_BOUND) as stack:
+        key, _ = _client(stack)
+        server = stack.processes["server"]
+
+        def cpu_us(header: str | None) -> float:
+            before = server.cpu_s()
+            answered, _ = post_notify(stack.ports["server"], _POST_SECS, header)
+            # No worker takes them. They go, the client stays.
+            waiting: list[str] = stack.redis("KEYS", f"{KEYS.jobs_prefix}*")
+            stack.redis("UNLINK", KEYS.waiting, *waiting)
+            return (server.cpu_s() - before) * 1e6 / answered
+
+        cpu_us(None)
+        return _in_turn(
+            session,
+            POST_ROUNDS_LEAST,
+            {OPEN: partial(cpu_us, None), SHOWN: partial(cpu_us, f"x-api-key: {key}")},
+        )
+
+
+def _per_delivery(session: Session) -> Mapping[str, list[float]]:
+    """CPU time (µs) of the gateway per delivery, to users with tokens and without."""
     with roomcast(session.processes, Cores()) as stack:
         key, token = _client(stack)
         stack.warm_up()
@@ -61,31 +89,31 @@ def cost_of_credentials(session: Session) -> Row:
         shown = replace(
             plain, first=first, options={**plain.options, "header": f"x-api-key: {key}"}
         )
+        load = Load(CONNS, session.secs, window=WINDOW, nap_us=0, settle=0.2)
+        pids = stack.processes["ws_gateway"].pids
 
-        def cpu_us(target: Target, part: str) -> float:
-            load = Load(CONNS, session.secs, window=WINDOW, nap_us=0, settle=0.2)
-            pids = stack.processes[part].pids
+        def cpu_us(target: Target) -> float:
             report = trusted(run_load(replace(target, pids=pids), load))
-            done = report.frames_per_s if part == "ws_gateway" else report.frames_per_s / CONNS
-            return report.server_cpu * 1e6 / done
+            return report.server_cpu * 1e6 / report.frames_per_s
 
-        found: dict[str, Mapping[str, list[float]]] = {}
-        rounds = -(-ROUNDS_LEAST // session.runs)
-        for part in ("server", "ws_gateway"):
-            several = [
-                session.rounds(
-                    {
-                        OPEN: partial(cpu_us, plain, part),
-                        SHOWN: partial(cpu_us, shown, part),
-                    }
-                )
-                for _ in range(1 if session.quick else rounds)
-            ]
-            found[part] = {
-                name: [value for one in several for value in one.get(name, [])]
-                for name in (OPEN, SHOWN)
-            }
-    requests, deliveries = found["server"], found["ws_gateway"]
+        return _in_turn(
+            session, ROUNDS_LEAST, {OPEN: partial(cpu_us, plain), SHOWN: partial(cpu_us, shown)}
+        )
+
+
+def _in_turn(
+    session: Session, least: int, subjects: Mapping[str, Callable[[], float]]
+) -> Mapping[str, list[float]]:
+    """So many rounds at least, but for a quick session."""
+    several = [
+        session.rounds(subjects) for _ in range(1 if session.quick else -(-least // session.runs))
+    ]
+    return {name: [value for one in several for value in one.get(name, [])] for name in subjects}
+
+
+def cost_of_credentials(session: Session) -> Row:
+    """Measure CPU time per request and per delivery, with credentials and without, in turn."""
+    requests, deliveries = _per_post(session), _per_delivery(session)
     return Row(
         "cost-of-credentials",
         "CPU time of the server per POST and of the gateway per delivery, with an API key and user"

@@ -1,23 +1,21 @@
 """The server row: POST /notify at 64 connections beside Express and Fastify."""
 
 import contextlib
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import redis
 
-from loadtests.bench.fanout_peers import PEERS, node, program
+from loadtests.bench.fanout_peers import PEERS, node
 from loadtests.bench.fanout_rows import ROOMCAST
-from loadtests.bench.load import CLIENT_CORE, LoadError
+from loadtests.bench.load import CLIENT_CORE
 from loadtests.bench.rows import Bar, Row, count
 from loadtests.bench.session import SERVER_CORE, Session, median, median_ratio
+from loadtests.bench.wrk import post_notify
 from loadtests.processes import free_port, printed, wait_until
 from loadtests.stack import Cores, Stack, roomcast
 
-CONNECTIONS: Final = 64
 WARM_S: Final = 3
 """Node compiles what is hot while it is loaded."""
 CORES: Final = Cores(server=SERVER_CORE, valkey=CLIENT_CORE)
@@ -76,20 +74,10 @@ def _node_server(session: Session, stack: Stack, framework: str) -> Iterator[int
 
 def _wrk(session: Session, client: "redis.Redis", port: int) -> float:
     """Return requests/s; every one must have been answered with 2xx."""
-    wrk = program("wrk")
     client.flushall()
     try:
         for secs in (1 if session.quick else WARM_S, max(1, round(session.secs))):
-            argv = ["taskset", "-c", str(CLIENT_CORE), wrk, "-t1", f"-c{CONNECTIONS}", f"-d{secs}s"]
-            argv += ["-s", str(PEERS / "post.lua"), f"http://127.0.0.1:{port}/notify"]
-            out = subprocess.run(
-                argv, capture_output=True, text=True, timeout=secs + 30, check=False
-            ).stdout
+            rate = post_notify(port, secs)[1]
     finally:
         client.flushall()
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise LoadError(f"wrk saw errors: {out[-300:]}")
-    found = re.search(r"Requests/sec:\s*([\d.]+)", out)
-    if not found:
-        raise LoadError(f"wrk printed {out[-300:]!r}")
-    return float(found[1])
+    return rate

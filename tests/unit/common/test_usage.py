@@ -72,6 +72,16 @@ async def test_counts_of_two_processes_add_up_by_day(redis: Redis, clock: Any) -
     assert not await redis.exists(KEYS.usage("default", "2025-11-21"))
 
 
+async def test_sources_are_asked_before_each_write(redis: Redis, clock: Any) -> None:
+    waiting = [3, 4]
+    counts = Usage(redis, KEYS, lambda: [("shop", Outcome.ACCEPTED, waiting.pop())])
+    await counts.write()
+    await counts.write()
+    found = await read_usage(redis, KEYS, "shop", ["2025-11-21"])
+    assert found["2025-11-21"][Outcome.ACCEPTED] == 7
+    assert not waiting
+
+
 async def test_what_redis_does_not_take_is_kept_for_its_day(redis: Redis, clock: Any) -> None:
     nobody = connect("redis://127.0.0.1:1/0", timeout_s=1)
     one = Usage(nobody, KEYS)

@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from common.auth.records import ClientLimits
+from common.settings import Settings
 from server import permits
+from server.limits import LINES_S, Allowance
 from server.permits import Bank, Permits, TooManyWaitError
 
 
@@ -176,3 +179,44 @@ async def test_those_who_wait_are_bounded(
         one.wait(1, print)
     assert await asyncio.gather(*first) == [True, True]
     assert await spend(one)
+
+
+def allowance(bank: Bank, requests_per_s: int) -> Allowance:
+    limits = ClientLimits(requests_per_s=requests_per_s, notifications_per_day=2**40)
+    found = Allowance("shop", bank, limits, Settings())
+    # As with every request, both are asked.
+    for permits_of_one in (found.requests, found.notifications):
+        permits_of_one.take(0)
+    # Of the day so much is left that the headers tell of the second.
+    found.notifications.give_back(2**40, found.notifications.window)
+    return found
+
+
+def test_headers_of_high_limits_are_made_again_after_a_moment_or_a_change(
+    clock: Clock, bank: MemoryBank
+) -> None:
+    shop = allowance(bank, 1_000)
+    shop.requests.give_back(10, shop.requests.window)
+    first = shop.header_lines()
+    assert shop.requests.take(1)
+    assert shop.header_lines() == first
+    clock.now += 2 * LINES_S
+    assert shop.requests.take(1)
+    assert shop.header_lines() != first
+    second = shop.header_lines()
+    clock.now -= 60
+    assert shop.requests.take(1)
+    assert shop.header_lines() != second
+    shop.set(ClientLimits(requests_per_s=500, notifications_per_day=2**40))
+    shop.requests.take(0)
+    assert shop.header_lines().startswith("RateLimit-Limit: 500\r\n")
+
+
+def test_headers_of_limits_that_are_counted_one_by_one_are_exact(
+    clock: Clock, bank: MemoryBank
+) -> None:
+    shop = allowance(bank, 20)
+    shop.requests.give_back(2, shop.requests.window)
+    before = shop.header_lines()
+    assert shop.requests.take(1)
+    assert shop.header_lines() != before
