@@ -72,6 +72,7 @@ class Client:
             self.registered = await self.ask(body)
             assert self.registered["type"] == "registered", self.registered
         except BaseException:
+            # Who fails to enter is never left: nobody else would close it.
             await self.__aexit__()
             raise
         return self

@@ -71,6 +71,7 @@ class Broker:
         try:
             self.start()
         except BaseException:
+            # Who fails to enter is never left: nobody else would stop it.
             self.process.stop()
             raise
         return self

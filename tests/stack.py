@@ -157,6 +157,7 @@ class Stack:
             for name in self.processes:
                 self.wait_ready(name)
         except BaseException:
+            # Who fails to enter is never left: nobody else would stop what has started.
             self.__exit__(None, None, None)
             raise
         return self

@@ -66,10 +66,11 @@ def _per_post(session: Session) -> Mapping[str, list[float]]:
         def cpu_us(header: str | None) -> float:
             before = server.cpu_s()
             answered, _ = post_notify(stack.ports["server"], _POST_SECS, header)
+            used_s = server.cpu_s() - before
             # No worker takes them. They go, the client stays.
             waiting: list[str] = stack.redis("KEYS", f"{KEYS.jobs_prefix}*")
             stack.redis("UNLINK", KEYS.waiting, *waiting)
-            return (server.cpu_s() - before) * 1e6 / answered
+            return used_s * 1e6 / answered
 
         cpu_us(None)
         return _in_turn(
