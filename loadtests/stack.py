@@ -140,6 +140,7 @@ def start_part(
     """
     settings = {
         "AUTH_MODE": "open",
+        "HANDSHAKES_PER_S": "0",  # how fast it is, not where it is told to stop
         "PYTHONPATH": str(ROOT),  # run in the scratch folder, where no .env can interfere
         "REDIS_CLIENT": f"redis://127.0.0.1:{redis_port}/0",
         "HOST": "127.0.0.1",

@@ -229,8 +229,7 @@ class Connection(asyncio.Protocol):
         """Hear a channel live again; everything that its fan-out has begun to send was written."""
         assert self.behind is not None
         del self.behind[channel]
-        if channel.sending:
-            channel.left.add(self)
+        channel.pass_by(self)
         self._clear_again()
 
     def write_if_bounded(self, data: bytes) -> None:

@@ -128,13 +128,13 @@ class FanOut:
                 # Not called as a method: reading a slot is several times as fast so.
                 write = connection.write
                 write(data)
-            elif connection in left or not connection.deliver(a_pass):
+            elif (left and connection in left) or not connection.deliver(a_pass):
                 missed += 1
         a_pass.written += end - start - missed
 
     def _finish(self, a_pass: Pass) -> None:
         a_pass.channel.sending = False
-        a_pass.channel.left.clear()
+        a_pass.channel.left = None
         self._on_written(a_pass.channel, a_pass.items, a_pass.written)
         _count(a_pass.items, a_pass.written)
 

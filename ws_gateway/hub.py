@@ -85,6 +85,8 @@ class Hub:
                 self.open(names, ready)
 
         for channel in waiting:
+            if channel.waiters is None:
+                channel.waiters = []
             channel.waiters.append(one_is_live)
 
     def release(self, channel: Channel, now: float) -> None:
@@ -227,8 +229,8 @@ class Hub:
                 self.fan_out.enqueue(channel, channel.pending_bytes - before)
             if channel.state is State.BEHIND:
                 self._repair(channel)
-            waiters, channel.waiters = channel.waiters, []
-            for waiter in waiters:
+            waiters, channel.waiters = channel.waiters, None
+            for waiter in waiters or ():
                 waiter()
             if not channel.members:
                 channel.empty_since = 0.0
