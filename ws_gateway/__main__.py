@@ -102,9 +102,13 @@ async def serve(settings: Settings) -> None:
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
-        settings.redis_url, f"gateway-{gateway.id}", hub.on_message, hub.on_read, hub.on_up
+        settings.redis_url,
+        f"gateway-{gateway.id}",
+        hub.wanted,
+        hub.on_message,
+        hub.on_read,
+        hub.on_up,
     )
-    subscription.keep([probe.name])
     readiness = Readiness(probe, mode_notes(settings))
 
     app = web.Application(middlewares=[problems])

@@ -41,7 +41,6 @@ class Hub:
         on_written: Callable[[Channel, list[Pending], int], None],
     ) -> None:
         self._prefix = keys.pub_prefix
-        self._prefix_length = len(keys.pub_prefix)
         self._reader = reader
         self._inbound_max_bytes = inbound_max_bytes
         self.subscription: Subscription | None = None
@@ -59,6 +58,10 @@ class Hub:
         """Publications of all channels that came so far."""
         self.listeners: dict[bytes, Callable[[bytes], None]] = {}
         """Who hears pub/sub channels that are no client's, by name."""
+
+    def wanted(self) -> list[bytes]:
+        """Names in pub/sub of all that this gateway hears."""
+        return [*self._by_pub, *self.listeners]
 
     # What connections ask for.
 
@@ -106,7 +109,7 @@ class Hub:
         for channel in gone:
             del self._empty[channel]
             del self.channels[channel.name]
-            del self._by_pub[self._pub(channel).encode()]
+            del self._by_pub[self._pub(channel)]
         if gone and self.subscription:
             self.subscription.forget([self._pub(channel) for channel in gone])
         metrics.channels.set(len(self.channels))
@@ -211,13 +214,13 @@ class Hub:
         if channel is None:
             channel = Channel(name, name.partition("/")[2])
             self.channels[name] = channel
-            self._by_pub[self._pub(channel).encode()] = channel
+            self._by_pub[self._pub(channel)] = channel
             self._opening.append(channel)
             self._open_wanted.set()
         return channel
 
-    def _pub(self, channel: Channel) -> str:
-        return self._prefix + channel.name
+    def _pub(self, channel: Channel) -> bytes:
+        return (self._prefix + channel.name).encode()
 
     async def _open(self, channels: list[Channel]) -> None:
         assert self.subscription is not None

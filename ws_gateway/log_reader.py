@@ -1,6 +1,7 @@
 """Reads channel positions and logs from Redis. A pure reader: it may repeat what it asks."""
 
 import secrets
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -53,7 +54,8 @@ class LogReader:
             self._redis, [keys.epoch], [keys.channel_prefix, secrets.token_hex(4), *names]
         )
         return [
-            Standing(Position(epoch.decode(), int(offset)), before.decode())
+            # Nearly all channels are in the same epoch, and remember it.
+            Standing(Position(sys.intern(epoch.decode()), int(offset)), before.decode())
             for epoch, offset, before in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
 

@@ -6,7 +6,7 @@ Redis drops, or publishes while the link is down, is not: `on_up` tells when to 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -27,6 +27,7 @@ class Subscription:
     Args:
         url: of Redis.
         name: shown in CLIENT LIST.
+        wanted: called when the link comes up; returns what to subscribe to.
         on_message: called with the pub/sub channel and payload of each publication.
         on_read: called after each run of publications that came in one read.
         on_up: called when the link is up (again) and everything is subscribed.
@@ -36,16 +37,17 @@ class Subscription:
         self,
         url: str,
         name: str,
+        wanted: Callable[[], list[bytes]],
         on_message: Callable[[bytes, bytes], None],
         on_read: Callable[[], None],
         on_up: Callable[[], None],
     ) -> None:
         self._url = url
         self._client_name = name
+        self._wanted = wanted
         self._on_message = on_message
         self._on_read = on_read
         self._on_up = on_up
-        self._names: dict[str, None] = {}
         self._link: Link | None = None
         self._paused = False
         self.was_up = asyncio.Event()
@@ -61,7 +63,7 @@ class Subscription:
                 )
                 if self._paused:
                     self._link.pause()
-                self._subscribe(list(self._names))
+                self._subscribe(self._wanted())
                 await self.barrier()
                 self.was_up.set()
                 self._on_up()
@@ -78,26 +80,17 @@ class Subscription:
             metrics.resubscriptions.inc()
             await asyncio.sleep(next(retry))
 
-    def keep(self, names: Iterable[str]) -> None:
-        """Subscribe when the link comes up."""
-        self._names.update(dict.fromkeys(names))
-
-    async def subscribe(self, names: Iterable[str]) -> None:
-        """Subscribe, and wait until Redis confirmed it. Kept through lost links until `forget`.
+    async def subscribe(self, names: list[bytes]) -> None:
+        """Subscribe, and wait until Redis confirmed it.
 
         Raises:
-            LinkLostError: not confirmed; it will be when the link is up.
+            LinkLostError: not confirmed; what is wanted then will be when the link is up.
         """
-        names = list(names)
-        self.keep(names)
         self._subscribe(names)
         await self.barrier()
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: list[bytes]) -> None:
         """Unsubscribe."""
-        names = list(names)
-        for name in names:
-            self._names.pop(name, None)
         if names and self._link:
             self._link.push_command(("UNSUBSCRIBE", *names))
 
@@ -130,7 +123,7 @@ class Subscription:
         if message[0] == b"message":
             self._on_message(message[1], message[2])
 
-    def _subscribe(self, names: list[str]) -> None:
+    def _subscribe(self, names: list[bytes]) -> None:
         if self._link is None:
             return
         for first in range(0, len(names), SUBSCRIBE_CHUNK):

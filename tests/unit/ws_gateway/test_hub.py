@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,19 +21,18 @@ class PlayedRedis:
     """Subscription and log reader in one; `hold` keeps answers back."""
 
     def __init__(self) -> None:
-        self.held_names: set[str] = set()
+        self.held_names: set[bytes] = set()
         self.released = asyncio.Event()
-        self.subscribed: list[str] = []
+        self.subscribed: list[bytes] = []
         self.now: dict[str, Position] = {}
         self.replays: list[Replay | Exception] = []
 
-    async def subscribe(self, names: Iterable[str]) -> None:
-        names = list(names)
+    async def subscribe(self, names: list[bytes]) -> None:
         if self.held_names.intersection(names):
             await self.released.wait()
         self.subscribed += names
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: list[bytes]) -> None:
         for name in names:
             self.subscribed.remove(name)
 
@@ -71,6 +70,10 @@ async def hub(redis: PlayedRedis) -> AsyncIterator[Hub]:
     await hub.close()
 
 
+def pub(label: str) -> bytes:
+    return KEYS.pub(f"default/{label}").encode()
+
+
 async def settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
@@ -84,13 +87,14 @@ async def opened(hub: Hub, *labels: str) -> list[Channel]:
 
 
 def message(hub: Hub, offset: int, epoch: str = "e", base: str = "-") -> None:
-    pub = KEYS.pub("default/room:1").encode()
-    hub.on_message(pub, b"%b %d 0 %b\n%d" % (epoch.encode(), offset, base.encode(), offset))
+    hub.on_message(
+        pub("room:1"), b"%b %d 0 %b\n%d" % (epoch.encode(), offset, base.encode(), offset)
+    )
     hub.on_read()
 
 
 async def test_channels_are_ready_once_all_of_them_are_live(hub: Hub, redis: PlayedRedis) -> None:
-    redis.held_names = {KEYS.pub("default/room:2")}
+    redis.held_names = {pub("room:2")}
     ready = await opened(hub, "room:1", "room:2")
     assert ready == []
     redis.released.set()
@@ -102,7 +106,7 @@ async def test_a_channel_that_was_closed_while_another_was_awaited_is_opened_aga
     hub: Hub, redis: PlayedRedis
 ) -> None:
     (first,) = await opened(hub, "room:1")
-    redis.held_names = {KEYS.pub("default/room:2")}
+    redis.held_names = {pub("room:2")}
     ready: list[Channel] = []
     hub.open(["default/room:1", "default/room:2"], ready.extend)
     await settle()
@@ -114,7 +118,8 @@ async def test_a_channel_that_was_closed_while_another_was_awaited_is_opened_aga
     redis.released.set()
     await settle()
     assert [hub.channels[channel.name] for channel in ready] == ready
-    assert {KEYS.pub("default/room:1"), KEYS.pub("default/room:2")} <= set(redis.subscribed)
+    assert {pub("room:1"), pub("room:2")} <= set(redis.subscribed)
+    assert sorted(hub.wanted()) == [pub("room:1"), pub("room:2")]
     message(hub, 1, base="old:0")
     assert ready[0].position == Position("e", 1)
 
