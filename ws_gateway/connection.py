@@ -7,8 +7,7 @@ reading of this socket, so nothing queues up behind it.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from common.auth.principal import Principal
 from common.publication import Position
@@ -27,7 +26,12 @@ from ws_gateway.frames import (
     text_frame,
 )
 from ws_gateway.protocol import ClientError, ErrorCode, error_text
-from ws_gateway.send_buffer import CATCH_UP_SEND_BUFFER_BYTES, set_send_buffer
+from ws_gateway.send_buffer import (
+    CATCH_UP_SEND_BUFFER_BYTES,
+    UNSENT_BYTES,
+    plain_socket,
+    set_send_buffer,
+)
 
 if TYPE_CHECKING:
     from ws_gateway.channel import Channel
@@ -41,9 +45,10 @@ CLOSE_TIMEOUT_S: Final = 5.0
 class Connection(asyncio.Protocol):
     """One socket.
 
-    `clear` is true while it can be written to without looking further; `seen` is the time of the
-    gateway's clock at which it was last heard of. `behind` holds the channels whose fan-out passes
-    it by, with the position that it has reached there; `choked` is true while it has much unread.
+    While `clear` is true nothing waits in the transport, and the fan-out may write to `fd`, past
+    it. `seen` is the time of the gateway's clock at which it was last heard of. `behind` holds the
+    channels whose fan-out passes it by, with the position that it has reached there; `choked` is
+    true while the transport has much (of a plain socket: anything) that the client did not read.
     """
 
     __slots__ = (
@@ -59,6 +64,7 @@ class Connection(asyncio.Protocol):
         "choked",
         "clear",
         "closing_since",
+        "fd",
         "gateway",
         "number",
         "pinged",
@@ -68,18 +74,19 @@ class Connection(asyncio.Protocol):
         "seen",
         "since",
         "user",
-        "write",
     )
 
-    def __init__(
-        self, gateway: "Gateway", transport: asyncio.Transport, number: int, address: str
-    ) -> None:
+    DIRECT: ClassVar = True
+    """Whether what the fan-out makes can be written to a plain socket as it is."""
+
+    def __init__(self, gateway: "Gateway", number: int, address: str) -> None:
         self.gateway = gateway
         self.number = number
         self.address = address
         """Where it comes from; empty if that doesn't matter."""
-        self._transport: asyncio.Transport | None = transport
-        self.write: Callable[[bytes], None] = transport.write
+        self._transport: asyncio.Transport | None = None
+        self.fd = -1
+        """The socket; -1: all must go through the transport."""
         self._reader: FrameReader | None = None
         self._backlog: deque[Text | Binary] | None = None
         self.user: str | None = None
@@ -89,8 +96,7 @@ class Connection(asyncio.Protocol):
         """Of which client it has a seat, if it has one."""
         self.rooms: tuple[str, ...] = ()
         self.behind: dict[Channel, Position] | None = None
-        self.choked = False
-        self.clear = True
+        self.choked = self.clear = False
         self.busy = False
         self.pinged = False
         self.closing_since: float | None = None
@@ -197,8 +203,16 @@ class Connection(asyncio.Protocol):
         """
         if not self.may_be_given(a_pass):
             return False
-        self.write(a_pass.data)
+        self.write_rest(a_pass.data)
         return True
+
+    def write_rest(self, data: bytes | memoryview) -> None:
+        """Write through the transport, which keeps what the socket does not take.
+
+        It says so by `pause_writing`, and deals with a socket that is broken.
+        """
+        if self._transport:
+            self._transport.write(data)
 
     def may_be_given(self, a_pass: "Pass") -> bool:
         """Whether a pass can be written to it; if it hasn't read enough, it falls behind here."""
@@ -293,7 +307,7 @@ class Connection(asyncio.Protocol):
     def _clear_again(self) -> None:
         if not self.behind:
             self.behind = None
-            self.clear = not self.choked and self.closing_since is None
+            self.clear = self.fd >= 0 and not self.choked and self.closing_since is None
 
     def eof_received(self) -> bool:
         """Close when the peer has closed its side."""
@@ -307,13 +321,18 @@ class Connection(asyncio.Protocol):
         self.gateway.connections.discard(self)
         self.behind = None
         self._transport = None
-        self.write = _drop
+        # The transport closes the socket only after this, so that until now it was nobody else's.
+        self.fd = -1
         self._backlog = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from the front."""
-        self._transport = cast(asyncio.Transport, transport)
-
-
-def _drop(data: bytes) -> None:
-    return None
+        self._transport = transport = cast(asyncio.Transport, transport)
+        set_send_buffer(transport, self.gateway.limits.send_buffer_bytes)
+        if self.DIRECT and (fd := plain_socket(transport)) is not None:
+            self.fd = fd
+            self.clear = True
+            # Heard of at the first byte that has to wait: until it is gone, nothing may overtake.
+            transport.set_write_buffer_limits(0)
+        else:
+            transport.set_write_buffer_limits(UNSENT_BYTES)

@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qs, quote, unquote
 
 from common.publication import Position
@@ -101,14 +101,12 @@ class EventStream(Connection):
 
     __slots__ = ("_positions", "_resume")
 
-    def __init__(
-        self, gateway: "Gateway", transport: asyncio.Transport, number: int, address: str
-    ) -> None:
-        super().__init__(gateway, transport, number, address)
+    DIRECT: ClassVar = False
+
+    def __init__(self, gateway: "Gateway", number: int, address: str) -> None:
+        super().__init__(gateway, number, address)
         self._positions: dict[str, Position] = {}
         self._resume: Mapping[str, Position] = {}
-        # Frames are made for sockets: every write needs a look.
-        self.clear = False
 
     def begin(self, message: bytes, origin: str | None = None) -> None:
         """Answer the request, and register.
@@ -180,10 +178,6 @@ class EventStream(Connection):
         reason = {"code": int(code), "reason": REASONS[code], "comeBack": code.come_back}
         transport.write(b"event: close\ndata: %b\n\n" % json.dumps(reason).encode())
         transport.close()
-
-    def _clear_again(self) -> None:
-        if not self.behind:
-            self.behind = None
 
     def _events(self, channel: "Channel", frames: bytes) -> bytes:
         events = []

@@ -22,7 +22,6 @@ from ws_gateway.handshake import (
     unauthorized,
 )
 from ws_gateway.protocol import ClientError, ErrorCode
-from ws_gateway.send_buffer import bound_send_buffer
 
 if TYPE_CHECKING:
     from ws_gateway.session import Gateway
@@ -170,8 +169,7 @@ class Front(asyncio.Protocol):
             self._turn_down(transport, error)
             return
         metrics.handshakes.labels("accepted").inc()
-        bound_send_buffer(transport, self._gateway.limits.send_buffer_bytes)
-        stream = EventStream(self._gateway, transport, self._number, self._address)
+        stream = EventStream(self._gateway, self._number, self._address)
         stream.principal = principal
         self._hand_over(transport, stream, b"")
         stream.begin(message, origin)
@@ -195,8 +193,7 @@ class Front(asyncio.Protocol):
         if not answer.accepted:
             transport.close()
             return
-        bound_send_buffer(transport, gateway.limits.send_buffer_bytes)
-        connection = Connection(gateway, transport, self._number, self._address)
+        connection = Connection(gateway, self._number, self._address)
         connection.principal = principal
         gateway.connections.add(connection)
         self._hand_over(transport, connection, self._head[end:])

@@ -1,7 +1,10 @@
 """What stands in for sockets and the event loop where only decisions are tested."""
 
+import itertools
 from collections.abc import Callable
-from typing import Any
+from math import inf
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side, State
@@ -10,19 +13,26 @@ from ws_gateway.channel import Channel, Pending
 from ws_gateway.connection import Connection
 from ws_gateway.fan_out import Pass
 
+_fds = itertools.count(1_000_000)
+
 
 class FakeConnection:
-    """Keeps what is written to it."""
+    """Keeps what is written to it; its socket takes at most `room` bytes of each write."""
+
+    by_fd: ClassVar[WeakValueDictionary[int, "FakeConnection"]] = WeakValueDictionary()
 
     def __init__(self, name: str = "") -> None:
         self.name = name
+        self.fd = next(_fds)
+        self.by_fd[self.fd] = self
         self.clear = True
         self.cut_off = False
+        self.room: float = inf
         self.writes: list[bytes] = []
 
-    def write(self, data: bytes) -> None:
-        assert not self.cut_off
-        self.writes.append(data)
+    def write_rest(self, data: bytes | memoryview) -> None:
+        self.clear = False
+        self.writes.append(bytes(data))
 
     def deliver(self, a_pass: Pass) -> bool:
         if not self.cut_off:
@@ -51,6 +61,18 @@ def remove(channel: Channel, connection: FakeConnection) -> None:
 def as_connection(connection: FakeConnection) -> Connection:
     anything: Any = connection
     return anything  # type: ignore[no-any-return]
+
+
+def send(fd: int, data: bytes) -> int:
+    """Write to a connection's socket, as `os.write` does."""
+    connection = FakeConnection.by_fd[fd]
+    assert connection.clear
+    assert not connection.cut_off
+    if not connection.room:
+        raise BlockingIOError
+    taken = data if len(data) <= connection.room else data[: int(connection.room)]
+    connection.writes.append(taken)
+    return len(taken)
 
 
 class FakeLoop:

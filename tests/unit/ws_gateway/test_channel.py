@@ -22,6 +22,7 @@ from tests.unit.ws_gateway.fakes import (
     add,
     as_connection,
     remove,
+    send,
     unwritten,
 )
 from ws_gateway import fan_out as fan_out_module
@@ -49,7 +50,7 @@ class ChannelMachine(RuleBasedStateMachine):
         self.loop = FakeLoop()
         loop: Any = self.loop
         self.progress: list[int] = []
-        self.fan_out = FanOut(loop, self.progress.append, unwritten)
+        self.fan_out = FanOut(loop, self.progress.append, unwritten, send)
         self.channel = Channel("default/room:1", "room:1")
         self.members: dict[FakeConnection, int] = {}
         self.gone: dict[FakeConnection, int] = {}
@@ -274,7 +275,7 @@ def told(channel: Channel) -> list[dict[str, Any]]:
     """What members are told when everything pending goes out, in order: offsets and resets."""
     heard = FakeConnection()
     while channel.pending:
-        heard.write(channel.take_join()[0])
+        heard.write_rest(channel.take_join()[0])
     found = []
     for text in heard.texts:
         body = json.loads(text)

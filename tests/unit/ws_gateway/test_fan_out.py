@@ -1,7 +1,7 @@
 from typing import Any
 
 from common.publication import Position, Publication
-from tests.unit.ws_gateway.fakes import FakeConnection, FakeLoop, add, remove, unwritten
+from tests.unit.ws_gateway.fakes import FakeConnection, FakeLoop, add, remove, send, unwritten
 from ws_gateway.channel import Channel
 from ws_gateway.fan_out import SLICE_WRITES, FanOut
 
@@ -32,7 +32,7 @@ class Room:
 def fan_out_and_loop() -> tuple[FanOut, FakeLoop, list[int]]:
     loop, progress = FakeLoop(), list[int]()
     anything: Any = loop
-    return FanOut(anything, progress.append, unwritten), loop, progress
+    return FanOut(anything, progress.append, unwritten, send), loop, progress
 
 
 def test_all_that_waits_for_a_small_channel_goes_out_at_once_and_in_one_write() -> None:
@@ -137,6 +137,20 @@ def test_who_is_not_clear_is_looked_at_before_the_write() -> None:
     room.publish(b"x")
     fan_out.turn()
     assert [len(member.writes) for member in room.members] == [1, 0, 1]
+
+
+def test_what_a_socket_does_not_take_waits_in_its_transport_and_nothing_overtakes_it() -> None:
+    fan_out, _, _ = fan_out_and_loop()
+    room = Room(fan_out, 3)
+    full, partly, free = room.members
+    full.room, partly.room = 0, 1
+    room.publish(b"one")
+    fan_out.turn()
+    assert [len(member.writes) for member in room.members] == [1, 2, 1]
+    assert [member.clear for member in room.members] == [False, False, True]
+    room.publish(b"two")
+    fan_out.turn()
+    assert all(member.texts == [b"one", b"two"] for member in (full, partly, free))
 
 
 def test_a_channel_without_members_takes_no_room() -> None:
