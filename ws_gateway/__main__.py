@@ -72,8 +72,8 @@ async def serve(settings: Settings) -> None:
     reader = LogReader(control, keys)
     counts = WriteCounts(control, keys, gateway_id)
     receipts = ReceiptWriter(control, Receipts(control, keys, settings, gateway_id))
-    usage = Usage(control, keys)
-    delivered = DeliveredUsage(usage)
+    delivered = DeliveredUsage()
+    usage = Usage(control, keys, delivered.counted)
     listeners = [delivered.note]
     if settings.reader_groups:
         listeners.append(counts.note)

@@ -1,32 +1,33 @@
 """How many writes to sockets each client's publications took."""
 
-from typing import Final
+from collections.abc import Iterator
 
 from common.names import DEFAULT_CLIENT, client_of
-from common.usage import Outcome, Usage
+from common.usage import Outcome
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.written import Run
 
-_OPEN: Final = f"{DEFAULT_CLIENT}/"
-
 
 class DeliveredUsage:
-    """Counts by client what was written.
+    """Counts by client what was written, until it is asked: a source of `Usage`."""
 
-    Args:
-        usage: where it is counted.
-    """
-
-    def __init__(self, usage: Usage) -> None:
-        self._usage = usage
+    def __init__(self) -> None:
+        self._writes: dict[str, int] = {}
 
     def note(self, channel: Channel, items: list[Pending], written: int) -> None:
         """Note that these publications were written to so many sockets."""
-        if written and not channel.name.startswith(_OPEN):
-            count = sum(1 for item in items if item.accepted_ms)
-            self._usage.add(client_of(channel.name), Outcome.DELIVERED, count * written)
+        client = client_of(channel.name)
+        if written and client != DEFAULT_CLIENT:
+            self._add(client, sum([1 for item in items if item.accepted_ms]) * written)
 
     def note_replayed(self, channel: Channel, runs: list[Run]) -> None:
         """Note that one connection got publications from the log."""
-        count = sum(run.last - run.first + 1 for run in runs)
-        self._usage.add(client_of(channel.name), Outcome.DELIVERED, count)
+        self._add(client_of(channel.name), sum(run.last - run.first + 1 for run in runs))
+
+    def counted(self) -> Iterator[tuple[str, Outcome, int]]:
+        """What was counted since this was last asked."""
+        writes, self._writes = self._writes, {}
+        return ((client, Outcome.DELIVERED, count) for client, count in writes.items())
+
+    def _add(self, client: str, count: int) -> None:
+        self._writes[client] = self._writes.get(client, 0) + count

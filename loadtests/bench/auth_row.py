@@ -1,6 +1,6 @@
 """What an API key costs a request, and a user token a delivery."""
 
-import json
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,14 +17,15 @@ from common.auth.records import (
     encode_record,
 )
 from common.auth.tokens import sign
-from loadtests.bench.fanout_rows import trusted
+from common.names import DEFAULT_CLIENT
+from loadtests.bench.fanout_rows import gateway_and_worker, trusted
 from loadtests.bench.ingest_row import CORES, NO_BOUND
-from loadtests.bench.load import Load, Target, run_load
+from loadtests.bench.load import Load, run_load
 from loadtests.bench.rows import Bar, Row
 from loadtests.bench.session import Session, median, median_ratio
-from loadtests.bench.targets import room_by_post
+from loadtests.bench.targets import room_by_publish
 from loadtests.bench.wrk import post_notify
-from loadtests.stack import KEYS, Cores, Stack, roomcast
+from loadtests.stack import KEYS, Stack, roomcast
 
 CONNS: Final = 100
 WINDOW: Final = 32
@@ -54,7 +55,7 @@ def _client(stack: Stack) -> tuple[str, str]:
     stack.redis("HSET", KEYS.clients, CLIENT, f"1 {encode_record(record).decode()}")
     stack.redis("ZADD", KEYS.clients_order, 1, CLIENT)
     time.sleep(_KNOWN_AFTER_S)
-    return key.text, sign(record, "bench", ["*"], 3_600)[0]
+    return key.text, sign(record, "member", ["*"], 3_600)[0]
 
 
 def _per_post(session: Session) -> Mapping[str, list[float]]:
@@ -82,23 +83,24 @@ def _per_post(session: Session) -> Mapping[str, list[float]]:
 
 def _per_delivery(session: Session) -> Mapping[str, list[float]]:
     """CPU time (µs) of the gateway per delivery, to users with tokens and without."""
-    with roomcast(session.processes, Cores()) as stack:
-        key, token = _client(stack)
-        stack.warm_up()
-        plain = room_by_post(session.processes, stack, "1")
-        first = json.dumps({"userId": "bench", "room": "1", "token": token})
-        shown = replace(
-            plain, first=first, options={**plain.options, "header": f"x-api-key: {key}"}
-        )
-        load = Load(CONNS, session.secs, window=WINDOW, nap_us=0, settle=0.2)
+    with gateway_and_worker(session) as stack:
+        _, token = _client(stack)
+        load = Load(CONNS, session.secs, window=WINDOW, settle=0.2)
         pids = stack.processes["ws_gateway"].pids
+        rooms = map(str, itertools.count(1))
 
-        def cpu_us(target: Target) -> float:
+        def cpu_us(client: str, token: str) -> float:
+            target = room_by_publish(session.processes, stack, next(rooms), client, token)
             report = trusted(run_load(replace(target, pids=pids), load))
             return report.server_cpu * 1e6 / report.frames_per_s
 
         return _in_turn(
-            session, ROUNDS_LEAST, {OPEN: partial(cpu_us, plain), SHOWN: partial(cpu_us, shown)}
+            session,
+            ROUNDS_LEAST,
+            {
+                OPEN: partial(cpu_us, DEFAULT_CLIENT, ""),
+                SHOWN: partial(cpu_us, CLIENT, token),
+            },
         )
 
 

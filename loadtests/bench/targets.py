@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
+from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, room_channel, scoped, user_channel
 from loadtests.bench.load import Target
 from loadtests.processes import Processes
 from loadtests.stack import KEYS, Stack
@@ -96,28 +96,22 @@ def room_by_lpush(processes: Processes, stack: Stack, room: str) -> Target:
     )
 
 
-def room_by_post(processes: Processes, stack: Stack, room: str) -> Target:
-    """The same by POST /notify: through server, worker and gateway."""
-    return Target(
-        stack.ws_url,
-        f"http:{stack.ports['server']}",
-        chan="/notify",
-        first=_registration("member-%d", room),
-        answer="registered",
-        template=_template(processes, _job("room", room)),
-        flags=["offsets"],
-        options={"pub-conns": 32},
-    )
+def room_by_publish(
+    processes: Processes, stack: Stack, room: str, client: str = DEFAULT_CLIENT, token: str = ""
+) -> Target:
+    """Bare PUBLISH to one room in which every connection is. The room must be silent so far.
 
-
-def room_by_publish(processes: Processes, stack: Stack, room: str) -> Target:
-    """Bare PUBLISH to one room in which every connection is. The room must be silent so far."""
+    With a token, all are the connections of its user `member`.
+    """
     epoch, offset = stack.position(room_channel(room))
+    first = _registration("member-%d", room)
+    if token:
+        first = json.dumps({"userId": "member", "room": room, "token": token})
     return Target(
         stack.ws_url,
         f"publication:{stack.redis_port}",
-        chan=KEYS.pub(scoped(room_channel(room))),
-        first=_registration("member-%d", room),
+        chan=KEYS.pub(scoped(room_channel(room), client)),
+        first=first,
         answer="registered",
         template=_template(processes, _text("room", room, room_channel(room))),
         flags=["offsets"],
