@@ -222,8 +222,8 @@ class Settings(BaseSettings):
     # History and Kafka.
     reader_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
         10,
-        description="How far the history writer and the Kafka bridge give way to other processes on"
-        " a busy machine, as nice(1) counts.",
+        description="How far the history writer and the Kafka bridge, and PostgreSQL and Kafka of "
+        "`make run`, give way to other processes on a busy machine, as nice(1) counts.",
     )
 
     # History and inbox.

@@ -94,7 +94,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 cwd=self.scratch,
                 env={**os.environ, **(env or {})},
-                start_new_session=True,  # a Ctrl-C in the terminal is for us, and we stop them
+                process_group=0,  # a Ctrl-C in the terminal is for us, and we stop them
             )
         process = Started(name, popen, log)
         self.started.append(process)

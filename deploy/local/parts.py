@@ -124,14 +124,21 @@ def list_parts(
         parts.append(Part("valkey", _valkey_command(settings), 10, 10))
     if own_postgres:
         command = postgres.command(postgres_folder(settings), settings.postgres_port)
-        parts.append(Part("postgres", command, 11, 10, stop_signal="INT"))
+        parts.append(Part("postgres", yielding(settings, command), 11, 10, stop_signal="INT"))
     if settings.database_url:
         parts.append(Part("history", (python, "-m", "history"), 15, grace, ("history",)))
     if own_kafka:
-        parts.append(Part("kafka", _kafka_command(settings), 12, 10))
+        parts.append(Part("kafka", yielding(settings, _kafka_command(settings)), 12, 10))
     if settings.kafka_brokers:
         parts.append(Part("bridge", (python, "-m", "kafka_bridge"), 16, grace, ("kafka_bridge",)))
     return sorted(parts, key=lambda part: part.priority)
+
+
+def yielding(settings: Settings, command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command of a store that nobody on a socket waits for: it gives way as its writer does."""
+    if not settings.reader_niceness:
+        return command
+    return ("nice", "-n", str(settings.reader_niceness), *command)
 
 
 def list_listeners(

@@ -22,6 +22,7 @@ from loadtests.bench.plot import draw
 from loadtests.bench.resource_rows import handshakes, memory
 from loadtests.bench.resume_row import resume_storm
 from loadtests.bench.rows import Row
+from loadtests.bench.scheduler import as_a_service
 from loadtests.bench.session import FAILURES, OTHER_CORE, SERVER_CORE, Session, needs_two_cores, say
 from loadtests.bench.worker_row import worker
 from loadtests.processes import ROOT, Processes, raise_open_files
@@ -130,7 +131,7 @@ def main() -> int:
         return 2
     runs, secs = (1, 1.0) if options.quick else (options.runs, options.secs)
     cores = Cores(SERVER_CORE, options.worker_core, options.server_core, OTHER_CORE)
-    with Processes() as processes:
+    with as_a_service(), Processes() as processes:
         rows = measure(Session(processes, runs, secs, options.quick, cores), options.rows)
     asked = f"{runs} runs of {secs:g} s, worker on core {options.worker_core}"
     results = report.Results(machine.describe(), machine.commit(), asked, rows)

