@@ -25,6 +25,7 @@ from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
 from common.tls import listen_options
 from common.usage import Usage
+from ws_gateway.admission import Admission
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
@@ -96,9 +97,8 @@ async def serve(settings: Settings) -> None:
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode)
     seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
-    gateway = Gateway(
-        hub, catch_up, receipts, pacer, authenticator, seats, limits, clock, gateway_id
-    )
+    admission = Admission(authenticator, seats, limits)
+    gateway = Gateway(hub, catch_up, receipts, pacer, admission, limits, clock, gateway_id)
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(

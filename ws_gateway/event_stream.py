@@ -116,11 +116,11 @@ class EventStream(Connection):
             origin: of the page, which may read the answer, if a browser asks.
         """
         assert self._transport is not None
-        most = self.gateway.seats.rooms(self.principal)
+        most = self.gateway.admission.most_rooms(self.principal)
         try:
             register = parse_message(message.decode(), registered=False, max_rooms=most)
             assert isinstance(register, Register)
-            self.gateway.admit(self, register)
+            self.gateway.admission.admit(self, register)
         except ClientError as error:
             match error.code:
                 case ErrorCode.FORBIDDEN:

@@ -108,16 +108,16 @@ class Front(asyncio.Protocol):
             self._hand_over(transport, self._aiohttp_handler(), head)
 
     def _must_wait(self, transport: asyncio.Transport, head: bytes) -> bool:
-        gateway, now = self._gateway, time.monotonic()
-        if gateway.counts_addresses:
-            forwarded_for = forwarded_in(head) if gateway.proxies else None
-            self._address = peer_address(transport, forwarded_for, gateway.proxies)
-        wait_s = gateway.failed.wait_s(self._address, now)
+        admission, now = self._gateway.admission, time.monotonic()
+        if admission.counts_addresses:
+            forwarded_for = forwarded_in(head) if admission.proxies else None
+            self._address = peer_address(transport, forwarded_for, admission.proxies)
+        wait_s = admission.failed.wait_s(self._address, now)
         if wait_s:
             status = HTTPStatus.TOO_MANY_REQUESTS
             self._turn_away(transport, "too-many-failures", TOO_MANY_FAILURES, status, wait_s)
             return True
-        code = gateway.rates.refusal(self._address, now)
+        code = admission.rates.refusal(self._address, now)
         if code is not None:
             self._turn_away(transport, code, "too many connections within a second; come back")
         return code is not None
@@ -161,7 +161,7 @@ class Front(asyncio.Protocol):
             return
         try:
             self._check_origin(origin)
-            principal = self._gateway.principal_of(token_of(request), self._address)
+            principal = self._gateway.admission.principal_of(token_of(request), self._address)
         except ValueError as error:
             self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))
             return
@@ -184,7 +184,7 @@ class Front(asyncio.Protocol):
             try:
                 self._check_origin(answer.origin)
                 if answer.token is not None:
-                    principal = gateway.principal_of(answer.token, self._address)
+                    principal = gateway.admission.principal_of(answer.token, self._address)
             except ClientError as error:
                 self._turn_down(transport, error)
                 return
@@ -199,7 +199,7 @@ class Front(asyncio.Protocol):
         self._hand_over(transport, connection, self._head[end:])
 
     def _check_origin(self, origin: str | None) -> None:
-        if origin is not None and not self._gateway.allows_origin(origin):
+        if origin is not None and not self._gateway.admission.allows_origin(origin):
             raise ClientError(ErrorCode.FORBIDDEN, "pages of this origin may not connect")
 
     @staticmethod

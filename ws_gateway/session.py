@@ -2,21 +2,17 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from common.auth.attempts import TOO_MANY_FAILURES, FailedAttempts
-from common.auth.authenticate import Authenticator
 from common.auth.principal import Principal
 from common.auth.records import ClientRecord
 from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
-from common.problems import Problem
 from common.publication import Position
 from common.settings import Settings
 from ws_gateway import metrics
+from ws_gateway.admission import Admission, refuse_rooms
 from ws_gateway.catch_up import CatchUp, Missed
 from ws_gateway.channel import Channel
 from ws_gateway.close_codes import CloseCode
@@ -40,9 +36,7 @@ from ws_gateway.protocol import (
     refreshed_text,
     registered_text,
 )
-from ws_gateway.rates import HandshakeRates
 from ws_gateway.receipts import ReceiptWriter
-from ws_gateway.seats import Seats
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -62,8 +56,7 @@ class Gateway:
         catch_up: brings connections up from the channels' logs.
         receipts: where receipts go.
         pacer: lets clients in.
-        authenticator: tells whose they are.
-        seats: bounds the connections of a client.
+        admission: tells whose they are, and what they may.
         limits: bounds of one connection.
         clock: coarse time.
         gateway_id: name of this gateway.
@@ -75,8 +68,7 @@ class Gateway:
         catch_up: CatchUp,
         receipts: ReceiptWriter,
         pacer: Pacer,
-        authenticator: Authenticator,
-        seats: Seats,
+        admission: Admission,
         limits: Settings,
         clock: Clock,
         gateway_id: str,
@@ -85,17 +77,7 @@ class Gateway:
         self.catch_up = catch_up
         self._receipts = receipts
         self.pacer = pacer
-        self.authenticator = authenticator
-        self.seats = seats
-        self.proxies = limits.proxies
-        """Whose `X-Forwarded-For` is believed."""
-        self.rates = HandshakeRates(
-            limits.address_connections_per_s if authenticator.required else 0,
-            limits.handshakes_per_s,
-        )
-        self.failed = FailedAttempts(
-            limits.failed_attempts_per_minute if authenticator.required else 0
-        )
+        self.admission = admission
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
@@ -127,7 +109,7 @@ class Gateway:
             message = parse_message(
                 text,
                 registered=connection.user is not None,
-                max_rooms=self.seats.rooms(connection.principal),
+                max_rooms=self.admission.most_rooms(connection.principal),
             )
             match message:
                 case PingAction():
@@ -152,7 +134,7 @@ class Gateway:
 
     def forget(self, connection: Connection) -> None:
         """Take a connection out of everything that it hears."""
-        self.seats.leave(connection)
+        self.admission.leave(connection)
         user, connection.user = connection.user, None
         if user is None:
             return
@@ -166,10 +148,6 @@ class Gateway:
                 self.hub.release(channel, self.clock.now)
         connection.rooms = ()
 
-    def allows_origin(self, origin: str) -> bool:
-        """Whether pages of an origin (`https://example.com`) may connect."""
-        return self.limits.allows_origin(origin)
-
     def client_changed(self, record: ClientRecord) -> None:
         """Close the connections of a client that was disabled."""
         if not record.disabled:
@@ -178,67 +156,19 @@ class Gateway:
             if connection.principal is not None and connection.principal.client == record.id:
                 connection.close(CloseCode.CLIENT_DISABLED)
 
-    @property
-    def counts_addresses(self) -> bool:
-        """Whether it matters where a connection comes from."""
-        return self.rates.by_address or self.failed.counts
-
-    def principal_of(self, token: str | None, address: str) -> Principal:
-        """Whom a token is about; without one, whoever needs none.
-
-        Args:
-            token: as it was shown.
-            address: who shows it; anything if addresses don't count.
-
-        Raises:
-            ClientError: it is not accepted, or one is needed; or the address failed too often.
-        """
-        if self.failed and self.failed.wait_s(address, time.monotonic()):
-            raise ClientError(ErrorCode.UNAUTHORIZED, TOO_MANY_FAILURES)
-        try:
-            if token is None:
-                return self.authenticator.of_headers(None, None)
-            return self.authenticator.of_token(token)
-        except Problem as problem:
-            known = problem.status == HTTPStatus.UNAUTHORIZED
-            if known:
-                self.failed.note(address, time.monotonic())
-            code = ErrorCode.UNAUTHORIZED if known else ErrorCode.UNAVAILABLE
-            raise ClientError(code, problem.detail) from None
-
-    def admit(self, connection: Connection, message: Register) -> None:
-        """Find out on whose behalf a connection registers, and whether it may.
-
-        Raises:
-            ClientError: it may not.
-        """
-        if message.token is not None or connection.principal is None:
-            connection.principal = self.principal_of(message.token, connection.address)
-        principal = connection.principal
-        if principal.user not in (None, message.user):
-            raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
-        _refuse_rooms(principal, message.rooms)
-        self._refuse_number(principal, len(message.rooms))
-        self.seats.refuse(connection)
-
-    def _refuse_number(self, principal: Principal, rooms: int) -> None:
-        most = self.seats.rooms(principal)
-        if rooms > most:
-            raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
-
     def _refresh(self, connection: Connection, message: Refresh) -> None:
         before = connection.principal
-        principal = self.principal_of(message.token, connection.address)
+        principal = self.admission.principal_of(message.token, connection.address)
         if before is None or (principal.client, principal.user) != (before.client, connection.user):
             raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
-        _refuse_rooms(principal, connection.rooms)
+        refuse_rooms(principal, connection.rooms)
         connection.principal = principal
         assert principal.expires_s is not None
         connection.send(refreshed_text(principal.expires_s))
 
     def _register(self, connection: Connection, message: Register) -> None:
-        self.admit(connection, message)
-        self.seats.take(connection)
+        self.admission.admit(connection, message)
+        self.admission.take_seat(connection)
         assert connection.principal is not None
         names = _names(connection.principal, message.user, message.rooms)
 
@@ -361,8 +291,8 @@ class Gateway:
         new = [room for room in message.rooms if room not in connection.rooms]
         principal = connection.principal
         assert principal is not None
-        self._refuse_number(principal, len(connection.rooms) + len(new))
-        _refuse_rooms(principal, new)
+        self.admission.refuse_number(principal, len(connection.rooms) + len(new))
+        refuse_rooms(principal, new)
 
         def ready(channels: list[Channel]) -> None:
             if not self._is_here(connection, channels) or connection.user is None:
@@ -427,12 +357,6 @@ def _names(principal: Principal, user: str, rooms: Iterable[str]) -> tuple[str, 
     """Scoped names of the channels of a registration."""
     labels = (user_channel(user), *map(room_channel, rooms), BROADCAST_CHANNEL)
     return tuple(scoped(label, principal.client) for label in labels)
-
-
-def _refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
-    for room in rooms:
-        if not principal.rooms.allow(room):
-            raise ClientError(ErrorCode.FORBIDDEN, f"the token does not allow room {room}")
 
 
 def observe(gateway: Gateway) -> None:

@@ -1,0 +1,126 @@
+"""Who may come in, on whose behalf, and what they may have: tokens, rooms, seats, rates, origins.
+
+It decides and counts; what becomes of a connection that is refused is up to whoever asks.
+"""
+
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from common.auth.attempts import TOO_MANY_FAILURES, FailedAttempts
+from common.auth.authenticate import Authenticator
+from common.auth.principal import Principal
+from common.problems import Problem
+from common.settings import Settings
+from ws_gateway.connection import Connection
+from ws_gateway.protocol import ClientError, ErrorCode, Register
+from ws_gateway.rates import HandshakeRates
+from ws_gateway.seats import Seats
+
+
+class Admission:
+    """Decides about connections of one gateway.
+
+    Args:
+        authenticator: tells whose they are.
+        seats: bounds the connections of a client.
+        settings: the other bounds.
+    """
+
+    def __init__(self, authenticator: Authenticator, seats: Seats, settings: Settings) -> None:
+        self._authenticator = authenticator
+        self._seats = seats
+        self._settings = settings
+        self.proxies = settings.proxies
+        """Whose `X-Forwarded-For` is believed."""
+        self.rates = HandshakeRates(
+            settings.address_connections_per_s if authenticator.required else 0,
+            settings.handshakes_per_s,
+        )
+        self.failed = FailedAttempts(
+            settings.failed_attempts_per_minute if authenticator.required else 0
+        )
+
+    @property
+    def counts_addresses(self) -> bool:
+        """Whether it matters where a connection comes from."""
+        return self.rates.by_address or self.failed.counts
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of an origin (`https://example.com`) may connect."""
+        return self._settings.allows_origin(origin)
+
+    def principal_of(self, token: str | None, address: str) -> Principal:
+        """Whom a token is about; without one, whoever needs none.
+
+        Args:
+            token: as it was shown.
+            address: who shows it; anything if addresses don't count.
+
+        Raises:
+            ClientError: it is not accepted, or one is needed; or the address failed too often.
+        """
+        if self.failed and self.failed.wait_s(address, time.monotonic()):
+            raise ClientError(ErrorCode.UNAUTHORIZED, TOO_MANY_FAILURES)
+        try:
+            if token is None:
+                return self._authenticator.of_headers(None, None)
+            return self._authenticator.of_token(token)
+        except Problem as problem:
+            known = problem.status == HTTPStatus.UNAUTHORIZED
+            if known:
+                self.failed.note(address, time.monotonic())
+            code = ErrorCode.UNAUTHORIZED if known else ErrorCode.UNAVAILABLE
+            raise ClientError(code, problem.detail) from None
+
+    def admit(self, connection: Connection, message: Register) -> None:
+        """Find out on whose behalf a connection registers, and whether it may.
+
+        Raises:
+            ClientError: it may not.
+        """
+        if message.token is not None or connection.principal is None:
+            connection.principal = self.principal_of(message.token, connection.address)
+        principal = connection.principal
+        if principal.user not in (None, message.user):
+            raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
+        refuse_rooms(principal, message.rooms)
+        self.refuse_number(principal, len(message.rooms))
+        self._seats.refuse(connection)
+
+    def take_seat(self, connection: Connection) -> None:
+        """Count a connection among those of its client, once.
+
+        Raises:
+            ClientError: the client has as many as it may.
+        """
+        self._seats.take(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Take a connection's seat back, if it has one."""
+        self._seats.leave(connection)
+
+    def most_rooms(self, principal: Principal | None) -> int:
+        """How many rooms a connection may be in."""
+        return self._seats.rooms(principal)
+
+    def refuse_number(self, principal: Principal, rooms: int) -> None:
+        """Refuse so many rooms where they are too many.
+
+        Raises:
+            ClientError: they are.
+        """
+        most = self.most_rooms(principal)
+        if rooms > most:
+            raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
+
+
+def refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
+    """Refuse rooms that a token does not name.
+
+    Raises:
+        ClientError: one is not allowed.
+    """
+    for room in rooms:
+        if not principal.rooms.allow(room):
+            raise ClientError(ErrorCode.FORBIDDEN, f"the token does not allow room {room}")
