@@ -22,12 +22,12 @@ _PROCESSES: Final = "cgroup.procs"
 def as_a_service() -> Iterator[None]:
     """Run the block, and all that is started in it, as a service would be.
 
-    Where that takes rights that this process does not have, it says so and goes on.
+    Where it can't (it takes root, and version 1 of cgroups), it says so and goes on.
     """
     group = _CONTROLLER / f"roomcast-bench-{os.getpid()}"
     joined = False
     try:
-        if _AUTOGROUPS.read_text().strip() == "1" and _is_in_the_root():
+        if _has_autogroups() and _is_in_the_root():
             group.mkdir()
             _join(group)
             joined = True
@@ -42,10 +42,20 @@ def as_a_service() -> Iterator[None]:
                 group.rmdir()
 
 
+def _has_autogroups() -> bool:
+    return _AUTOGROUPS.exists() and _AUTOGROUPS.read_text().strip() == "1"
+
+
 def _is_in_the_root() -> bool:
-    """Whether this process has no cgroup for the processor (version 1 of cgroups)."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    return any(line.split(":", 2)[1:] == ["cpu", "/"] for line in lines)
+    """Whether this process has no cgroup for the processor.
+
+    Lines are `number:controllers:path`; version 2 has one without controllers.
+    """
+    groups = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups.update(dict.fromkeys(controllers.split(","), path))
+    return groups.get("cpu", groups.get("")) == "/"
 
 
 def _join(group: Path) -> None:
