@@ -1,0 +1,129 @@
+"""What one client may send at most."""
+
+import asyncio
+import json
+import math
+import time
+
+import aiohttp
+import pytest
+
+from tests.auth.limiting import ROOM, ask, limit, well_before_midnight
+from tests.credentials import AuthStack, Made
+from tests.inbox.api import Api
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_quota_is_spent_to_the_end_over_two_servers_and_not_beyond(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made, chunked: bool
+) -> None:
+    quota, sent = (200, 300) if chunked else (7, 30)
+    # So many requests that the headers tell of the quota, of which less is left.
+    await limit(api, auth_stack, shop, notificationsPerDay=quota, requestsPerS=1_000_000)
+    await well_before_midnight()
+    async with aiohttp.ClientSession() as session:
+        urls = auth_stack.http_urls[:2]
+        answers = await asyncio.gather(*(ask(session, urls[n % 2], shop) for n in range(sent)))
+        accepted = [one for one in answers if one[0] == 202]
+        # What one server has at hand and the other one lacks is a chunk at most.
+        spare = quota // 20 if chunked else 0
+        assert quota - spare <= len(accepted) <= quota
+        for status, headers, body in answers:
+            assert headers["ratelimit-limit"] == str(quota)
+            if status == 202:
+                assert 0 <= int(headers["ratelimit-remaining"]) < quota
+                continue
+            assert (status, body["code"]) == (429, "quota-exceeded")
+            assert headers["ratelimit-remaining"] == "0"
+            assert headers["content-type"] == "application/problem+json"
+            to_midnight = 86_400 - time.time() % 86_400
+            assert abs(int(headers["retry-after"]) - to_midnight) < 60
+            assert headers["ratelimit-reset"] == headers["retry-after"]
+        # Another client has its own.
+        assert (await ask(session, urls[0], bank))[0] == 202
+
+
+async def test_a_batch_counts_as_its_notifications_and_is_refused_as_a_whole(
+    api: Api, auth_stack: AuthStack, shop: Made
+) -> None:
+    await limit(api, auth_stack, shop, notificationsPerDay=10)
+    url = auth_stack.http_urls[0]
+    await well_before_midnight()
+    async with aiohttp.ClientSession() as session:
+        for count, status, left in (
+            (6, 202, "4"),
+            (5, 429, "4"),
+            (11, 429, "4"),
+            (4, 202, "0"),
+        ):
+            answer = await ask(session, url, shop, [ROOM] * count)
+            assert (answer[0], answer[1]["ratelimit-remaining"]) == (status, left), count
+
+
+async def test_what_is_not_queued_is_not_counted(
+    api: Api, auth_stack: AuthStack, shop: Made
+) -> None:
+    await limit(api, auth_stack, shop, notificationsPerDay=3)
+    await well_before_midnight()
+    for body, status in ((ROOM, 202), (ROOM, 202), ({**ROOM, "target": "2"}, 422)):
+        headers = {**shop.bearer, "Idempotency-Key": "k"}
+        answer = await api("POST", "/notify", json=body, headers=headers)
+        assert answer.status == status
+    for status in (202, 202, 429):
+        assert (await api("POST", "/notify", json=ROOM, headers=shop.bearer)).status == status
+
+
+@pytest.mark.parametrize("path", ["/notify", "/clients/me"])
+async def test_requests_per_second_are_bounded_on_every_way_in(
+    api: Api, auth_stack: AuthStack, shop: Made, path: str
+) -> None:
+    most = 5
+    await limit(api, auth_stack, shop, requestsPerS=most)
+    method, body = ("POST", ROOM) if path == "/notify" else ("GET", None)
+
+    async def one(session: aiohttp.ClientSession, url: str) -> tuple[int, dict[str, str], str]:
+        async with session.request(
+            method, f"{url}{path}", json=body, headers=shop.bearer
+        ) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return response.status, headers, await response.text()
+
+    async with aiohttp.ClientSession() as session:
+        began = time.time()
+        answers = await asyncio.gather(
+            *(one(session, auth_stack.http_urls[n % 2]) for n in range(100))
+        )
+        windows = math.floor(time.time()) - math.floor(began) + 1
+        statuses = [status for status, _, _ in answers]
+        assert set(statuses) == {200 if method == "GET" else 202, 429}
+        assert most <= 100 - statuses.count(429) <= windows * most
+        for status, headers, text in answers:
+            if status == 429:
+                assert json.loads(text)["code"] == "rate-limited"
+                assert headers["ratelimit-limit"] == str(most)
+                assert (headers["ratelimit-remaining"], headers["retry-after"]) == ("0", "1")
+        await asyncio.sleep(1)
+        assert (await one(session, auth_stack.http_urls[0]))[0] in (200, 202)
+
+
+async def test_recipients_and_message_size_are_bounded(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
+) -> None:
+    await limit(api, auth_stack, shop, recipients=3, messageMaxBytes=10)
+    pair = {**ROOM, "target": ["1", "2"]}
+    for body, pointer in (
+        ({**ROOM, "target": ["1", "2", "3"]}, None),
+        ({**ROOM, "target": ["1", "2", "3", "4"]}, "/target"),
+        ([ROOM, pair], None),
+        ([pair, pair], "/1/target"),
+        ({**ROOM, "message": "é" * 5}, None),
+        ({**ROOM, "message": "é" * 5 + "x"}, "/message"),
+        ([ROOM, {**ROOM, "data": {"a": "long"}}], "/1/data"),
+    ):
+        answer = await api("POST", "/notify", json=body, headers=shop.bearer)
+        if pointer is None:
+            assert answer.status == 202, body
+        else:
+            assert answer.status == 422, body
+            assert [error["pointer"] for error in answer.body["errors"]] == [pointer]
+        assert (await api("POST", "/notify", json=body, headers=bank.bearer)).status == 202
