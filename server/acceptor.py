@@ -8,9 +8,11 @@ by this module itself.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import Counter, Histogram
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -57,6 +59,27 @@ Item = tuple[Acceptance, Callable[[Verdict], None]]
 _OK: Final = [b"ok"]
 
 
+class _Call(NamedTuple):
+    """One script call: its requests, its arguments, when it began (`time.perf_counter`)."""
+
+    batch: list[Item]
+    args: list[Word]
+    began: float
+
+
+def _verdict_of(error: BaseException, call: _Call) -> Verdict:
+    if isinstance(error, ResponseError):
+        return RefusedByRedisError(str(error))
+    awaited = isinstance(error, RedisError | OSError | TimeoutError)
+    log.log(
+        logging.WARNING if awaited else logging.ERROR,
+        "redis did not answer an acceptance",
+        extra={"requests": len(call.batch), "reason": f"{type(error).__name__}: {error}"},
+        exc_info=None if awaited else error,
+    )
+    return OutcomeUnknownError(str(error))
+
+
 class Acceptor:
     """Collects the requests of a loop turn and sends them as one script call."""
 
@@ -77,7 +100,7 @@ class Acceptor:
             settings.idempotency_ttl_s,
         ]
         self._pending: deque[Item] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Future[Any]] = set()
         self._scheduled = False
 
     def submit(self, acceptance: Acceptance, on_verdict: Callable[[Verdict], None]) -> None:
@@ -116,42 +139,49 @@ class Acceptor:
                 batch.append(item)
                 jobs += len(item[0].jobs)
                 size += item[0].size
-            call = asyncio.ensure_future(self._call(batch))
-            self._calls.add(call)
-            call.add_done_callback(self._done)
+            self._send(batch)
 
-    def _done(self, call: "asyncio.Task[None]") -> None:
-        self._calls.discard(call)
-        self._flush()
-
-    async def _call(self, batch: list[Item]) -> None:
+    def _send(self, batch: list[Item]) -> None:
         args = list(self._head)
         for acceptance, _ in batch:
             args += acceptance.arguments()
+        call = _Call(batch, args, time.perf_counter())
+        link = self._link
+        if link is None or link.lost.done() or self._fsync_ms:
+            self._run_in_task(call)
+            return
+        words = evalsha(self._script, self._keys, args)
+        self._answer_when_done(call, link.send(words, self._timeout_s))
+
+    def _run_in_task(self, call: "_Call") -> None:
+        self._answer_when_done(call, asyncio.ensure_future(self._run(call.args)))
+
+    def _answer_when_done(self, call: "_Call", reply: "asyncio.Future[Any]") -> None:
+        self._calls.add(reply)
+        reply.add_done_callback(partial(self._answer, call))
+
+    def _answer(self, call: "_Call", reply: "asyncio.Future[Any]") -> None:
+        self._calls.discard(reply)
+        error = reply.exception()
+        if isinstance(error, NoScriptError):
+            self._run_in_task(call)
+            return
+        accept_seconds.observe(time.perf_counter() - call.began)
         verdicts: list[Verdict]
-        try:
-            with accept_seconds.time():
-                verdicts = await self._run(args)
-        except ResponseError as error:
-            verdicts = [RefusedByRedisError(str(error))] * len(batch)
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning(
-                "redis did not answer an acceptance",
-                extra={"requests": len(batch), "reason": f"{type(error).__name__}: {error}"},
-            )
-            verdicts = [OutcomeUnknownError(str(error))] * len(batch)
+        verdicts = reply.result() if error is None else [_verdict_of(error, call)] * len(call.batch)
         jobs = 0
-        for (acceptance, on_verdict), verdict in zip(batch, verdicts, strict=True):
+        for (acceptance, on_verdict), verdict in zip(call.batch, verdicts, strict=True):
             if verdict == _OK:
                 jobs += len(acceptance.jobs)
             on_verdict(verdict)
         accepted_jobs.inc(jobs)
+        self._flush()
 
     async def _run(self, args: list[Word]) -> Any:
         link = await self._connected()
-        words = evalsha(self._script, self._keys, args)
         if not self._fsync_ms:
             return await link.run(self._script, self._keys, args, timeout_s=self._timeout_s)
+        words = evalsha(self._script, self._keys, args)
         # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
         accepted, synced = link.send_together(
             [words, ("WAITAOF", 1, 0, self._fsync_ms)], 2 * self._timeout_s

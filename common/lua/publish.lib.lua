@@ -7,17 +7,17 @@ local function publisher(epoch_key, events, i)
   local channel_prefix, log_prefix, pub_prefix = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7])
   local events_max, worker = ARGV[i + 8], ARGV[i + 9]
-  local shard = shard_epoch(epoch_key, ARGV[i + 4], channel_s / 2, ARGV[i])
+  local run, candidate = ARGV[i], ARGV[i + 4]
   -- Expiry is put off now and then, and by as much more, not with every publication.
   local put_off_s = math.floor(log_s / 10)
-  local channels, order = {}, {}
+  local channels, order, shard, last_event = {}, {}, nil, nil
   local self = {}
 
   local function event(kind, name, text, extra)
     if events_max == '' then
-      redis.call('XADD', events, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
+      last_event = redis.call('XADD', events, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
     else
-      redis.call('XADD', events, 'MAXLEN', '~', events_max, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
+      last_event = redis.call('XADD', events, 'MAXLEN', '~', events_max, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
     end
   end
 
@@ -28,10 +28,11 @@ local function publisher(epoch_key, events, i)
     local state = channels[name]
     if state then return state end
     local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 'r', 't')
-    state = {name = name, log = {}, base = '-', lives = tonumber(seen[4] or 0) > shard.now}
-    if seen[3] == shard.run then
+    state = {name = name, log = {}, base = '-', lives_until = tonumber(seen[4] or 0)}
+    if seen[3] == run then
       state.epoch, state.offset = seen[1], tonumber(seen[2])
     else
+      shard = shard or shard_epoch(epoch_key, candidate, channel_s / 2, run)
       state.epoch, state.ended = shard.epoch, seen[1] or shard.before
       state.offset = tonumber(seen[2] or 0)
       state.ended_at = state.offset
@@ -68,10 +69,11 @@ local function publisher(epoch_key, events, i)
     event('dead', '', text, reason)
   end
 
-  -- Append to a log. One that somebody else wrote over begins again: that is told from its offsets.
-  local function append(log, entries)
+  -- Append to a log. One that somebody else wrote over, or that a forgotten channel left behind,
+  -- begins again: that is told from its offsets. Returns whether it begins.
+  local function append(log, entries, forgotten)
     local length = redis.pcall('RPUSH', log, unpack(entries))
-    if type(length) == 'table' then
+    if type(length) == 'table' or (forgotten and length > #entries) then
       redis.call('DEL', log)
       length = redis.call('RPUSH', log, unpack(entries))
     end
@@ -81,20 +83,25 @@ local function publisher(epoch_key, events, i)
 
   -- Write positions and logs.
   function self.flush()
+    -- The time (Unix seconds) at which Redis took the last event.
+    local now = last_event and math.floor(tonumber(string.match(last_event, '^%d+')) / 1000)
     for _, state in ipairs(order) do
       if #state.log > 0 then
         local hash, log = channel_prefix .. state.name, log_prefix .. state.name
-        if state.forgotten then redis.call('DEL', log) end
-        if append(log, state.log) or not state.lives then
-          redis.call('HSET', hash, 't', string.format('%d', shard.now + put_off_s))
+        local begins = append(log, state.log, state.forgotten)
+        local written = {'o', string.format('%d', state.offset)}
+        if state.ended then
+          written = {'e', state.epoch, 'o', written[2], 'r', run, 'p', state.ended,
+            'q', string.format('%d', state.ended_at)}
+        end
+        local puts_off = begins or state.lives_until <= now
+        if puts_off then
+          written[#written + 1], written[#written + 2] = 't', string.format('%d', now + put_off_s)
+        end
+        redis.call('HSET', hash, unpack(written))
+        if puts_off then
           redis.call('EXPIRE', hash, channel_s + put_off_s)
           redis.call('EXPIRE', log, log_s + put_off_s)
-        end
-        if state.ended then
-          redis.call('HSET', hash, 'e', state.epoch, 'o', string.format('%d', state.offset), 'r', shard.run,
-            'p', state.ended, 'q', string.format('%d', state.ended_at))
-        else
-          redis.call('HSET', hash, 'o', string.format('%d', state.offset))
         end
       end
     end

@@ -12,23 +12,28 @@ local returns, dead = KEYS[6], KEYS[8]
 local lane, jobs_prefix, dead_max = ARGV[1], ARGV[2], ARGV[3]
 local out = publisher(KEYS[1], KEYS[7], 4)
 
--- Lua does not roll back: what can fail because somebody else wrote a key is read first.
-redis.call('LLEN', ready)
-redis.call('SCARD', active)
+-- Lua does not roll back: what can fail because somebody else wrote a key is read first, or is the
+-- first to be written.
 redis.call('HGET', waiting, lane)
-redis.call('XLEN', dead)
 local returned = redis.call('HLEN', returns) > 0
-local still_held, turns, lost, i = {}, {}, 0, 14
+local still_held, turns, again, idle, lost, buries, i = {}, {}, {}, {}, 0, false, 14
 local of_loop = redis.call('LRANGE', held, 0, -1)
 for _, partition in ipairs(of_loop) do still_held[partition] = true end
 while i <= #ARGV do
   local partition, n = ARGV[i], tonumber(ARGV[i + 2])
   local last = i + 2 + 4 * n
   if still_held[partition] then
-    turns[#turns + 1] = {partition = partition, done = tonumber(ARGV[i + 1]), first = i + 3, last = last,
-      jobs = redis.call('LLEN', jobs_prefix .. partition)}
+    local done = tonumber(ARGV[i + 1])
+    turns[#turns + 1] = {partition = partition, done = done, first = i + 3, last = last}
+    local rest = redis.call('LLEN', jobs_prefix .. partition) > done and again or idle
+    rest[#rest + 1] = partition
     for k = i + 3, last, 4 do
-      if ARGV[k + 1] ~= '' and ARGV[k + 1] ~= 'dead' then out.channel(ARGV[k]) end
+      local accepted = ARGV[k + 1]
+      if accepted == 'dead' then
+        buries = true
+      elseif accepted ~= '' then
+        out.channel(ARGV[k])
+      end
     end
   else
     lost = lost + 1
@@ -36,13 +41,17 @@ while i <= #ARGV do
   i = last + 1
 end
 
+if buries then redis.call('XLEN', dead) end
+if #again > 0 then redis.call('LLEN', ready) end
+
+if #idle > 0 then redis.call('SREM', active, unpack(idle)) end
 if #turns == #of_loop then
   redis.call('DEL', held)
 else
   for _, turn in ipairs(turns) do redis.call('LREM', held, 1, turn.partition) end
 end
 
-local published, removed, again, idle = 0, 0, {}, {}
+local published, removed = 0, 0
 for _, turn in ipairs(turns) do
   for k = turn.first, turn.last, 4 do
     local name, accepted, head, extra = ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3]
@@ -60,12 +69,9 @@ for _, turn in ipairs(turns) do
   if turn.done > 0 then redis.call('LTRIM', jobs_prefix .. partition, 0, -turn.done - 1) end
   removed = removed + turn.done
   if returned then redis.call('HDEL', returns, lane .. ':' .. partition) end
-  local rest = turn.jobs > turn.done and again or idle
-  rest[#rest + 1] = partition
 end
 if removed > 0 then redis.call('HINCRBY', waiting, lane, -removed) end
 if #again > 0 then redis.call('LPUSH', ready, unpack(again)) end
-if #idle > 0 then redis.call('SREM', active, unpack(idle)) end
 
 out.flush()
 return {published, lost}
