@@ -33,14 +33,16 @@ def connect(url: str, *, timeout_s: float) -> Redis:
         url: `redis://`, `rediss://` or `unix://`.
         timeout_s: for a reply; past it the connection is dropped and the outcome unknown.
     """
+    # A connection of redis-py to a Unix socket refuses what is about TCP.
+    of_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
     pool: ConnectionPool = ConnectionPool.from_url(
         url,
         protocol=2,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=timeout_s,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_keepalive=True,
         health_check_interval=0,
+        **of_tcp,
     )
     return Redis.from_pool(pool)
 
