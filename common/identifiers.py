@@ -1,4 +1,4 @@
-"""Ids of users and rooms, as every door takes them: an integer or printable text."""
+"""Ids: of users and rooms, as every door takes them, and of notifications."""
 
 import re
 from typing import Final
@@ -9,6 +9,9 @@ ID_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,128}$"
 """Printable: no control characters, no line or paragraph separators. JSON Schema's form."""
 
 _printable: Final = re.compile(ID_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+_UUID_CHARACTERS: Final = 36
 
 
 def identifier(value: object) -> str:
@@ -26,3 +29,13 @@ def identifier(value: object) -> str:
 
 def _has_surrogate(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def made_at_ms(notification: str) -> int | None:
+    """Unix time (ms) that a UUIDv7 was made at (RFC 9562, section 5.7); None of any other id."""
+    if len(notification) != _UUID_CHARACTERS or notification[14] != "7":
+        return None
+    try:
+        return int(notification[:8] + notification[9:13], 16)
+    except ValueError:
+        return None

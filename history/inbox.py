@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from common.names import BROADCAST_CHANNEL, room_channel, user_channel
 from common.publication import Position
 from history.database import from_unix_ms, unix_ms
+from history.dated import FOUND, span_of
 
 UNREAD_IDS_MAX: Final = 5_000
 """Unread ids that are read one by one; of more than these only the number is known."""
@@ -117,12 +118,25 @@ _UNREAD_COUNT_TEMPLATE: Final = """
 _UNREAD_COUNT: Final = _MINE + _UNREAD_COUNT_TEMPLATE.format(unread=_UNREAD)
 _FIND_TEMPLATE: Final = """
     SELECT bool_and(NOT ({unread})) AS read
-    FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
+    FROM through, mine JOIN {found} p ON p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
-    WHERE p.notification = $6
     HAVING count(*) > 0
 """
-_FIND: Final = _MINE + _FIND_TEMPLATE.format(unread=_UNREAD)
+_FIND: Final = _MINE + _FIND_TEMPLATE.format(
+    unread=_UNREAD, found=FOUND.format(id="$6", first="$7", last="$8")
+)
+_READ_AMONG_TEMPLATE: Final = """
+    SELECT notification FROM receipts WHERE client = $1 AND user_id = $2
+        AND kind = 'read' AND notification = ANY($3::text[])
+    UNION
+    SELECT asked.id FROM users u, unnest($3::text[], $4::timestamptz[], $5::timestamptz[])
+        AS asked(id, first, last)
+    WHERE u.client = $1 AND u.id = $2
+        AND EXISTS (SELECT FROM {found} p WHERE p.published_at <= u.read_through)
+"""
+_READ_AMONG: Final = _READ_AMONG_TEMPLATE.format(
+    found=FOUND.format(id="asked.id", first="asked.first", last="asked.last")
+)
 _LAST: Final = from_unix_ms(253_402_300_799_000)
 _FIRST: Final = from_unix_ms(-62_000_000_000_000)
 
@@ -202,24 +216,22 @@ async def unread_count(connection: Any, reader: Reader) -> int:
 
 async def is_read(connection: Any, reader: Reader, notification: str) -> bool | None:
     """Whether a notification is read, or None if it is not in the inbox."""
-    found: bool | None = await connection.fetchval(_FIND, *_arguments(reader), notification)
+    found: bool | None = await connection.fetchval(
+        _FIND, *_arguments(reader), notification, *span_of(notification)
+    )
     return found
 
 
 async def read_among(connection: Any, reader: Reader, ids: Sequence[str]) -> set[str]:
     """Which of these notifications are read, wherever they are."""
+    spans = [span_of(notification) for notification in ids]
     rows = await connection.fetch(
-        """
-        SELECT notification FROM receipts WHERE client = $1 AND user_id = $2
-            AND kind = 'read' AND notification = ANY($3::text[])
-        UNION
-        SELECT p.notification FROM publications p, users u
-        WHERE u.client = $1 AND u.id = $2 AND p.client = $1
-            AND p.notification = ANY($3::text[]) AND p.published_at <= u.read_through
-        """,
+        _READ_AMONG,
         reader.client,
         reader.user,
         list(ids),
+        [first for first, _ in spans],
+        [last for _, last in spans],
     )
     return {row["notification"] for row in rows}
 

@@ -13,6 +13,7 @@ import msgspec
 
 from common.events import Event, EventKind
 from common.names import DEFAULT_CLIENT, kind_and_target
+from history.dated import is_dated
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
@@ -21,7 +22,7 @@ Rows = dict[str, list[Row]]
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "publications": (
         "client", "notification", "channel", "epoch", "offset", "status", "type", "sender",
-        "target", "priority", "email", "frame", "worker", "created_at", "published_at",
+        "target", "priority", "email", "frame", "worker", "created_at", "published_at", "dated",
     ),
     "receipts": ("client", "notification", "user_id", "kind", "at"),
     "writes": (
@@ -220,10 +221,11 @@ def _published(event: Event) -> Row:
     client, channel = _scope(scoped)
     frame = _decode_frame(text)
     email = _decode_extra(extra).email if extra else ""
+    created_at = _moment(frame.created_at)
     return (
         client, frame.id, channel, frame.epoch, frame.offset, "published", frame.type,
         frame.user_id, frame.target, frame.priority, email, text.decode(), writer,
-        _moment(frame.created_at), _from_ms(event_id.partition("-")[0]),
+        created_at, _from_ms(event_id.partition("-")[0]), is_dated(frame.id, created_at),
     )  # fmt: skip
 
 
@@ -233,7 +235,7 @@ def _expired(event: Event) -> tuple[str, list[Row]]:
     kind, target = kind_and_target(channel)
     row = (
         client, job.id, channel, "", 0, "expired", str(kind), job.user_id, target, job.priority, "",
-        "", event.writer, job.created_at, _written_at(event),
+        "", event.writer, job.created_at, _written_at(event), is_dated(job.id, job.created_at),
     )  # fmt: skip
     return "publications", [row]
 

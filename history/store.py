@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from operator import itemgetter
 from typing import Any, Final
 
 import asyncpg
@@ -22,6 +23,8 @@ log = logging.getLogger("roomcast.history")
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """A statement that takes longer is given up with its connection."""
+
+_ID: Final = itemgetter(COLUMNS["publications"].index("notification"))
 
 REFUSED: Final = (
     asyncpg.DataError,
@@ -263,7 +266,9 @@ class Store:
     async def _copy(self, connection: Any, rows: Rows) -> None:
         # The quickest way in; it fails as a whole over one row that is there already.
         for table, found in rows.items():
-            await connection.copy_records_to_table(table, records=found, columns=COLUMNS[table])
+            # By id, so by time: most rows then go to where in an index the one before went.
+            records = sorted(found, key=_ID) if table == "publications" else found
+            await connection.copy_records_to_table(table, records=records, columns=COLUMNS[table])
 
     async def _merge(self, connection: Any, rows: Rows) -> dict[str, int]:
         new: dict[str, int] = {}

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from history.database import from_unix_ms, unix_ms
+from history.dated import FOUND, span_of
 
 CHANNELS_MAX: Final = 1_000
 """Channels of one notification that its story tells of."""
@@ -56,14 +57,15 @@ class Receipt(NamedTuple):
 async def publications(connection: Any, client: str, notification: str) -> list[Publication]:
     """Where a notification was published or expired, `CHANNELS_MAX` at most."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT channel, epoch, "offset", status, type, sender, target, priority, worker,
             created_at, published_at
-        FROM publications WHERE client = $1 AND notification = $2
-        ORDER BY published_at, channel, "offset" LIMIT $3
-        """,
+        FROM {FOUND.format(id="$2", first="$3", last="$4")} found
+        ORDER BY published_at, channel, "offset" LIMIT $5
+        """,  # noqa: S608 - made of constants
         client,
         notification,
+        *span_of(notification),
         CHANNELS_MAX,
     )
     return [

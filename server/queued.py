@@ -1,12 +1,12 @@
 """What still waits in the job lists: read, never touched."""
 
-import uuid
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
 
+from common.identifiers import made_at_ms
 from common.jobs import Job, decode_job
 from common.keys import Keys
 from common.names import PARTITIONS, Lane
@@ -16,7 +16,6 @@ BATCH_SPAN: Final = 1_200
 """Jobs of one list that are looked through for a notification whose time is known."""
 _APART_MS: Final = 50
 """How much later than its id a job may say that it was made, and still be found."""
-_UUID7: Final = 7
 _CHUNK: Final = 200
 _CHUNKS_MAX: Final = 8
 """Reads of one list for one page; other clients' jobs may be between."""
@@ -25,15 +24,6 @@ _CHUNKS_MAX: Final = 8
 def place_of(job: Job) -> Place:
     """Where a job is among what was sent."""
     return Place(job.created_ms, job.id)
-
-
-def made_at_ms(notification: str) -> int | None:
-    """Unix time (ms) that a UUIDv7 was made at; None of any other id."""
-    try:
-        value = uuid.UUID(notification)
-    except ValueError:
-        return None
-    return value.int >> 80 if value.version == _UUID7 else None
 
 
 class QueuedJobs:

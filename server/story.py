@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from common.events import EventKind
+from common.identifiers import made_at_ms
 from common.jobs import Job, format_time
 from common.names import kind_and_target
 from common.problems import Problem
@@ -23,7 +24,7 @@ from server.late import (
     decode_expired,
     decode_published,
 )
-from server.queued import QueuedJobs, made_at_ms
+from server.queued import QueuedJobs
 
 _EARLIER_MS: Final = 1_000
 

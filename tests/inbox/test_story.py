@@ -1,9 +1,14 @@
+import json
+import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests.client import Client
 from tests.conftest import MakeStack
+from tests.history.stream import fetch
 from tests.inbox.api import Api
 from tests.stack import KEYS, Stack
 from tests.waiting import until
@@ -42,6 +47,31 @@ async def test_the_story_of_a_notification_from_the_post_to_the_reading(
     assert [gateway["sockets"] for gateway in channel["gateways"]] == [1]
     assert [name["userId"] for name in story["names"]] == [user]
     assert story["nextCursor"] is None
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["mine", "0199a000-0000-7000-8000-"],
+    ids=["no UUID", "a UUIDv7 of long ago"],
+)
+async def test_an_id_that_tells_no_time_or_another_one_is_found(
+    api: Api, user: str, inbox_stack: Stack, prefix: str
+) -> None:
+    an_id = f"{prefix}{secrets.token_hex(6)}"
+    body = {"id": an_id, "type": "private", "userId": 1, "target": user, "message": "hi"}
+    inbox_stack.valkey.command("LPUSH", KEYS.door("high"), json.dumps(body))
+
+    async def written() -> bool:
+        rows = await fetch(
+            inbox_stack, "SELECT dated FROM publications WHERE notification = $1", an_id
+        )
+        return [row["dated"] for row in rows] == [False]
+
+    await until(written)
+    assert (await api.story(an_id))["status"] == "published"
+    assert await api.read(user, an_id) in (200, 204)
+    assert await api.unread(user) == 0
+    assert await api.read(f"{user}-other", an_id) == 404
 
 
 async def test_who_got_it_comes_in_pages(api: Api, room: str, inbox_stack: Stack) -> None:

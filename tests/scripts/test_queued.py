@@ -2,10 +2,11 @@
 
 from redis.asyncio import Redis
 
+from common.identifiers import made_at_ms
 from common.jobs import Job, decode_job, new_id, plan_one
 from common.names import DEFAULT_CLIENT, Lane
 from history.inbox import Place
-from server.queued import QueuedJobs, made_at_ms, place_of
+from server.queued import QueuedJobs, place_of
 from tests.stack import KEYS
 
 

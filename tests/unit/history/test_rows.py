@@ -32,7 +32,7 @@ def test_a_publication_keeps_the_exact_text() -> None:
         "client": "default", "notification": "n1", "channel": "room:1", "epoch": "e", "offset": 7,
         "status": "published", "type": "room", "sender": "2", "target": "1", "priority": "high",
         "email": "a@b.cd", "frame": text, "worker": "w1", "created_at": TIME,
-        "published_at": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
+        "published_at": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), "dated": False,
     }  # fmt: skip
     assert time_of("publications", row) == TIME
 
