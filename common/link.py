@@ -1,6 +1,6 @@
-"""One connection to Redis for the hot paths: acceptance, turns, subscription.
+"""One connection to Redis for the hot paths: acceptance, turns, subscription, event stream.
 
-redis-py serves everything else. On these three paths its cost per command is a multiple of
+redis-py serves everything else. On these paths its cost per command is a multiple of
 everything that Roomcast does itself, and they need what it does not offer: commands that are sent
 together and answered one by one, and never a repeat. Replies are read with hiredis' parser (RESP3:
 publications come as push messages, apart from replies).

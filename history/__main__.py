@@ -10,13 +10,13 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from common.collector import collect_seldom
+from common.event_reader import EventReader
 from common.http_problems import problems
 from common.keys import Keys
 from common.names import HISTORY_GROUP
 from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
-from common.run_reader import RunReader
 from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
@@ -42,7 +42,9 @@ async def write_history(settings: Settings) -> None:
         OSError: the port is taken.
     """
     redis = connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
-    reader = RunReader(redis, Keys(), HISTORY_GROUP, batch=settings.history_batch_max)
+    reader = EventReader(
+        redis, settings.redis_url, Keys(), HISTORY_GROUP, batch=settings.history_batch_max
+    )
     partitions = Partitions(settings.history_retention_days)
     store = Store(settings.database_url.get_secret_value(), partitions)
     writer = Writer(reader, store, partitions, delay_s=settings.history_delay_s)

@@ -65,7 +65,7 @@ class Mirror:
     def __init__(self, redis: Redis, keys: Keys, settings: Settings, outbox: Outbox) -> None:
         self._settings = settings
         self._topic = settings.kafka_events_topic
-        self._reader = MirrorReader(redis, keys, batch=settings.kafka_batch_max)
+        self._reader = MirrorReader(redis, settings.redis_url, keys, batch=settings.kafka_batch_max)
         self._outbox = outbox
         self._tells_history = "history" in settings.reader_groups
         self._under_way: deque[_Sent] = deque()

@@ -5,27 +5,29 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from common.event_reader import NO_GROUP, EventReader
 from common.events import Event
 from common.keys import Keys
-from common.run_reader import RunReader
 from common.scripts import Argument, Script
 
 GROUP: Final = "kafka"
-_NO_GROUP: Final = -1
 
 
-class MirrorReader(RunReader):
+class MirrorReader(EventReader):
     """One replica's end of the group `kafka`.
 
     Args:
         redis: a client whose replies may take `block_s`.
+        url: of that Redis.
         keys: of the shard.
         batch: most entries handed out at once.
         block_s: how long to wait for a first one.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, *, batch: int, block_s: float = 1.0) -> None:
-        super().__init__(redis, keys, GROUP, batch=batch, block_s=block_s)
+    def __init__(
+        self, redis: Redis, url: str, keys: Keys, *, batch: int, block_s: float = 1.0
+    ) -> None:
+        super().__init__(redis, url, keys, GROUP, batch=batch, block_s=block_s)
         self._mirrored = Script("mirrored")
 
     async def acknowledge_mirrored(self, events: Sequence[Event], stories: Sequence[bytes]) -> None:
@@ -44,6 +46,6 @@ class MirrorReader(RunReader):
         if not events:
             return
         args: list[Argument] = [self._group, events[-1].id, len(events), self.name, *stories]
-        if await self._mirrored(self._redis, [self._stream], args) == _NO_GROUP:
+        if await self._mirrored(self._redis, [self._stream], args) == NO_GROUP:
             # Reading does not notice that the group is gone.
-            self._taken_over = "0-0"
+            self._begins = True

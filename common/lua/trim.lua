@@ -20,8 +20,7 @@ for k = 1, #ARGV do
     missing, behind[k] = true, -1
   else
     local at = g['last-delivered-id']
-    behind[k] = (tonumber(g['lag']) or 0) + g['pending']
-    if g['pending'] > 0 then at = redis.call('XPENDING', KEYS[1], ARGV[k])[2] end
+    behind[k] = tonumber(g['lag']) or 0
     if not safe or before(at, safe) then safe = at end
   end
 end

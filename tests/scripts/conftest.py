@@ -52,5 +52,7 @@ async def redis(server: Valkey) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def queue(redis: Redis) -> Queue:
-    return Queue(redis)
+async def queue(redis: Redis) -> AsyncIterator[Queue]:
+    queue = Queue(redis)
+    yield queue
+    await queue.close()

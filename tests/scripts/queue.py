@@ -3,10 +3,11 @@
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
+from common.event_reader import EventReader
 from common.jobs import Acceptance, plan_one
 from common.keys import Keys
 from common.names import PARTITIONS
@@ -18,6 +19,7 @@ from worker.publisher import RUN_CHARACTERS
 KEYS = Keys()
 LANE = "high"
 Job = tuple[str, int, bytes]
+Reader = TypeVar("Reader", bound=EventReader)
 
 
 def request(*jobs: Job, key: str = "", fingerprint: str = "f", answer: str = "a") -> Acceptance:
@@ -35,6 +37,28 @@ class Queue:
     def __init__(self, redis: Redis) -> None:
         # redis-py's types leave open whether replies are text.
         self.redis: Any = redis
+        where = redis.connection_pool.connection_kwargs
+        self.url = f"redis://{where['host']}:{where['port']}/0"
+        self._readers: list[EventReader] = []
+
+    def reader(self, batch: int = 100, group: str = "history") -> EventReader:
+        return self.closed_at_the_end(
+            EventReader(self.redis, self.url, KEYS, group, batch=batch, block_s=0.05)
+        )
+
+    def closed_at_the_end(self, reader: Reader) -> Reader:
+        self._readers.append(reader)
+        return reader
+
+    async def close(self) -> None:
+        for reader in self._readers:
+            await reader.close()
+
+    async def add(self, count: int) -> None:
+        """Add small events."""
+        for n in range(count):
+            fields = {"k": "published", "c": f"default/room:{n % 3}", "w": "w", "p": "{}"}
+            await self.redis.xadd(KEYS.events, fields)
 
     async def accept(
         self, *requests: Acceptance, lane_max: int = 1000, remember_s: int = 100

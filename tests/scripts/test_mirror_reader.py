@@ -4,13 +4,15 @@ from typing import Any
 
 from kafka_bridge.mirror_reader import GROUP, MirrorReader
 from tests.scripts.queue import KEYS, Queue
-from tests.scripts.test_run_reader import add, ids, read
+from tests.scripts.test_event_reader import ids, read
 
 STORIES = [b'{"n":0}', b'{"n":1}']
 
 
 def reader(queue: Queue) -> MirrorReader:
-    return MirrorReader(queue.redis, KEYS, batch=100, block_s=0.05)
+    return queue.closed_at_the_end(
+        MirrorReader(queue.redis, queue.url, KEYS, batch=100, block_s=0.05)
+    )
 
 
 async def told(queue: Queue) -> list[tuple[bytes, bytes]]:
@@ -27,7 +29,7 @@ async def lag(queue: Queue) -> int:
 
 
 async def test_an_acknowledgement_whose_reply_was_lost_is_told_once(queue: Queue) -> None:
-    await add(queue, 10)
+    await queue.add(10)
     one = reader(queue)
     events = await read(one, 10)
     for _ in range(2):
@@ -42,7 +44,7 @@ async def test_an_acknowledgement_whose_reply_was_lost_is_told_once(queue: Queue
 
 
 async def test_a_paused_leader_tells_nothing_that_its_successor_told(queue: Queue) -> None:
-    await add(queue, 30)
+    await queue.add(30)
     paused, heir = reader(queue), reader(queue)
     held = await read(paused, 30)
     await paused.close()
@@ -59,7 +61,7 @@ async def test_a_paused_leader_tells_nothing_that_its_successor_told(queue: Queu
 
 
 async def test_without_the_group_nothing_is_told_and_all_comes_again(queue: Queue) -> None:
-    await add(queue, 3)
+    await queue.add(3)
     one = reader(queue)
     events = await read(one, 3)
     await queue.redis.xgroup_destroy(KEYS.events, GROUP)

@@ -1,27 +1,17 @@
-"""The reader that acknowledges runs, on a real Valkey: as `test_events` has it of the other one."""
+"""The readers of the event stream, and who takes over, on a real Valkey."""
 
 import asyncio
 
 import pytest
 
-from common import event_reader, run_reader
-from common.events import Event
-from common.run_reader import RunReader
+from common import event_reader
+from common.event_reader import EventReader
+from common.events import Event, EventKind
 from common.scripts import Script
-from tests.scripts.queue import KEYS, Queue
+from tests.scripts.queue import KEYS, Queue, notification
 
 
-def reader(queue: Queue, batch: int = 100, group: str = "history") -> RunReader:
-    return RunReader(queue.redis, KEYS, group, batch=batch, block_s=0.05)
-
-
-async def add(queue: Queue, count: int) -> None:
-    for n in range(count):
-        fields = {"k": "published", "c": f"default/room:{n % 3}", "w": "w", "p": "{}"}
-        await queue.redis.xadd(KEYS.events, fields)
-
-
-async def read(one: RunReader, count: int) -> list[Event]:
+async def read(one: EventReader, count: int) -> list[Event]:
     found: list[Event] = []
     async with asyncio.timeout(20):
         while len(found) < count:
@@ -39,12 +29,40 @@ async def behind(queue: Queue) -> int:
     return found[1]
 
 
+async def test_every_event_is_read_in_order_from_the_very_first(queue: Queue) -> None:
+    await queue.send(notification(1), notification(2, email="a@example.org"))
+    found = await read(queue.reader(), 2)
+    assert [event.kind for event in found] == [EventKind.PUBLISHED] * 2
+    assert [event.channel for event in found] == ["default/room:1", "default/room:2"]
+    assert found[1].extra == b'{"email":"a@example.org"}'
+    assert found[0].writer == "w"
+    assert found[0].at_ms > 1_700_000_000_000
+
+
+async def test_one_of_two_replicas_reads(queue: Queue) -> None:
+    first, second = queue.reader(), queue.reader()
+    await first.read()
+    await queue.add(5)
+    assert await second.read() == []
+    assert len(await read(first, 5)) == 5
+    assert (first.leads, second.leads) == (True, False)
+
+
+async def test_a_leader_that_closes_is_succeeded_at_once(queue: Queue) -> None:
+    first, second = queue.reader(), queue.reader()
+    await queue.add(3)
+    await first.acknowledge(await read(first, 3))
+    await first.close()
+    await queue.add(2)
+    assert len(await read(second, 2)) == 2
+
+
 async def test_a_successor_begins_with_what_was_not_acknowledged(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_reader, "LEASE_S", 0.3)
-    await add(queue, 50)
-    dead, heir = reader(queue, batch=20), reader(queue, batch=20)
+    await queue.add(50)
+    dead, heir = queue.reader(batch=20), queue.reader(batch=20)
     handed_out = await read(dead, 40)
     await dead.acknowledge(handed_out[:10])
     entries = await queue.redis.xrange(KEYS.events)
@@ -54,9 +72,9 @@ async def test_a_successor_begins_with_what_was_not_acknowledged(
 async def test_a_batch_is_larger_than_a_reply(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_reader, "READ_AT_ONCE", 7)
-    await add(queue, 50)
-    one = reader(queue, batch=20)
+    monkeypatch.setattr(event_reader, "READ_AT_ONCE", 7)
+    await queue.add(50)
+    one = queue.reader(batch=20)
     entries = [entry.decode() for entry, _ in await queue.redis.xrange(KEYS.events)]
     batches = [ids(found) for found in [await read(one, 1) for _ in range(3)]]
     assert batches == [entries[:20], entries[20:40], entries[40:]]
@@ -64,8 +82,8 @@ async def test_a_batch_is_larger_than_a_reply(
 
 
 async def test_a_late_acknowledgement_of_another_leader_moves_nothing_back(queue: Queue) -> None:
-    await add(queue, 30)
-    first, second = reader(queue), reader(queue)
+    await queue.add(30)
+    first, second = queue.reader(), queue.reader()
     found = await read(first, 30)
     await first.close()
     await second.acknowledge(await read(second, 30))
@@ -75,9 +93,9 @@ async def test_a_late_acknowledgement_of_another_leader_moves_nothing_back(queue
 
 
 async def test_what_is_not_acknowledged_is_counted_and_kept(queue: Queue) -> None:
-    one = reader(queue, batch=40)
+    one = queue.reader(batch=40)
     await one.read()
-    await add(queue, 100)
+    await queue.add(100)
     assert await behind(queue) == 100
     found = await read(one, 100)
     assert await behind(queue) == 100
@@ -87,26 +105,26 @@ async def test_what_is_not_acknowledged_is_counted_and_kept(queue: Queue) -> Non
     assert left == ids(found[59:])
     await one.acknowledge(found[60:])
     assert await behind(queue) == 0
-    await add(queue, 5)
+    await queue.add(5)
     assert await behind(queue) == 5
 
 
 async def test_a_group_that_redis_lost_is_made_again_without_skipping(queue: Queue) -> None:
-    one = reader(queue)
-    await add(queue, 3)
+    one = queue.reader()
+    await queue.add(3)
     await one.acknowledge(await read(one, 3))
     await queue.redis.xgroup_destroy(KEYS.events, "history")
-    await add(queue, 2)
+    await queue.add(2)
     await one.acknowledge(await read(one, 2))
     assert len(await read(one, 5)) == 5
 
 
 async def test_a_stream_that_redis_lost_is_read_from_its_new_start(queue: Queue) -> None:
-    one = reader(queue)
-    await add(queue, 3)
+    one = queue.reader()
+    await queue.add(3)
     await one.acknowledge(await read(one, 3))
     await queue.redis.delete(KEYS.events)
-    await add(queue, 2)
+    await queue.add(2)
     await one.acknowledge(await read(one, 2))
     again = await read(one, 2)
     assert len(again) == 2
