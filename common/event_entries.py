@@ -5,11 +5,14 @@ acknowledges it with the rest.
 """
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from common.events import EVENT_FIELDS, Event, parse_event
 
 log = logging.getLogger("roomcast.events")
+
+# The constructor of a named tuple, without the function in Python that is its `__new__`.
+_event: Final = tuple.__new__
 
 
 def entries_of(reply: Any) -> list[Any]:
@@ -31,9 +34,8 @@ def read_entries(entries: list[Any]) -> list[Event]:
         if fields[::2] == EVENT_FIELDS:
             _, kind, _, channel, _, writer, _, text, _, extra = fields
             try:
-                event = Event(
-                    entry_id.decode(), kind.decode(), channel.decode(), writer.decode(), text, extra
-                )
+                known = kind.decode(), channel.decode(), writer.decode()
+                event = _event(Event, (entry_id.decode(), *known, text, extra))
             except UnicodeDecodeError as error:
                 event = _no_event(entry_id, error)
         else:
