@@ -36,6 +36,29 @@ _GATHERED: Final = 32
 """Jobs in a batch from which on there is nothing to be gained by that."""
 
 
+class _Publishing:
+    """A batch on its way, and Redis's reply: publications, turns that were lost.
+
+    Args:
+        batch: what is published.
+        reply: Redis's, to come.
+        began: when its turns were there (`time.perf_counter`).
+        gathers: whether it pays to let more jobs come together before the next batch.
+    """
+
+    def __init__(
+        self, batch: Batch, reply: "asyncio.Future[Any]", *, began: float, gathers: bool
+    ) -> None:
+        self.batch = batch
+        self.reply = reply
+        self.began = self.ended = began
+        self.gathers = gathers
+        reply.add_done_callback(self._end)
+
+    def _end(self, _: object) -> None:
+        self.ended = time.perf_counter()
+
+
 class LaneLoop:
     """One of a worker's loops; has a connection of its own."""
 
@@ -101,32 +124,41 @@ class LaneLoop:
         await link.call("SCRIPT", "LOAD", self._publish.text, timeout_s=_REPLY_TIMEOUT_S)
         await link.call("SCRIPT", "LOAD", self._take.text, timeout_s=_REPLY_TIMEOUT_S)
         next_turns = self._take_turns(holder)
-        turn, taken = link.send_together(next_turns, self._wait_s + _REPLY_TIMEOUT_S)
-        while True:
-            await turn
-            turns = await taken
-            if self._stopping:
+        timeout_s = self._wait_s + _REPLY_TIMEOUT_S
+        turn, taken = link.send_together(next_turns, timeout_s)
+        sent: _Publishing | None = None
+        try:
+            while True:
+                await turn
+                turns = await taken
+                before, sent = sent, None
                 # What was taken goes back when the life ends.
-                return
-            if not turns:
-                turn, taken = link.send_together(next_turns, self._wait_s + _REPLY_TIMEOUT_S)
-                continue
-            with metrics.publish_seconds.time():
-                batch = self._build(turns)
-                publishing = self._publishing(holder, batch)
-                gathers = 1 < batch.jobs < _GATHERED
-                if gathers:
-                    result = link.send(publishing, self._wait_s + _REPLY_TIMEOUT_S)
-                else:
-                    # The next turns are asked for behind the script: no round trip between batches.
-                    result, turn, taken = link.send_together(
-                        [publishing, *next_turns], self._wait_s + _REPLY_TIMEOUT_S
-                    )
-                published, lost = await result
-            self._count(batch, published, lost)
-            if gathers:
-                await asyncio.sleep(_GATHER_S)
-                turn, taken = link.send_together(next_turns, self._wait_s + _REPLY_TIMEOUT_S)
+                if turns and not self._stopping:
+                    began = time.perf_counter()
+                    batch = self._build(turns)
+                    publishing = self._publishing(holder, batch)
+                    # As a rule the next turns are asked for behind the script: no round trip
+                    # between batches.
+                    gathers = 1 < batch.jobs < _GATHERED
+                    commands = [publishing] if gathers else [publishing, *next_turns]
+                    reply, *asked = link.send_together(commands, timeout_s)
+                    sent = _Publishing(batch, reply, began=began, gathers=gathers)
+                    if asked:
+                        turn, taken = asked
+                # While Redis is busy with the next batch, and not while gateways that may be on
+                # this core have what was published before them.
+                if before:
+                    self._count(before)
+                if self._stopping:
+                    return
+                if sent and sent.gathers:
+                    await sent.reply
+                    await asyncio.sleep(_GATHER_S)
+                if sent is None or sent.gathers:
+                    turn, taken = link.send_together(next_turns, timeout_s)
+        finally:
+            if sent and sent.reply.done() and not sent.reply.exception():
+                self._count(sent)
 
     def _take_turns(self, holder: str) -> list[list[Word]]:
         """Commands: wait for a turn, then read the jobs of all turns held.
@@ -189,11 +221,14 @@ class LaneLoop:
         if batch.expired:
             self._usage.add_all(batch.expired_by, Outcome.FAILED)
 
-    def _count(self, batch: Batch, published: int, lost: int) -> None:
+    def _count(self, sent: _Publishing) -> None:
+        batch = sent.batch
+        published, lost = sent.reply.result()
+        metrics.publish_seconds.observe(sent.ended - sent.began)
         self._publications.inc(published)
         if published:
-            waited_s = time.time() - batch.oldest_ms / 1000
-            metrics.wait_seconds.observe(max(0.0, waited_s))
+            ended_at = time.time() - (time.perf_counter() - sent.ended)
+            metrics.wait_seconds.observe(max(0.0, ended_at - batch.oldest_ms / 1000))
         self._use(batch, lost)
         if batch.expired:
             metrics.expired.inc(batch.expired)
