@@ -248,7 +248,7 @@ async def test_what_expired_is_not_published(make_stack: MakeStack) -> None:
         assert client.notifications[0]["offset"] == 1
     kinds = {event.body["id"]: event.kind for event in await events(stack)}
     assert kinds == {expired: "expired", fresh: "published"}
-    assert stack.metric("worker-1", "roomcast_expired_total") == 1
+    await until(lambda: stack.metric("worker-1", "roomcast_expired_total") == 1)
 
 
 async def test_a_flood_of_low_does_not_delay_critical(make_stack: MakeStack) -> None:
