@@ -32,6 +32,12 @@ PENDING_MAX: Final = 10_000
 CALL_MAX_JOBS: Final = 1_000
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
 CALLS_IN_FLIGHT: Final = 2
+_WORTH_A_CALL: Final = 16
+"""Requests that are not made to wait for the reply to those before them.
+
+A call costs Redis and this process as much as a handful of requests in it. Fewer go together when
+the reply comes.
+"""
 
 accepted_jobs = Counter("roomcast_accepted_jobs_total", "Jobs that Redis has")
 accept_seconds: Histogram = latency_histogram(
@@ -117,7 +123,7 @@ class Acceptor:
         if len(self._pending) >= PENDING_MAX:
             raise OverloadedError
         self._pending.append((acceptance, on_verdict))
-        if not self._scheduled and len(self._calls) < CALLS_IN_FLIGHT:
+        if not self._scheduled and self._may_call():
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
@@ -131,7 +137,7 @@ class Acceptor:
 
     def _flush(self) -> None:
         self._scheduled = False
-        while self._pending and len(self._calls) < CALLS_IN_FLIGHT:
+        while self._pending and self._may_call():
             batch: list[Item] = []
             jobs = size = 0
             while self._pending and jobs < CALL_MAX_JOBS and size < CALL_MAX_BYTES:
@@ -140,6 +146,12 @@ class Acceptor:
                 jobs += len(item[0].jobs)
                 size += item[0].size
             self._send(batch)
+
+    def _may_call(self) -> bool:
+        under_way = len(self._calls)
+        return not under_way or (
+            under_way < CALLS_IN_FLIGHT and len(self._pending) >= _WORTH_A_CALL
+        )
 
     def _send(self, batch: list[Item]) -> None:
         args = list(self._head)
