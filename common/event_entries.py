@@ -15,22 +15,10 @@ log = logging.getLogger("roomcast.events")
 _event: Final = tuple.__new__
 
 
-def entries_of(reply: Any) -> list[Any]:
-    """Entries in a reply about one stream, as Redis sends it: None, RESP2 or RESP3."""
-    if not reply:
-        return []
-    ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
-    found: list[Any] = entries
-    return found
-
-
 def read_entries(entries: list[Any]) -> list[Event]:
     """Read entries as Redis sends them."""
     found = []
     for entry_id, fields in entries:
-        if not fields:
-            # What was trimmed while somebody held it comes without fields.
-            continue
         if fields[::2] == EVENT_FIELDS:
             _, kind, _, channel, _, writer, _, text, _, extra = fields
             try:
@@ -46,7 +34,7 @@ def read_entries(entries: list[Any]) -> list[Event]:
 
 def parse_entries(entries: list[Any]) -> list[Event]:
     """Read entries as redis-py's methods return them; otherwise as `read_entries`."""
-    return [_parse_one(entry_id, fields) for entry_id, fields in entries if fields]
+    return [_parse_one(entry_id, fields) for entry_id, fields in entries]
 
 
 def _parse_one(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from common.event_entries import entries_of, read_entries
+from common.event_entries import read_entries
 from common.events import Event
 from common.keys import Keys
 from common.link import Link, Word
@@ -212,7 +212,8 @@ class EventReader:
                 *("XREAD", "COUNT", wanted, *wait, "STREAMS", self._stream, position),
                 timeout_s=timeout_s,
             )
-            entries = entries_of(reply)
+            # Of the one stream, or nothing at all when none came in time.
+            ((_, entries),) = reply.items() if reply else ((None, []),)
             if entries:
                 position = entries[-1][0]
                 found += read_entries(entries)

@@ -165,14 +165,14 @@ class Acceptor:
         words = evalsha(self._script, self._keys, args)
         self._answer_when_done(call, link.send(words, self._timeout_s))
 
-    def _run_in_task(self, call: "_Call") -> None:
+    def _run_in_task(self, call: _Call) -> None:
         self._answer_when_done(call, asyncio.ensure_future(self._run(call.args)))
 
-    def _answer_when_done(self, call: "_Call", reply: "asyncio.Future[Any]") -> None:
+    def _answer_when_done(self, call: _Call, reply: "asyncio.Future[Any]") -> None:
         self._calls.add(reply)
         reply.add_done_callback(partial(self._answer, call))
 
-    def _answer(self, call: "_Call", reply: "asyncio.Future[Any]") -> None:
+    def _answer(self, call: _Call, reply: "asyncio.Future[Any]") -> None:
         self._calls.discard(reply)
         error = reply.exception()
         if isinstance(error, NoScriptError):
@@ -182,12 +182,15 @@ class Acceptor:
         verdicts: list[Verdict]
         verdicts = reply.result() if error is None else [_verdict_of(error, call)] * len(call.batch)
         jobs = 0
-        for (acceptance, on_verdict), verdict in zip(call.batch, verdicts, strict=True):
-            if verdict == _OK:
-                jobs += len(acceptance.jobs)
-            on_verdict(verdict)
-        accepted_jobs.inc(jobs)
-        self._flush()
+        try:
+            for (acceptance, on_verdict), verdict in zip(call.batch, verdicts, strict=True):
+                if verdict == _OK:
+                    jobs += len(acceptance.jobs)
+                on_verdict(verdict)
+        finally:
+            # Whatever becomes of these, others wait for the call to be over.
+            accepted_jobs.inc(jobs)
+            self._flush()
 
     async def _run(self, args: list[Word]) -> Any:
         link = await self._connected()
