@@ -35,8 +35,9 @@ class EventKind(StrEnum):
     MIRRORED = "mirrored"
     """Where publications are in Kafka; written by the bridge, and itself not mirrored.
 
-    `p` is `{"topic", "at", "entries": [[scoped channel, epoch, offset, partition, kafka offset],
-    …]}`; `c` is empty.
+    `p` is `{"topic", "at", "firstMs", "lastMs", "entries": [[scoped channel, epoch, offset,
+    partition, kafka offset], …]}`; `c` is empty. The publications were written to the event stream
+    between the two times (Unix, in milliseconds).
     """
     USER = "user"
     """A user was made known: `p` is `{"userId", "at"}`; `c` is the user's channel."""

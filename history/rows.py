@@ -14,6 +14,7 @@ import msgspec
 from common.events import Event, EventKind
 from common.names import DEFAULT_CLIENT, kind_and_target
 from history.dated import is_dated
+from history.mirror_entries import decode_mirror_entries
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
@@ -28,9 +29,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "writes": (
         "client", "channel", "epoch", "first_offset", "last_offset", "gateway", "sockets", "at",
     ),
-    "mirrors": (
-        "client", "channel", "epoch", "offset", "topic", "partition", "kafka_offset", "at",
-    ),
+    "mirror_batches": ("event", "topic", "first_ms", "last_ms", "entries", "at"),
     "dead_letters": ("client", "event", "notification", "text", "reason", "at"),
     "changes": ("client", "kind", "user_id", "room", "at", "event_ms", "event_number"),
 }  # fmt: skip
@@ -87,10 +86,13 @@ class _Written(msgspec.Struct, gc=False):
     at: _Time
 
 
-class _Mirrored(msgspec.Struct, gc=False):
+class _Mirrored(msgspec.Struct, rename="camel", gc=False):
     topic: str
     at: _Time
-    entries: list[tuple[str, str, _Offset, _Count, _Offset]]
+    entries: msgspec.Raw
+    # Events of an earlier release don't say these.
+    first_ms: _Offset = 0
+    last_ms: _Offset | None = None
 
 
 class _Changed(msgspec.Struct, rename="camel", gc=False):
@@ -192,15 +194,6 @@ def _scope(scoped: str) -> tuple[str, str]:
     return client, channel
 
 
-@lru_cache(maxsize=1024)
-def _is_scoped(scoped: str) -> bool:
-    try:
-        _scope(scoped)
-    except ValueError:
-        return False
-    return True
-
-
 def _written_at(event: Event) -> datetime:
     return _from_ms(event.id.partition("-")[0])
 
@@ -277,13 +270,11 @@ def _written(event: Event) -> tuple[str, list[Row]]:
 
 def _mirrored(event: Event) -> tuple[str, list[Row]]:
     report = _decode_mirrored(event.text)
-    topic, at = report.topic, report.at
-    return "mirrors", [
-        (*_scope(scoped), epoch, offset, topic, partition, kafka_offset, at)
-        for scoped, epoch, offset, partition, kafka_offset in report.entries
-        # Of what is no channel there is no publication here either.
-        if _is_scoped(scoped)
-    ]
+    # The list is kept as it stands, but somebody is to be able to read it.
+    decode_mirror_entries(report.entries)
+    last_ms = event.at_ms if report.last_ms is None else report.last_ms
+    text = bytes(report.entries).decode()
+    return "mirror_batches", [(event.id, report.topic, report.first_ms, last_ms, text, report.at)]
 
 
 def _changed(event: Event) -> tuple[str, list[Row]]:

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from history.database import from_unix_ms, unix_ms
 from history.dated import FOUND, span_of
+from history.mirror_entries import decode_mirror_entries
 
 CHANNELS_MAX: Final = 1_000
 """Channels of one notification that its story tells of."""
@@ -117,23 +118,32 @@ async def mirrors(
     connection: Any, client: str, those: list[Publication]
 ) -> dict[tuple[str, str, int], list[Mirror]]:
     """Where publications are in Kafka, by channel, epoch and offset."""
+    times = {one.published_ms for one in those if one.status == "published"}
     rows = await connection.fetch(
         """
-        SELECT asked.channel, asked.epoch, asked.place, m.topic, m.partition, m.kafka_offset, m.at
-        FROM unnest($2::text[], $3::text[], $4::bigint[]) AS asked(channel, epoch, place)
-        JOIN mirrors m ON m.client = $1 AND m.channel = asked.channel AND m.epoch = asked.epoch
-            AND m."offset" = asked.place
-        ORDER BY m.at, m.topic, m.partition, m.kafka_offset
+        SELECT DISTINCT ON (m.at, m.event) m.topic, m.entries, m.at
+        FROM unnest($1::bigint[]) AS asked(published_ms)
+        JOIN mirror_batches m
+            ON int8range(m.first_ms, m.last_ms, '[]') @> asked.published_ms AND m.at >= $2
+        ORDER BY m.at, m.event
         """,
-        client,
-        *_columns(those),
+        [*times],
+        from_unix_ms(min(times, default=0)) - _CLOCKS,
     )
-    found: dict[tuple[str, str, int], list[Mirror]] = {}
+    scoped = {f"{client}/{one.channel}": one.channel for one in those}
+    asked = {(one.channel, one.epoch, one.offset) for one in those}
+    found: dict[tuple[str, str, int], dict[tuple[str, int, int], int]] = {}
     for row in rows:
-        place = (row["channel"], row["epoch"], row["place"])
-        one = Mirror(row["topic"], row["partition"], row["kafka_offset"], unix_ms(row["at"]))
-        found.setdefault(place, []).append(one)
-    return found
+        at_ms = unix_ms(row["at"])
+        for name, epoch, offset, partition, kafka_offset in decode_mirror_entries(row["entries"]):
+            place = (scoped.get(name, ""), epoch, offset)
+            if place in asked:
+                where = (row["topic"], partition, kafka_offset)
+                found.setdefault(place, {}).setdefault(where, at_ms)
+    return {
+        place: [Mirror(*where, at_ms) for where, at_ms in those_of_it.items()]
+        for place, those_of_it in found.items()
+    }
 
 
 def _columns(those: list[Publication]) -> tuple[list[str], list[str], list[int]]:

@@ -225,15 +225,19 @@ class Mirror:
         """
         # Epoch and offset are as they stand in the frame, JSON already.
         entries = [
-            b'[%b,"%b",%b,%d,%d]' % (_json(key), epoch, offset, *place)
-            for (key, _, _, _, epoch, offset), place in zip(sent.messages, places, strict=True)
+            (at_ms, b'[%b,"%b",%b,%d,%d]' % (_json(key), epoch, offset, *place))
+            for (key, _, _, at_ms, epoch, offset), place in zip(sent.messages, places, strict=True)
             if key and epoch and place != UNKNOWN
         ]
         topic, at = msgspec.json.encode(self._topic), format_time(time.time_ns() // 1_000_000)
-        opening = b'{"topic":%b,"at":"%b","entries":[' % (topic, at.encode())
+        opening = b'{"topic":%b,"at":"%b","firstMs":' % (topic, at.encode())
+        stories = (
+            entries[first : first + STORY_MAX] for first in range(0, len(entries), STORY_MAX)
+        )
         return [
-            b"%b%b]}" % (opening, b",".join(entries[first : first + STORY_MAX]))
-            for first in range(0, len(entries), STORY_MAX)
+            b'%b%d,"lastMs":%d,"entries":[%b]}'
+            % (opening, story[0][0], story[-1][0], b",".join([entry for _, entry in story]))
+            for story in stories
         ]
 
 

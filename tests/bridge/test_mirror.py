@@ -108,6 +108,8 @@ async def test_history_is_told_where_in_kafka_it_is(tansu: Broker, make_stack: M
     (fields,) = await mirrored()
     story = json.loads(fields["p"])
     assert story["topic"] == EVENTS
+    at_ms = int(cloud_event(record)["streamid"].partition("-")[0])
+    assert story["firstMs"] == story["lastMs"] == at_ms
     assert story["entries"] == [
         ["default/room:3", event["epoch"], 1, record.partition, record.offset]
     ]

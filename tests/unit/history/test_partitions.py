@@ -25,13 +25,13 @@ def test_rows_of_days_that_are_not_kept_are_told_apart() -> None:
     noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
     inside, old, late = (receipt(noon + timedelta(days=n)) for n in (0, -3, 3))
     kept, outside, partitions = split_by_day(
-        {"receipts": [old, inside, late], "mirrors": [(*["x"] * 7, noon)]},
+        {"receipts": [old, inside, late], "mirror_batches": [(*["x"] * 5, noon)]},
         DAY - timedelta(days=2),
         DAY + timedelta(days=2),
     )
-    assert kept == {"receipts": [inside], "mirrors": [(*["x"] * 7, noon)]}
+    assert kept == {"receipts": [inside], "mirror_batches": [(*["x"] * 5, noon)]}
     assert outside == {"receipts": [old, late]}
-    assert partitions == {("receipts", DAY), ("mirrors", DAY)}
+    assert partitions == {("receipts", DAY), ("mirror_batches", DAY)}
 
 
 def test_a_day_is_one_of_utc() -> None:

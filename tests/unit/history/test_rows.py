@@ -68,6 +68,19 @@ def test_runs_that_are_told_twice_are_one_with_all_its_sockets() -> None:
     assert [row[3:7] for row in rows] == [(1, 2, "g", 7), (1, 3, "g", 1)]
 
 
+def test_where_publications_are_in_kafka_is_kept_as_it_was_told() -> None:
+    entries = '[["default/room:1", "e", 1, 2, 3]]'
+    told = f'{{"topic": "t", "at": "{AT}", "firstMs": 5, "lastMs": 7, "entries": {entries}}}'
+    (rows,) = read_events([event("mirrored", told)]).rows.values()
+    assert rows == [("1000-0", "t", 5, 7, entries, TIME)]
+
+
+def test_without_its_times_it_may_be_of_any_time_before() -> None:
+    told = json.dumps({"topic": "t", "at": AT, "entries": []})
+    ((row,),) = read_events([event("mirrored", told)]).rows.values()
+    assert row[2:4] == (0, 1_000)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -82,6 +95,7 @@ def test_runs_that_are_told_twice_are_one_with_all_its_sockets() -> None:
         event("expired", json.dumps({"id": "n1", "createdAt": AT}), "default/what:1"),
         event("delivered", json.dumps({"id": 1, "userId": "1", "at": AT})),
         event("written", json.dumps({"gateway": "g", "epoch": "e", "at": AT, "runs": [[1, 2]]})),
+        event("mirrored", json.dumps({"topic": "t", "at": AT, "entries": [["r", "e", 1, 2]]})),
         event("", ""),
         event("new kind", "{}"),
     ],
