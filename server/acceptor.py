@@ -23,6 +23,7 @@ from common.link import Link, Word, evalsha
 from common.scripts import Script
 from common.settings import Settings
 from common.telemetry.metrics import latency_histogram
+from server.gathering import GATHERED, Gathering
 
 log = logging.getLogger("roomcast.server")
 
@@ -32,12 +33,6 @@ PENDING_MAX: Final = 10_000
 CALL_MAX_JOBS: Final = 1_000
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
 CALLS_IN_FLIGHT: Final = 2
-_WORTH_A_CALL: Final = 16
-"""Requests that are not made to wait for the reply to those before them.
-
-A call costs Redis and this process as much as a handful of requests in it. Fewer go together when
-the reply comes.
-"""
 
 accepted_jobs = Counter("roomcast_accepted_jobs_total", "Jobs that Redis has")
 accept_seconds: Histogram = latency_histogram(
@@ -108,6 +103,7 @@ class Acceptor:
         self._pending: deque[Item] = deque()
         self._calls: set[asyncio.Future[Any]] = set()
         self._scheduled = False
+        self._gathering = Gathering(asyncio.get_running_loop(), self._flush)
 
     def submit(self, acceptance: Acceptance, on_verdict: Callable[[Verdict], None]) -> None:
         """Queue a request for the next call.
@@ -123,6 +119,7 @@ class Acceptor:
         if len(self._pending) >= PENDING_MAX:
             raise OverloadedError
         self._pending.append((acceptance, on_verdict))
+        self._gathering.came(len(self._pending))
         if not self._scheduled and self._may_call():
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -130,6 +127,7 @@ class Acceptor:
     async def close(self) -> None:
         """Wait for the calls that are under way."""
         while self._pending or self._calls:
+            self._gathering.stop()
             self._flush()
             await asyncio.gather(*self._calls, return_exceptions=True)
         if self._link:
@@ -149,9 +147,9 @@ class Acceptor:
 
     def _may_call(self) -> bool:
         under_way = len(self._calls)
-        return not under_way or (
-            under_way < CALLS_IN_FLIGHT and len(self._pending) >= _WORTH_A_CALL
-        )
+        if not under_way:
+            return not self._gathering.is_on
+        return under_way < CALLS_IN_FLIGHT and len(self._pending) >= GATHERED
 
     def _send(self, batch: list[Item]) -> None:
         args = list(self._head)
@@ -190,6 +188,9 @@ class Acceptor:
         finally:
             # Whatever becomes of these, others wait for the call to be over.
             accepted_jobs.inc(jobs)
+            self._gathering.answered(len(call.batch))
+            if not self._calls:
+                self._gathering.begin(len(self._pending))
             self._flush()
 
     async def _run(self, args: list[Word]) -> Any:
