@@ -5,25 +5,26 @@ from typing import Any, Final
 
 from loadtests.bench.load import LoadError
 from loadtests.bench.rows import Bar, Row, count
-from loadtests.bench.session import OTHER_CORE, SERVER_CORE, Session, median, median_ratio
+from loadtests.bench.session import Session, median, median_ratio
 from loadtests.bench.stores import tansu
-from loadtests.bench.worker_row import CHANNELS, CORES, drain_rate, post_jobs
+from loadtests.bench.worker_row import CHANNELS, drain_rate, post_jobs
 from loadtests.processes import ROOT, answers_ok, free_port, wait_until
-from loadtests.stack import KEYS, Stack, roomcast, start_part
+from loadtests.stack import KEYS, Cores, Stack, roomcast, start_part
 
 BRIDGE: Final = "bridge"
 WORKER: Final = "worker"
 READERS: Final = {"EVENT_READERS": "kafka"}
 GROUP: Final = "kafka"
+ANYWHERE: Final = Cores()
 
 
 def bridge(session: Session) -> Row:
-    """Publish jobs by one worker, then mirror their events by one bridge; both alone on a core."""
+    """Publish jobs by one worker, then mirror their events by one bridge."""
     jobs = 20_000 if session.quick else 200_000
     rates: dict[str, list[float]] = {WORKER: [], BRIDGE: []}
     with (
-        tansu(session.processes, OTHER_CORE) as brokers,
-        roomcast(session.processes, CORES, ("server",), READERS) as stack,
+        tansu(session.processes) as brokers,
+        roomcast(session.processes, ANYWHERE, ("server",), READERS) as stack,
     ):
         found = session.rounds({BRIDGE: lambda: _both(session, stack, brokers, jobs)})
     for published, mirrored in found.get(BRIDGE, []):
@@ -51,9 +52,7 @@ def _both(session: Session, stack: Stack, brokers: str, jobs: int) -> tuple[floa
     def waiting() -> int:
         return int(stack.redis("HGET", KEYS.waiting, "high") or 0)
 
-    worker = start_part(
-        session.processes, "worker", stack.ports, stack.redis_port, SERVER_CORE, READERS
-    )
+    worker = start_part(session.processes, "worker", stack.ports, stack.redis_port, env=READERS)
     try:
         published = drain_rate(waiting, jobs)
     finally:
@@ -82,6 +81,6 @@ def _mirror(session: Session, stack: Stack, brokers: str, events: int) -> float:
         return int(group["pending"]) + int(group["lag"])
 
     argv = [sys.executable, "-m", "kafka_bridge"]
-    with session.processes.running(BRIDGE, argv, SERVER_CORE, settings) as process:
+    with session.processes.running(BRIDGE, argv, env=settings) as process:
         wait_until(answers_ok(port, "/healthz"), process)
         return drain_rate(left, events)
