@@ -19,7 +19,7 @@ CONNS: Final = 1_000
 WINDOW: Final = 64
 SENDERS: Final = 64
 """Connections that the POSTs go over, as one answers them one after the other."""
-ROUNDS_LEAST: Final = 12
+ROUNDS_LEAST: Final = 24
 MOST: Final = "the most"
 ALONE: Final = "pipeline alone"
 WHOLE: Final = "with history and bridge"
