@@ -12,7 +12,7 @@ CHANNELS_MAX: Final = 1_000
 RUN_MAX: Final = 100_000
 """A gateway's run of writes that is longer than this is not found from its end."""
 _CLOCKS: Final = timedelta(minutes=5)
-"""How far the clocks of gateways and Redis may be apart."""
+"""How far the clocks of gateways, bridges and Redis may be apart."""
 
 
 class Publication(NamedTuple):

@@ -20,6 +20,7 @@ WINDOW: Final = 64
 SENDERS: Final = 64
 """Connections that the POSTs go over, as one answers them one after the other."""
 ROUNDS_LEAST: Final = 24
+"""On a shared machine one p99 of two seconds may be twice the next."""
 MOST: Final = "the most"
 ALONE: Final = "pipeline alone"
 WHOLE: Final = "with history and bridge"
