@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 # Else every process compiles all that it imports each time it starts, which takes over a second.
 # Images for builds tend to set it.
 export PYTHONDONTWRITEBYTECODE :=
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# The lock is complete, so nothing else is resolved (--no-deps): pip before 24 takes a newer version
+# of a package that another one names with an extra, and then refuses it for not being in the lock.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 # Named for what is in the lock, not for when it was written: git gives a file a new time.
 mark = $(VENV)/.installed-$(1)-$(shell cksum < requirements/$(1).txt | cut -d' ' -f1)
@@ -22,10 +24,12 @@ CONTRACT := tests/http/test_contract.py
 UNMEASURED := tests/acceptance tests/edges tests/local tests/auth/test_contract.py \
     tests/auth/test_kills.py
 
-.PHONY: help run dev test check load bench compose-test lock docs clean
+.PHONY: help install run dev test check load bench compose-test lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+install: $(DEV) ## install what is needed to develop; the other targets do it by themselves
 
 run: $(LOCAL) ## start the whole system here; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
