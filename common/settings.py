@@ -110,8 +110,15 @@ class Settings(BaseSettings):
         description="Proxies whose `X-Forwarded-For` is believed: addresses and networks, such as "
         "`10.0.0.5,fd00::/8`. Empty: nobody's.",
     )
-    token_max_ttl_s: Count = Field(
+    token_max_ttl_s: Annotated[int, Field(ge=1, le=3_153_600_000)] = Field(
         86_400, description="Longest life of a user token that `POST /tokens` makes."
+    )
+    token_leeway_s: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="How far the clock of whoever makes a user token may differ from ours: it is "
+        "good so long after its `exp`, and so long before its `nbf` and `iat`.",
     )
 
     # Limits. Those of clients are for credentials, also in open mode, and never for open mode's

@@ -87,7 +87,7 @@ async def serve(settings: Settings) -> None:
         return "redis is nearly full" if watch.nearly_full else watch.trouble
 
     directory = Directory(control, keys)
-    authenticator = Authenticator(directory, settings.auth_mode)
+    authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
     gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
     counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
     limiter = Limiter(counting, keys, directory, settings)

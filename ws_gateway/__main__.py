@@ -95,7 +95,7 @@ async def serve(settings: Settings) -> None:
     clock = Clock(time.monotonic())
     pacer = Pacer(loop, lambda: hub.received)
     directory = Directory(control, keys)
-    authenticator = Authenticator(directory, settings.auth_mode)
+    authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
     seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
     admission = Admission(authenticator, seats, limits)
     gateway = Gateway(hub, catch_up, receipts, pacer, admission, limits, clock, gateway_id)

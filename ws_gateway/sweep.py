@@ -52,7 +52,9 @@ class Sweep:
                 connection.abort()
             return
         principal = connection.principal
-        if principal is not None and principal.expires_s and principal.expires_s <= time.time():
+        expires_s = None if principal is None else principal.expires_s
+        # As long as a new connection would be let in with it.
+        if expires_s is not None and expires_s + limits.token_leeway_s <= time.time():
             connection.close(CloseCode.TOKEN_EXPIRED)
             return
         quiet = now - connection.seen

@@ -9,7 +9,7 @@ from common.auth.api_keys import KEY_ID, PREFIX, is_key
 from common.auth.directory import Directory
 from common.auth.principal import OPEN, Principal
 from common.auth.records import Scope
-from common.auth.tokens import TokenError, TokenReader
+from common.auth.tokens import ClaimError, TokenError, TokenReader
 from common.problems import Problem
 from common.settings import AuthMode, Settings
 
@@ -46,11 +46,12 @@ class Authenticator:
     Args:
         directory: the clients.
         mode: whether credentials are required.
+        token_leeway_s: how far the clock of whoever made a token may differ from this one's.
     """
 
-    def __init__(self, directory: Directory, mode: AuthMode) -> None:
+    def __init__(self, directory: Directory, mode: AuthMode, token_leeway_s: float) -> None:
         self._directory = directory
-        self._tokens = TokenReader(directory.client)
+        self._tokens = TokenReader(directory.client, token_leeway_s)
         self.required = mode is AuthMode.REQUIRED
 
     def of_headers(self, authorization: str | None, api_key: str | None) -> Principal:
@@ -102,7 +103,11 @@ class Authenticator:
         try:
             return self._tokens.read(token)
         except TokenError as error:
-            log.info("a token was refused", extra={"reason": str(error)[:200]})
+            # What it quotes may be no Unicode.
+            reason = str(error)[:200].encode("ascii", "backslashreplace").decode()
+            log.info("a token was refused", extra={"reason": reason})
+            if isinstance(error, ClaimError):
+                raise unauthorized(f"the token is not accepted: {reason}") from None
             raise _refused() from None
 
     def _by_key(self, text: str) -> Principal:

@@ -8,9 +8,10 @@ algorithm that this key is for: what the token says of its algorithm chooses amo
 but never how one is used (RFC 8725, sections 3.1 and 3.2).
 """
 
+import json
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import jwt
 
@@ -22,12 +23,21 @@ TOKEN_MAX_CHARACTERS: Final = 8_192
 ROOMS_MAX: Final = 1_000
 """Rooms and prefixes that a token may name."""
 SECRET_ALGORITHM: Final = "HS256"  # noqa: S105 - its name
-_REQUIRED: Final = ["exp", "iss", "sub"]
+LATEST_S: Final = 253_402_300_799
+"""Last second of the year 9999, as a Unix time; no date that we could tell anybody is later."""
 _RSA_MIN_BITS: Final = 2_048
+_JWS: Final = jwt.PyJWS()
 
 
 class TokenError(Exception):
     """A token is not accepted. The text is for the log: who sent it is told only that."""
+
+
+class ClaimError(TokenError):
+    """A token's claims are not accepted, though a key of its client signed them.
+
+    The text is for whoever shows it, too: they could not have guessed this token.
+    """
 
 
 def public_key(jwk: dict[str, Any]) -> tuple[str, Any]:
@@ -76,51 +86,117 @@ class TokenReader:
 
     Args:
         find: a client that is not disabled, by its id.
+        leeway_s: how far the clock of whoever made a token may differ from this one's, in either
+            direction (RFC 7519, sections 4.1.4 to 4.1.6).
     """
 
-    def __init__(self, find: Callable[[str], ClientRecord | None]) -> None:
+    def __init__(self, find: Callable[[str], ClientRecord | None], leeway_s: float = 0) -> None:
         self._find = find
+        self._leeway_s = leeway_s
 
     def read(self, token: str) -> Principal:
-        """Whom a token is about.
+        """Tell whom a token is about.
 
         Raises:
-            TokenError: it is not accepted, for whatever reason.
+            ClaimError: its signature is good, but it is not valid now, or says something odd.
+            TokenError: it is not accepted, for whatever other reason.
         """
         if len(token) > TOKEN_MAX_CHARACTERS:
             raise TokenError("too long")
         try:
-            header = jwt.get_unverified_header(token)
-            said = jwt.decode(token, options={"verify_signature": False, "verify_exp": False})
+            found = _JWS.decode_complete(token, options={"verify_signature": False})
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise TokenError(f"not a JWT: {error}") from None
-        client = self._find(said["iss"]) if isinstance(said.get("iss"), str) else None
+        header, claims = found["header"], _object(found["payload"])
+        issuer = claims.get("iss")
+        client = self._find(issuer) if isinstance(issuer, str) else None
         if client is None:
             raise TokenError("no such client")
         if "crit" in header:
             raise TokenError("it has critical extensions")
-        claims = self._verified(token, header, client)
+        _verify(token, header, client)
+        self._check_times(claims)
+        if not isinstance(claims.get("sub"), str):
+            raise ClaimError("sub must be the user's id, as text")
         try:
-            user, rooms = identifier(claims["sub"]), rooms_of(claims.get("rooms", []))
+            user = identifier(claims["sub"])
+        except ValueError:
+            raise ClaimError("sub must be 1 to 128 printable characters") from None
+        rooms = claims.get("rooms")
+        try:
+            allowed = rooms_of([] if rooms is None else rooms)
         except ValueError as error:
-            raise TokenError(str(error)) from None
-        return Principal(client.id, user=user, rooms=rooms, expires_s=float(claims["exp"]))
+            raise ClaimError(str(error)) from None
+        return Principal(client.id, user=user, rooms=allowed, expires_s=_seconds(claims, "exp"))
 
-    @staticmethod
-    def _verified(token: str, header: dict[str, Any], client: ClientRecord) -> dict[str, Any]:
-        error: Exception = TokenError("no key of the client fits")
+    def _check_times(self, claims: dict[str, Any]) -> None:
+        if claims.get("exp") is None:
+            raise ClaimError("exp is missing")
+        now = time.time()
+        expired_s = now - _seconds(claims, "exp")
+        if expired_s >= self._leeway_s:
+            raise ClaimError(f"the token expired {int(expired_s)} s ago")
+        for name in ("nbf", "iat"):
+            if claims.get(name) is None:
+                continue
+            early_s = _seconds(claims, name) - now
+            if early_s > self._leeway_s:
+                raise ClaimError(
+                    f"{name} lies {int(early_s)} s ahead of this server's clock, which allows for "
+                    f"{self._leeway_s:g} s"
+                )
+
+
+def _seconds(claims: dict[str, Any], name: str) -> float:
+    """Return a claim that is a time, as a Unix time in seconds."""
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ClaimError(f"{name} must be a Unix time, a number of seconds")
+    # As it is: an integer may be too large to be made a float.
+    if value > LATEST_S:
+        raise ClaimError(f"{name} is past the year 9999: it must be in seconds, not milliseconds")
+    if not value >= 0:
+        raise ClaimError(f"{name} is before 1970: it must be a Unix time in seconds")
+    return float(value)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise TokenError(f"not a JWT: {error}") from None
+    if not isinstance(value, dict):
+        raise TokenError("its claims are no object")
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Of two, another reader of the same token may take the other one (RFC 7519, section 4).
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it has a name twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _verify(token: str, header: dict[str, Any], client: ClientRecord) -> None:
+    """Make sure that a key of the client signed a token."""
+    error: Exception = TokenError("no key of the client fits")
+    try:
         for algorithm, key in _candidates(header, client):
             try:
-                return jwt.decode(
-                    token,
-                    key,
-                    algorithms=[algorithm],
-                    issuer=client.id,
-                    options={"require": _REQUIRED, "verify_aud": False},
-                )
+                _JWS.decode_complete(token, key, algorithms=[algorithm])
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as refused:
                 error = refused
-        raise TokenError(str(error))
+            else:
+                return
+    except ValueError as unfit:
+        # Registered before such keys were refused.
+        error = unfit
+    raise TokenError(str(error))
 
 
 def _candidates(header: dict[str, Any], client: ClientRecord) -> list[tuple[str, Any]]:

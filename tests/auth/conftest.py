@@ -18,6 +18,8 @@ def auth_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthStack]:
         AUTH_MODE="required",
         # Tests ask with a new key until it is known, which is a failure each time.
         FAILED_ATTEMPTS_PER_MINUTE="0",
+        # Else a test of tokens that end would take half a minute.
+        TOKEN_LEEWAY_S="1",
     ) as shared:
         yield shared
 

@@ -11,11 +11,24 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from common.auth.principal import EVERY_ROOM
 from common.auth.records import ClientRecord, SecretRecord
-from common.auth.tokens import ROOMS_MAX, TokenError, TokenReader, public_key, rooms_of, sign
+from common.auth.tokens import (
+    LATEST_S,
+    ROOMS_MAX,
+    TOKEN_MAX_CHARACTERS,
+    ClaimError,
+    TokenError,
+    TokenReader,
+    public_key,
+    rooms_of,
+    sign,
+)
+from tests.examples import count
 
 SECRET = "s" * 64
 RSA = rsa.generate_private_key(65537, 2048)
@@ -114,8 +127,6 @@ BAD = {
     "rooms are no list": token(rooms="1"),
     "too many rooms": token(rooms=[f"{n}" for n in range(ROOMS_MAX + 1)]),
     "room is no text": token(rooms=[{}]),
-    "endless expiry": by_hand({"alg": "HS256"}, claims(exp=1e400)),
-    "expiry is text": by_hand({"alg": "HS256"}, claims(exp="later")),
     "too long": token(x="y" * 9_000),
     "not a token": "rubbish",
     "half a token": token()[:-20],
@@ -130,6 +141,160 @@ BAD = {
 def test_a_bad_token_is_refused(text: str) -> None:
     with pytest.raises(TokenError):
         READER.read(text)
+
+
+ODD_TIMES = {
+    "true": "must be",
+    "false": "must be",
+    "null": "is missing",
+    '"1795252000"': "must be",
+    "[]": "must be",
+    "{}": "must be",
+    "-1": "before 1970",
+    "-1" + "0" * 400: "before 1970",
+    "-1e400": "before 1970",
+    "1.5": "expired",
+    "0": "expired",
+    "1e400": "past the year 9999",
+    "1e15": "past the year 9999",
+    "1" + "0" * 300: "past the year 9999",
+    "1" + "0" * 400: "past the year 9999",
+    str(LATEST_S + 1): "past the year 9999",
+    str(int(time.time() + 600) * 1000): "milliseconds",
+}
+"""Times as they are written in a token, and what is said of one as `exp`."""
+
+
+def raw(text: str, header: str = '{"alg":"HS256"}') -> str:
+    """A token with these very bytes."""
+    parts = [
+        base64.urlsafe_b64encode(part.encode("utf-8", "surrogatepass")).rstrip(b"=")
+        for part in (header, text)
+    ]
+    signature = hmac.new(SECRET.encode(), b".".join(parts), hashlib.sha256).digest()
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+@pytest.mark.parametrize("odd", list(ODD_TIMES))
+def test_an_odd_exp_is_refused_with_a_reason_that_helps(odd: str) -> None:
+    with pytest.raises(ClaimError, match=ODD_TIMES[odd]):
+        READER.read(raw(f'{{"iss":"c1","sub":"ann","exp":{odd}}}'))
+
+
+@pytest.mark.parametrize("name", ["nbf", "iat"])
+@pytest.mark.parametrize("odd", [one for one in ODD_TIMES if one not in ("null", "0", "1.5")])
+def test_so_is_an_odd_nbf_or_iat(name: str, odd: str) -> None:
+    with pytest.raises(ClaimError, match=f"^{name} "):
+        READER.read(raw(f'{{"iss":"c1","sub":"ann","exp":{LATEST_S},"{name}":{odd}}}'))
+
+
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "-Infinity", "1" * 5_000])
+def test_what_is_no_json_is_no_token(odd: str) -> None:
+    with pytest.raises(TokenError, match="not a JWT"):
+        READER.read(raw(f'{{"iss":"c1","sub":"ann","exp":{odd}}}'))
+
+
+def test_the_last_second_there_is_is_a_time() -> None:
+    assert READER.read(raw(f'{{"iss":"c1","sub":"ann","exp":{LATEST_S}}}')).expires_s == LATEST_S
+
+
+@pytest.mark.parametrize("leeway_s", [0, 30])
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+def test_clocks_may_differ_by_the_leeway_and_no_more(name: str, leeway_s: int) -> None:
+    reader = TokenReader({"c1": CLIENT}.get, leeway_s)
+    # Towards what is refused: a time that has passed of `exp`, one to come of the others.
+    sign_of_it = -1 if name == "exp" else 1
+    reader.read(jwt.encode(claims(**{name: time.time() + sign_of_it * (leeway_s - 5)}), SECRET))
+    with pytest.raises(ClaimError):
+        reader.read(jwt.encode(claims(**{name: time.time() + sign_of_it * (leeway_s + 5)}), SECRET))
+
+
+def test_a_name_that_is_there_twice_is_refused() -> None:
+    for twice in (
+        '{"iss":"c1","sub":"ann","sub":"bob","exp":9999999999}',
+        '{"iss":"c1","sub":"ann","exp":1,"exp":9999999999}',
+        '{"iss":"c2","iss":"c1","sub":"ann","exp":9999999999}',
+    ):
+        with pytest.raises(TokenError, match="twice"):
+            READER.read(raw(twice))
+
+
+def test_nobody_but_the_client_s_own_user_is_told_a_reason() -> None:
+    for text in (token("t" * 64, exp=1), token(iss="c9", exp=1), token(iss="c2", exp=1)):
+        with pytest.raises(TokenError) as refused:
+            READER.read(text)
+        assert not isinstance(refused.value, ClaimError)
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=10**300, max_value=10**320)
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=20)
+    | st.sampled_from(["c1", "c2", "ann", "HS256", "RS256", "EdDSA", "none", "rsa", "ed"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+HEADER_NAMES = ("kid", "crit", "b64", "jku", "jwk", "x5c", "typ", "cty")
+TIMES = JSON_VALUES | st.integers(-(10**12), 10**13) | st.floats(0, 1e13)
+
+
+@settings(max_examples=count(300), deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "iss": st.just("c1") | JSON_VALUES,
+            "sub": st.just("ann") | JSON_VALUES,
+            "exp": st.just(9_999_999_999) | TIMES,
+            "nbf": TIMES,
+            "iat": TIMES,
+            "rooms": JSON_VALUES,
+            "aud": JSON_VALUES,
+        },
+    )
+    | JSON_VALUES,
+    st.fixed_dictionaries(
+        {"alg": st.just("HS256") | JSON_VALUES},
+        optional=dict.fromkeys(
+            ("kid", "crit", "b64", "jku", "jwk", "x5c", "typ", "cty"), JSON_VALUES
+        ),
+    )
+    | JSON_VALUES,
+)
+def test_whatever_a_token_says_it_is_read_or_refused(body: Any, header: Any) -> None:
+    # A signature of the client's own: all of it is looked at.
+    text = raw(json.dumps(body), json.dumps(header))
+    try:
+        principal = READER.read(text)
+    except TokenError:
+        return
+    assert (principal.client, principal.user) == ("c1", body["sub"])
+    assert principal.expires_s is not None
+    assert time.time() - 60 < principal.expires_s <= LATEST_S
+
+
+@settings(max_examples=count(300), deadline=None)
+@given(
+    st.text(st.characters(codec=None), max_size=200)
+    | st.text('{}[]":,.0123456789eE-+truefalsn', max_size=60).map(raw)
+    | st.integers(1, 3_000).map(lambda deep: raw("[" * deep))
+    | st.integers(1, 3_000).map(lambda deep: raw('{"iss":' * (deep // 2)))
+    | st.integers(1, 3_000).map(lambda deep: raw("{}", "[" * deep))
+    | st.integers(0, 3).map(lambda parts: "." * parts)
+)
+def test_whatever_is_shown_as_a_token_is_refused(text: str) -> None:
+    with pytest.raises(TokenError):
+        READER.read(text)
+
+
+def test_the_deepest_and_the_longest_token_is_refused() -> None:
+    deep = (TOKEN_MAX_CHARACTERS * 3 // 4 - 200) // 2
+    for text in ("[" * deep, "[" * deep + "]" * deep, f'{{"exp":{"9" * deep}}}'):
+        with pytest.raises(TokenError):
+            READER.read(raw(text))
 
 
 def test_every_changed_character_of_a_token_is_seen() -> None:
