@@ -16,6 +16,7 @@ from common.receipts import Receipts
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
+from common.slices import Slices
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
 from common.tls import listen_options
@@ -114,8 +115,9 @@ async def serve(settings: Settings) -> None:
     handler = plain_http(runner)
     heads = HeadReader()
     tls = listen_options(settings)
+    slices = Slices(asyncio.get_running_loop())
     listener = await asyncio.get_running_loop().create_server(
-        lambda: NotifyFront(heads, intake, gate, limiter, handler, connections),
+        lambda: NotifyFront(heads, intake, gate, limiter, handler, connections, slices),
         settings.host,
         settings.port,
         backlog=BACKLOG,

@@ -15,13 +15,15 @@ from typing import Final, cast
 
 from common.auth.principal import Principal
 from common.problems import Problem
+from common.slices import SLICE_BYTES, SLICE_REQUESTS, Slices
 from server.access import Access, allow
 from server.gate import Gate
 from server.heads import HEAD_MAX_BYTES, Head, HeadReader
-from server.intake import BODY_MAX_BYTES, Intake, Reply, refused
+from server.intake import Intake, Reply, refused
 from server.limits import Allowance, Limiter
 
-_UNREAD_MAX_BYTES: Final = BODY_MAX_BYTES + HEAD_MAX_BYTES
+UNREAD_MAX_BYTES: Final = 256 * 1024
+"""Bytes that wait for their turn, past which a connection is not read."""
 HEAD_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 75.0
 SWEEP_INTERVAL_S: Final = 1.0
@@ -40,6 +42,7 @@ class NotifyFront(asyncio.Protocol):
         limiter: knows what its client may do.
         aiohttp_handler: makes the protocol that takes over.
         connections: this connection is in it while it lives here.
+        slices: gives loop turns to what does not fit into one.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class NotifyFront(asyncio.Protocol):
         limiter: Limiter,
         aiohttp_handler: Callable[[], asyncio.Protocol],
         connections: set["NotifyFront"],
+        slices: Slices,
     ) -> None:
         self._heads = heads
         self._intake = intake
@@ -57,14 +61,19 @@ class NotifyFront(asyncio.Protocol):
         self._limiter = limiter
         self._aiohttp_handler = aiohttp_handler
         self._connections = connections
+        self._slices = slices
         self._shown: tuple[str | None, str | None] | None = None
         self._asks: Principal | None = None
         """Whoever showed that, the last time."""
         self._asked_until = 0.0
         self._transport: asyncio.Transport | None = None
         self._unread = b""
+        self._at = 0
+        """Where in `_unread` the next request begins."""
         self._answering = False
         self._reading = False
+        self._queued = False
+        self._deaf = False
         self._choked = False
         self._eof = False
         self._since = time.monotonic()
@@ -84,28 +93,30 @@ class NotifyFront(asyncio.Protocol):
         """Read on, unless a request is being answered: then it waits, and so does the sender."""
         if not self._unread:
             self._since = time.monotonic()
-        self._unread = self._unread + data if self._unread else data
-        self._go_on()
-        if len(self._unread) > _UNREAD_MAX_BYTES and self._transport:
-            self._transport.pause_reading()
+        self._unread = self._unread[self._at :] + data if self._unread else data
+        self._at = 0
+        if not self._queued:
+            self._go_on(SLICE_REQUESTS)
+        if self._transport:
+            self._listen_if_wanted(self._transport)
 
     def eof_received(self) -> bool:
-        """Keep the transport while a request is being answered."""
+        """Keep the transport while there is something to answer."""
         self._eof = True
         # TLS has no half-closed state: who has closed there hears nothing more.
         is_tls = self._transport is None or bool(self._transport.get_extra_info("sslcontext"))
-        return self._answering and not is_tls
+        return (self._answering or self._queued or self._choked) and not is_tls
 
     def pause_writing(self) -> None:
         """Answer nothing more to a peer that doesn't read its answers."""
         self._choked = True
         if self._transport:
-            self._transport.pause_reading()
+            self._listen_if_wanted(self._transport)
 
     def resume_writing(self) -> None:
         """Go on when it reads again."""
         self._choked = False
-        self._go_on()
+        self._go_on_later()
 
     def stop(self) -> None:
         """Close, after the answer that is under way."""
@@ -115,9 +126,14 @@ class NotifyFront(asyncio.Protocol):
 
     def close_if_overdue(self, now: float) -> None:
         """Close a connection whose request's head has not come, or that was idle, for too long."""
-        if self._transport is None or self._answering:
+        if self._transport is None or self._answering or self._queued:
             return
         waited = now - self._since
+        if self._choked:
+            if waited > IDLE_TIMEOUT_S:
+                # It would wait for ever to be read before it closes.
+                self._transport.abort()
+            return
         if self._unread and waited > HEAD_TIMEOUT_S:
             problem = Problem(
                 HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the head did not come in time"
@@ -128,28 +144,58 @@ class NotifyFront(asyncio.Protocol):
         elif waited > IDLE_TIMEOUT_S:
             self._transport.close()
 
-    def _go_on(self) -> None:
+    def _go_on(self, most: int) -> None:
+        """Read and answer at most so many requests, and queue for the rest."""
         if self._reading:
             return
         self._reading = True
+        ends = self._at + SLICE_BYTES
         while self._unread and self._transport and not (self._answering or self._choked):
+            if not most or self._at >= ends:
+                self._go_on_later()
+                break
+            most -= 1
             if not self._read_one():
                 break
         self._reading = False
-        if self._transport and not self._choked and len(self._unread) <= _UNREAD_MAX_BYTES:
-            self._transport.resume_reading()
+        if self._transport:
+            self._listen_if_wanted(self._transport)
+            if self._eof and not (self._answering or self._queued or self._choked):
+                self._transport.close()
+
+    def _go_on_later(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._slices.later(self._take_slice)
+
+    def _take_slice(self) -> None:
+        self._queued = False
+        self._go_on(SLICE_REQUESTS)
+
+    def _listen_if_wanted(self, transport: asyncio.Transport) -> None:
+        deaf = self._choked or len(self._unread) - self._at > UNREAD_MAX_BYTES
+        if deaf != self._deaf:
+            self._deaf = deaf
+            if deaf:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
 
     def _read_one(self) -> bool:
-        unread = self._unread
-        size = unread.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES) + 4
-        if size < 4 and len(unread) < HEAD_MAX_BYTES:
+        unread, at = self._unread, self._at
+        begins = unread.find(b"\r\n\r\n", at, at + HEAD_MAX_BYTES) + 4
+        if begins < 4 and len(unread) - at < HEAD_MAX_BYTES:
             return False
-        head = self._heads.read(unread, size)
+        head = self._heads.read(unread, at, begins)
         if head is None:
             self._hand_over()
             return False
-        after = size + head.length
-        body, self._unread = unread[size:after], unread[after:]
+        ends = begins + head.length
+        body = unread[begins:ends]
+        if ends == len(unread):
+            self._unread, self._at = b"", 0
+        else:
+            self._at = ends
         self._answering = True
         try:
             principal = self._who(head)
@@ -199,7 +245,8 @@ class NotifyFront(asyncio.Protocol):
         self._since = time.monotonic()
         self._transport.write(_encode(reply))
         if self._unread:
-            self._go_on()
+            # One: this may be one of many answers that came at once.
+            self._go_on(1)
         elif self._eof:
             self._transport.close()
 
@@ -209,10 +256,14 @@ class NotifyFront(asyncio.Protocol):
             return
         handler = self._aiohttp_handler()
         self._connections.discard(self)
-        unread, self._unread = self._unread, b""
+        unread, self._unread = self._unread[self._at :], b""
+        if self._deaf:
+            transport.resume_reading()
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(unread)
+        if self._eof and not handler.eof_received():
+            transport.close()
 
 
 async def close_overdue(connections: set[NotifyFront]) -> None:

@@ -75,14 +75,15 @@ class HeadReader:
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
 
-    def read(self, unread: bytes, size: int) -> Head | None:
+    def read(self, unread: bytes, at: int, ends: int) -> Head | None:
         """What a head says; None if it is not that of a plain `POST /notify` with a whole body.
 
         Args:
-            unread: what came, from the head's first byte on.
-            size: of the head, with the empty line at its end.
+            unread: what came.
+            at: where in it the head begins.
+            ends: where it ends, with the empty line.
         """
-        data = unread[:size]
+        data = unread[at:ends]
         head = self._known.get(data)
         if head is None:
             head = _parse(data)
@@ -92,7 +93,7 @@ class HeadReader:
                 self._known.clear()
             self._known[data] = head
         # A body that has not come whole is aiohttp's to wait for.
-        return head if head.length <= min(BODY_MAX_BYTES, len(unread) - size) else None
+        return head if head.length <= min(BODY_MAX_BYTES, len(unread) - ends) else None
 
 
 def _parse(data: bytes) -> Head | None:

@@ -15,7 +15,7 @@ START = b"POST /notify HTTP/1.1\r\n"
 
 
 def decide(raw: bytes) -> Any:
-    return HeadReader().read(raw, head_size(raw))
+    return HeadReader().read(raw, 0, head_size(raw))
 
 
 def head_size(raw: bytes) -> int:
@@ -37,13 +37,13 @@ def test_a_plain_request_is_taken_with_what_its_head_says() -> None:
 def test_a_head_that_is_known_says_the_same_and_the_body_is_looked_at_each_time() -> None:
     reader, whole = HeadReader(), raw(b"Content-Type: application/json")
     size = head_size(whole)
-    head = reader.read(whole, size)
+    head = reader.read(whole, 0, size)
     assert head is not None
-    assert reader.read(whole + whole, size) is head
-    assert reader.read(whole[:-1], size) is None
+    assert reader.read(whole + whole, 0, size) is head
+    assert reader.read(whole[:-1], 0, size) is None
     for number in range(2 * KNOWN_MAX):
         other = raw(b"Idempotency-Key: %d" % number)
-        found = reader.read(other, head_size(other))
+        found = reader.read(other, 0, head_size(other))
         assert found is not None
         assert found.idempotency_key == str(number)
     assert len(reader._known) <= KNOWN_MAX

@@ -1,0 +1,101 @@
+"""One stranger that sends without end: `python -m tests.http.flood PORT KIND SECONDS`.
+
+A process of its own, so that what it costs to send is not felt by whoever measures. It connects
+again when it is hung up on, and prints how many bytes it got rid of.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+HOST: Final = b"Host: x\r\n"
+GOOD: Final = b'{"type":"room","userId":1,"target":"flood","message":"x"}'
+MIB: Final = 1024 * 1024
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    lines = [b"Host: x", b"Content-Type: application/json", b"Content-Length: %d" % len(body)]
+    return b"\r\n".join([b"POST /notify HTTP/1.1", *lines, *fields, b"", body])
+
+
+def get(path: bytes, method: bytes = b"GET") -> bytes:
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, path, HOST)
+
+
+def chunked(count: int) -> bytes:
+    head = b"POST /notify HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n" % HOST
+    return head + b"Content-Type: application/json\r\n\r\n" + b"1\r\n \r\n" * count + b"0\r\n\r\n"
+
+
+KINDS: Final[dict[str, bytes]] = {
+    "empty POSTs": post(b"") * 20_000,
+    "good POSTs": post(GOOD) * 5_000,
+    "no Host": b"POST /notify HTTP/1.1\r\nContent-Length:0\r\n\r\n" * 20_000,
+    "a GET, then POSTs": get(b"/healthz") + post(b"") * 20_000,
+    "GET /healthz": get(b"/healthz") * 20_000,
+    "GET /readyz": get(b"/readyz") * 20_000,
+    "GET /openapi.json": get(b"/openapi.json") * 20_000,
+    "unknown paths": get(b"/x") * 20_000,
+    "wrong methods": get(b"/notify", b"PUT") * 20_000,
+    "HEAD": get(b"/healthz", b"HEAD") * 20_000,
+    "other types": post(GOOD).replace(b"application/json", b"text/plain") * 5_000,
+    "chunks of a byte": chunked(200_000),
+    "many small chunked bodies": chunked(2) * 10_000,
+    "big bodies": post(b" " * MIB),
+    "too big bodies": post(b" " * (20 * MIB)),
+    "an encoding": post(b" " * MIB, b"Content-Encoding: gzip"),
+    "rubbish": b"rubbish\r\n\r\n" * 1_000,
+    "many fields": b"GET /healthz HTTP/1.1\r\n%b%b\r\n" % (HOST, b"a:b\r\n" * 2_000),
+    "empty lines": b"\r\n" * 100_000,
+    "upgrades": post(b"", b"Connection: Upgrade", b"Upgrade: h2c") * 10_000,
+}
+SLOW: Final = "heads byte by byte"
+
+
+def payloads(kind: str) -> Iterator[bytes]:
+    if kind == SLOW:
+        whole = b"GET /healthz HTTP/1.1\r\n%bX: %b\r\n\r\n" % (HOST, b"a" * 4_000)
+        while True:
+            yield from (whole[at : at + 1] for at in range(len(whole)))
+    while True:
+        yield KINDS[kind]
+
+
+def _read(connection: socket.socket) -> None:
+    try:
+        while connection.recv(MIB):
+            pass
+    except OSError:
+        pass
+
+
+def flood(port: int, kind: str, ends: float) -> int:
+    sent = 0
+    while time.monotonic() < ends:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(1)
+            threading.Thread(target=_read, args=(connection,), daemon=True).start()
+            try:
+                for payload in payloads(kind):
+                    at = 0
+                    while at < len(payload) and time.monotonic() < ends:
+                        at += connection.send(payload[at : at + MIB])
+                    sent += at
+                    if time.monotonic() >= ends:
+                        break
+            except OSError:
+                continue
+    return sent
+
+
+if __name__ == "__main__":
+    # It stands for another machine: it gets what those whose time is measured leave.
+    os.nice(19)
+    sys.stdout.write(
+        str(flood(int(sys.argv[1]), sys.argv[2], time.monotonic() + float(sys.argv[3])))
+    )

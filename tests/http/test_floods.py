@@ -1,0 +1,60 @@
+"""Whatever one connection sends, it gets a slice of each loop turn, and others are answered."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from tests.http.flood import KINDS, SLOW
+from tests.http.wire import Wire, request
+from tests.process import ROOT
+from tests.stack import Stack
+
+QUIET_S, FLOOD_S = 0.7, 1.5
+WORST_RATIO = 60
+"""A flood costs others some CPU time; before there were slices it took them all of it."""
+LEAST_S = 0.005
+"""What a scheduler's hiccup on a busy machine may cost at any time counts as quiet."""
+
+
+async def asked(port: int, path: str, seconds: float) -> list[float]:
+    """Seconds that each of one client's requests took, each on a connection of its own."""
+    found, ends = [], time.monotonic() + seconds
+    while time.monotonic() < ends:
+        began = time.perf_counter()
+        async with Wire(port) as wire:
+            await wire.send(request(method="GET", path=path, content_type=None, length=False))
+            assert (await wire.reply()).status == 200
+        found.append(time.perf_counter() - began)
+        await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("kind", [*KINDS, SLOW])
+@pytest.mark.parametrize("process", ["server-1", "gateway-1", "worker-1"])
+async def test_a_flood_on_one_connection_leaves_others_their_answers(
+    stack: Stack, process: str, kind: str
+) -> None:
+    port = stack.ports[process]
+    quiet = await asked(port, "/healthz", QUIET_S)
+    flood = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.http.flood", str(port), kind, str(FLOOD_S + 0.5),
+        stdout=asyncio.subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        await asyncio.sleep(0.3)
+        beside = await asked(port, "/healthz", FLOOD_S)
+        async with asyncio.timeout(30):
+            out, _ = await flood.communicate()
+    finally:
+        if flood.returncode is None:
+            flood.kill()
+            await flood.wait()
+    assert int(out) > 0
+    ratio = max(beside) / max(LEAST_S, *quiet)
+    print(
+        f"{process}, {kind}: worst {max(quiet) * 1000:.1f} ms quiet, {max(beside) * 1000:.1f} ms "
+        f"beside {int(out):,} bytes, ratio {ratio:.1f} ({len(quiet)} and {len(beside)} answers)"
+    )
+    assert ratio <= WORST_RATIO
