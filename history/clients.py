@@ -129,6 +129,24 @@ class Change:
         )
         return None if row is None else Key(*row)
 
+    async def count_keys(self) -> int:
+        """Count the client's keys that are neither revoked nor have expired."""
+        found: int = await self._connection.fetchval(
+            "SELECT count(*) FROM api_keys WHERE client = $1 AND revoked_at IS NULL"
+            " AND (expires_at IS NULL OR expires_at > now())",
+            self._client,
+        )
+        return found
+
+    async def count_secrets(self) -> int:
+        """Count the secrets that the client's tokens may be signed with."""
+        found: int = await self._connection.fetchval(
+            "SELECT count(*) FROM token_secrets WHERE client = $1"
+            " AND (expires_at IS NULL OR expires_at > now())",
+            self._client,
+        )
+        return found
+
     async def end_key(self, key: str, after_s: float) -> None:
         """Let a key end after a while, if it doesn't earlier; 0 seconds: at once."""
         await self._connection.execute(

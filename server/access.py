@@ -4,6 +4,7 @@ A route that is not in the table is not served: `check_routes` refuses to start.
 """
 
 import asyncio
+from collections.abc import Iterable
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
@@ -37,6 +38,8 @@ class Access(Enum):
     """The user themself by a token, and API keys with `read`."""
     ADMIN = auto()
     """API keys with `admin`."""
+    SIGN = auto()
+    """API keys with all scopes: whoever has what tokens are signed with can make any token."""
     OPERATOR = auto()
     """API keys with `admin` of an operator's client."""
 
@@ -47,6 +50,8 @@ SCOPES: Final[dict[Access, frozenset[Scope]]] = {
     Access.MINT: frozenset({Scope.NOTIFY, Scope.READ}),
     Access.INBOX: frozenset({Scope.READ}),
     Access.ADMIN: frozenset({Scope.ADMIN}),
+    # What a key gives away it must have: this, and all that `POST /tokens` needs.
+    Access.SIGN: frozenset({Scope.ADMIN, Scope.NOTIFY, Scope.READ}),
     Access.OPERATOR: frozenset({Scope.ADMIN}),
     Access.REGISTRATION: frozenset({Scope.ADMIN}),
 }
@@ -73,9 +78,9 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/clients/me/keys"): Access.ADMIN,
     ("POST", "/clients/me/keys/{id}/rotate"): Access.ADMIN,
     ("DELETE", "/clients/me/keys/{id}"): Access.ADMIN,
-    ("POST", "/clients/me/token-secret/rotate"): Access.ADMIN,
+    ("POST", "/clients/me/token-secret/rotate"): Access.SIGN,
     ("GET", "/clients/me/token-keys"): Access.ADMIN,
-    ("PUT", "/clients/me/token-keys"): Access.ADMIN,
+    ("PUT", "/clients/me/token-keys"): Access.SIGN,
     ("GET", "/clients/me/audit"): Access.ADMIN,
     ("GET", "/clients/{id}"): Access.OPERATOR,
     ("PATCH", "/clients/{id}"): Access.OPERATOR,
@@ -112,6 +117,17 @@ def allow(access: Access, principal: Principal, user: str | None = None) -> None
         raise _forbidden(f"this key lacks the scope {min(missing)}")
     if access in (Access.OPERATOR, Access.REGISTRATION) and not principal.operator:
         raise _forbidden("this is for operators")
+
+
+def allow_to_give(principal: Principal, scopes: Iterable[Scope]) -> None:
+    """Refuse whoever would give a key scopes that it lacks itself.
+
+    Raises:
+        Problem: 403.
+    """
+    more = set(scopes) - principal.scopes
+    if more:
+        raise _forbidden(f"this key lacks the scope {min(more)}, so it can't give it away")
 
 
 def _forbidden(detail: str) -> Problem:

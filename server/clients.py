@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.auth.directory import POLL_S, Directory, DirectoryWriter
-from common.auth.records import ALL_SCOPES, ClientRecord
+from common.auth.records import ALL_SCOPES, ClientRecord, Scope
 from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
@@ -78,9 +78,22 @@ class Clients:
             await self._tell([record], under_way.events)
 
     async def create(
-        self, actor: Actor, name: str, email: str, *, operator: bool = False
+        self,
+        actor: Actor,
+        name: str,
+        email: str,
+        *,
+        operator: bool = False,
+        scopes: Collection[Scope] = ALL_SCOPES,
     ) -> tuple[Client, str]:
-        """Make a client and its first key, which may do everything that the client may.
+        """Make a client and its first key.
+
+        Args:
+            actor: who makes it.
+            name: of the client.
+            email: of whoever looks after it.
+            operator: whether its admin keys manage all clients.
+            scopes: of the first key; whether the actor may give them is for the caller to know.
 
         Returns:
             The client, and the key's text.
@@ -91,7 +104,7 @@ class Clients:
         an_id = new_client_id()
         async with self.change(actor, an_id) as under_way:
             await under_way.make(name, email, operator=operator)
-            key = await under_way.add_key("first", sorted(ALL_SCOPES), None)
+            key = await under_way.add_key("first", sorted(scopes), None)
         async with self.database.connection() as connection:
             made = await find_client(connection, an_id)
         assert made is not None, "no client is ever deleted"

@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from common.auth.records import ALL_SCOPES, Scope
 from common.keys import Keys
 from common.redis_client import connect
 from common.settings import Settings, load_settings
@@ -36,13 +37,24 @@ def command(arguments: Sequence[str]) -> int:
     create.add_argument(
         "--admin", action="store_true", help="its admin keys manage all clients: an operator's"
     )
+    create.add_argument(
+        "--scopes",
+        type=_scopes,
+        default=ALL_SCOPES,
+        metavar="SCOPE,…",
+        help=f"of the key, of {', '.join(Scope)}; all, if this is left out",
+    )
     asked = parser.parse_args(arguments)
+    if asked.admin and Scope.ADMIN not in asked.scopes:
+        create.error("--admin needs the scope admin among --scopes")
     settings = load_settings()
     if not settings.database_url:
         sys.stderr.write("DATABASE_URL is not set: there is nowhere to keep a client\n")
         return 2
     try:
-        key = asyncio.run(_create(settings, asked.name, asked.email, operator=asked.admin))
+        key = asyncio.run(
+            _create(settings, asked.name, asked.email, operator=asked.admin, scopes=asked.scopes)
+        )
     except (DatabaseAwayError, OSError) as error:
         sys.stderr.write(f"the database does not answer: {error}\n")
         return 1
@@ -50,13 +62,24 @@ def command(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def _create(settings: Settings, name: str, email: str, *, operator: bool) -> str:
+def _scopes(text: str) -> frozenset[Scope]:
+    try:
+        return frozenset(map(Scope, text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of scopes such as notify,read"
+        ) from None
+
+
+async def _create(
+    settings: Settings, name: str, email: str, *, operator: bool, scopes: frozenset[Scope]
+) -> str:
     await migrate(settings.database_url.get_secret_value())
     database = Database(settings.database_url.get_secret_value())
     redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     try:
         clients = Clients(database, redis, Keys(), settings, "command-line")
-        client, key = await clients.create(Actor(), name, email, operator=operator)
+        client, key = await clients.create(Actor(), name, email, operator=operator, scopes=scopes)
     finally:
         await database.close()
         await redis.aclose()

@@ -203,6 +203,7 @@ def client_paths() -> Json:
                 [_KEY],
                 {
                     "201": answer("The new key, shown this once.", ref("ShownKey")),
+                    "409": problem("The client has as many keys as it may have."),
                     **_NO_KEY,
                     **_BODY_REFUSALS,
                 },
@@ -229,6 +230,7 @@ def client_paths() -> Json:
                         "The secret, shown this once.",
                         an_object({"secret": STRING, "algorithm": STRING, "warning": STRING}),
                     ),
+                    "409": problem("As many secrets are good as the client may have."),
                     **_NO_CLIENT,
                     **_BODY_REFUSALS,
                 },

@@ -9,11 +9,14 @@ but never how one is used (RFC 8725, sections 3.1 and 3.2).
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import jwt
+from jwt.utils import base64url_decode
 
 from common.auth.principal import Principal, Rooms
 from common.auth.records import ClientRecord
@@ -25,7 +28,13 @@ ROOMS_MAX: Final = 1_000
 SECRET_ALGORITHM: Final = "HS256"  # noqa: S105 - its name
 LATEST_S: Final = 253_402_300_799
 """Last second of the year 9999, as a Unix time; no date that we could tell anybody is later."""
+PARSED_KEYS_MAX: Final = 1_024
+"""Public keys of either kind that are kept as they were parsed, of all clients together."""
 _RSA_MIN_BITS: Final = 2_048
+_RSA_MAX_BITS: Final = 4_096
+_RSA_EXPONENT: Final = 65_537
+_RSA_SIZE: Final = f"an RSA key has {_RSA_MIN_BITS} to {_RSA_MAX_BITS} bits"
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 _JWS: Final = jwt.PyJWS()
 
 
@@ -40,27 +49,75 @@ class ClaimError(TokenError):
     """
 
 
+_SECRET_MEMBERS: Final = ("k", "d", "p", "q", "dp", "dq", "qi", "oth")
+_PUBLIC_MEMBERS: Final = {
+    "RSA": ("kty", "kid", "use", "alg", "n", "e"),
+    "OKP": ("kty", "kid", "use", "alg", "crv", "x"),
+}
+
+
 def public_key(jwk: dict[str, Any]) -> tuple[str, Any]:
     """Algorithm and key of a JWK.
 
+    Every token that a key signs is checked on the event loop of all clients, so only keys are taken
+    that are quick to check with: RSA with the exponent that everybody uses, and Ed25519.
+
     Raises:
-        ValueError: it is no public RSA key of at least 2,048 bits, nor one of Ed25519.
+        ValueError: it is no public RSA key of 2,048 to 4,096 bits, nor one of Ed25519.
     """
     kinds = {"RSA": "RS256", "OKP": "EdDSA"}
-    algorithm = kinds.get(str(jwk.get("kty")))
-    if algorithm is None or jwk.get("alg", algorithm) != algorithm:
-        raise ValueError("a key is of kty RSA (RS256) or OKP (EdDSA)")
-    if algorithm == "EdDSA" and jwk.get("crv") != "Ed25519":
-        raise ValueError("of OKP only Ed25519 is taken")
-    if "d" in jwk:
+    kty = jwk.get("kty")
+    algorithm = kinds.get(kty) if isinstance(kty, str) else None
+    if algorithm is None:
+        raise ValueError("a key is of kty RSA (for RS256) or OKP (for EdDSA with Ed25519)")
+    if any(name in jwk for name in _SECRET_MEMBERS):
         raise ValueError("this is a private key; send the public one")
+    if jwk.get("alg") not in (None, algorithm):
+        raise ValueError(f"a key of kty {kty} is for alg {algorithm}")
+    if jwk.get("use") not in (None, "sig"):
+        raise ValueError("a key is for signatures: use must be sig")
+    if algorithm == "EdDSA":
+        if jwk.get("crv") != "Ed25519":
+            raise ValueError("of OKP only crv Ed25519 is taken")
+        return algorithm, _ed25519(_base64(jwk, "x"))
+    return algorithm, _rsa(_base64(jwk, "n"), _base64(jwk, "e"))
+
+
+def public_members(jwk: dict[str, Any]) -> dict[str, Any]:
+    """What there is to keep of a JWK that `public_key` took; other members mean nothing here."""
+    return {name: jwk[name] for name in _PUBLIC_MEMBERS[jwk["kty"]] if jwk.get(name) is not None}
+
+
+def _base64(jwk: dict[str, Any], name: str) -> str:
+    value = jwk.get(name)
+    if not isinstance(value, str) or not _BASE64URL.fullmatch(value):
+        raise ValueError(f"not a JWK: {name} must be base64url text")
+    # Before it is looked at: to make a number of a megabyte takes a while.
+    if len(value) > _RSA_MAX_BITS // 6 + 2:
+        raise ValueError(f"{name} is too long: {_RSA_SIZE}")
+    return value
+
+
+@lru_cache(maxsize=PARSED_KEYS_MAX)
+def _rsa(modulus: str, exponent: str) -> Any:
+    if int.from_bytes(base64url_decode(exponent), "big") != _RSA_EXPONENT:
+        raise ValueError("the exponent e of an RSA key must be 65537 (AQAB)")
+    bits = int.from_bytes(base64url_decode(modulus), "big").bit_length()
+    if not _RSA_MIN_BITS <= bits <= _RSA_MAX_BITS:
+        raise ValueError(f"this one has {bits} bits: {_RSA_SIZE}")
+    return _parsed({"kty": "RSA", "n": modulus, "e": exponent}, "RS256")
+
+
+@lru_cache(maxsize=PARSED_KEYS_MAX)
+def _ed25519(point: str) -> Any:
+    return _parsed({"kty": "OKP", "crv": "Ed25519", "x": point}, "EdDSA")
+
+
+def _parsed(jwk: dict[str, str], algorithm: str) -> Any:
     try:
-        key = jwt.PyJWK(jwk, algorithm).key
+        return jwt.PyJWK(jwk, algorithm).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"not a JWK: {error}") from None
-    if algorithm == "RS256" and key.key_size < _RSA_MIN_BITS:
-        raise ValueError(f"an RSA key has at least {_RSA_MIN_BITS} bits")
-    return algorithm, key
 
 
 def rooms_of(value: object) -> Rooms:

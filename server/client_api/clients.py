@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field, StringConstraints
 
-from common.auth.records import ClientLimits
+from common.auth.principal import Principal
+from common.auth.records import ALL_SCOPES, ClientLimits
 from history import clients as queries
 from history.clients import Client
 from history.database import from_unix_ms, unix_ms
-from server.access import principal_of
+from server.access import allow_to_give, principal_of
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.bodies import read_json
 from server.client_api.context import (
@@ -25,6 +26,7 @@ from server.client_api.context import (
     no_client,
     time_text,
 )  # fmt: skip
+from server.client_api.keys import Scopes
 from server.client_api.names import Name
 from server.history_access import json_answer
 
@@ -39,6 +41,9 @@ class NewClient(Body):
 
     name: Name
     email: Email
+    scopes: Annotated[
+        Scopes | None, Field(description="Of its first key; all of them if they are left out.")
+    ] = None
 
 
 class Limits(Body):
@@ -62,7 +67,11 @@ class ClientChange(Body):
 async def _create(request: web.Request, context: Context) -> web.Response:
     only(request, ())
     new = await read_json(request, NewClient)
-    made, key = await context.clients.create(actor_of(request), new.name, new.email)
+    scopes = frozenset(new.scopes or ALL_SCOPES)
+    principal: Principal | None = request.get("principal")
+    if principal is not None:
+        allow_to_give(principal, scopes)
+    made, key = await context.clients.create(actor_of(request), new.name, new.email, scopes=scopes)
     return json_answer(
         {
             "clientId": made.id,

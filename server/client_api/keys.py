@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, Field
 from common.auth.records import Scope
 from common.problems import Problem
 from history import clients as queries
-from history.clients import Key
-from server.access import principal_of
+from history.clients import Change, Key
+from server.access import allow_to_give, principal_of
 from server.asking import only, path_id
 from server.bodies import read_json
 from server.client_api.context import (
@@ -29,8 +29,9 @@ from server.history_access import json_answer
 
 OVERLAP_MAX_S: Final = 30 * 86_400
 KEYS_MAX: Final = 100
-"""Keys that a client may have which are not revoked."""
+"""Keys of a client that are good at once."""
 
+Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
 Overlap = Annotated[int, Field(ge=0, le=OVERLAP_MAX_S)]
 
 
@@ -38,7 +39,7 @@ class NewApiKey(Body):
     """Body of `POST /clients/me/keys`."""
 
     name: Name
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    scopes: Scopes
     expiresAt: AwareDatetime | None = None  # noqa: N815 - as it is on the wire
 
 
@@ -59,17 +60,10 @@ async def _add_key(request: web.Request, context: Context) -> web.Response:
     only(request, ())
     body = await read_json(request, NewApiKey)
     principal = principal_of(request)
-    more = set(body.scopes) - principal.scopes
-    if more:
-        raise Problem(
-            HTTPStatus.FORBIDDEN, "forbidden", f"this key lacks the scope {min(more)} itself"
-        )
+    allow_to_give(principal, body.scopes)
     await context.client(principal.client)
-    async with context.clients.database.connection() as connection:
-        known = await queries.list_keys(connection, principal.client)
-    if sum(1 for key in known if key.revoked is None) >= KEYS_MAX:
-        raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")
     async with context.clients.change(actor_of(request), principal.client) as change:
+        await _refuse_number(change)
         key = await change.add_key(body.name, sorted(set(body.scopes)), body.expiresAt)
     return _new_key(key.id, key.text)
 
@@ -84,10 +78,9 @@ async def _rotate_key(request: web.Request, context: Context) -> web.Response:
         if old is None:
             raise _no_key()
         scopes = [Scope(scope) for scope in old.scopes]
-        if set(scopes) - principal.scopes:
-            raise Problem(
-                HTTPStatus.FORBIDDEN, "forbidden", "that key has scopes which this one lacks"
-            )
+        allow_to_give(principal, scopes)
+        if body.overlapS:
+            await _refuse_number(change)
         key = await change.add_key(old.name, scopes, old.expires)
         await change.end_key(old.id, body.overlapS)
     return _new_key(key.id, key.text)
@@ -101,6 +94,12 @@ async def _revoke_key(request: web.Request, context: Context) -> web.Response:
             raise _no_key()
         await change.end_key(key, 0)
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def _refuse_number(change: Change) -> None:
+    # In the change, which has the lock: two that add one at once are one after the other.
+    if await change.count_keys() >= KEYS_MAX:
+        raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")
 
 
 def _no_key() -> Problem:

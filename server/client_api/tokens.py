@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from common.auth.tokens import ROOMS_MAX, public_key, sign
+from common.auth.tokens import ROOMS_MAX, public_key, public_members, sign
 from common.jobs import format_time
 from common.notification import Id
 from common.problems import Problem
@@ -27,6 +27,9 @@ from server.client_api.keys import Rotation
 from server.history_access import json_answer
 
 JWKS_MAX: Final = 10
+KID_MAX_CHARACTERS: Final = 255
+SECRETS_MAX: Final = 10
+"""Token secrets of a client that are good at once."""
 
 
 class NewToken(Body):
@@ -69,6 +72,13 @@ async def _rotate_secret(request: web.Request, context: Context) -> web.Response
     body = await read_json(request, Rotation)
     await context.client(own(request))
     async with context.clients.change(actor_of(request), own(request)) as change:
+        if body.overlapS and await change.count_secrets() >= SECRETS_MAX:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "too-many-secrets",
+                f"{SECRETS_MAX} secrets are good at this moment, as many as there may be: wait "
+                "until one has ended, or rotate with overlapS 0, which ends them all",
+            )
         secret = await change.add_secret(body.overlapS)
     return json_answer(
         {"secret": secret, "algorithm": "HS256", "warning": WARNING},
@@ -93,13 +103,18 @@ async def _set_token_keys(request: web.Request, context: Context) -> web.Respons
         except ValueError as error:
             raise bad(f"/keys/{index}", str(error)) from None
         kid = jwk.get("kid")
-        if not isinstance(kid, str) or not kid or kid in kids:
-            raise bad(f"/keys/{index}/kid", "must be text that no other key has")
+        if not isinstance(kid, str) or not 1 <= len(kid) <= KID_MAX_CHARACTERS:
+            raise bad(f"/keys/{index}/kid", f"must be text of 1 to {KID_MAX_CHARACTERS} characters")
+        if not kid.isprintable():
+            raise bad(f"/keys/{index}/kid", "must be printable")
+        if kid in kids:
+            raise bad(f"/keys/{index}/kid", "is another key's too")
         kids.add(kid)
+    keys = [public_members(jwk) for jwk in body.keys]
     await context.client(own(request))
     async with context.clients.change(actor_of(request), own(request)) as change:
-        await change.set_jwks(body.keys)
-    return json_answer({"keys": body.keys})
+        await change.set_jwks(keys)
+    return json_answer({"keys": keys})
 
 
 ROUTES: Final[list[Route]] = [

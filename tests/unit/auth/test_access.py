@@ -35,6 +35,14 @@ def test_a_key_needs_every_scope_of_the_route(access: Access) -> None:
         assert passes(access, Principal("c1", scopes)) == (good and not operator)
 
 
+def test_what_makes_tokens_needs_what_tokens_give() -> None:
+    # A list of its own: the table must not be its own witness.
+    everything = {Scope.ADMIN, Scope.NOTIFY, Scope.READ}
+    assert SCOPES[ACCESS["POST", "/tokens"]] == {Scope.NOTIFY, Scope.READ}
+    for route in (("POST", "/clients/me/token-secret/rotate"), ("PUT", "/clients/me/token-keys")):
+        assert SCOPES[ACCESS[route]] == everything
+
+
 @pytest.mark.parametrize("access", list(Access))
 def test_a_user_has_their_own_inbox_and_nothing_else(access: Access) -> None:
     assert passes(access, USER, "ann") == (access in (Access.ANYONE, Access.INBOX))

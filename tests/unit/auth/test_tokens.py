@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
+from common.auth import tokens
 from common.auth.principal import EVERY_ROOM
 from common.auth.records import ClientRecord, SecretRecord
 from common.auth.tokens import (
@@ -325,6 +326,86 @@ def test_every_changed_character_of_a_token_is_seen() -> None:
 def test_what_is_no_fit_public_key_is_refused(jwk: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         public_key(jwk)
+
+
+def rsa_jwk(bits: int, exponent: int = 65_537) -> dict[str, Any]:
+    """A JWK of so many bits; nobody has its private half."""
+
+    def text(number: int) -> str:
+        raw_bytes = number.to_bytes((number.bit_length() + 7) // 8, "big")
+        return base64.urlsafe_b64encode(raw_bytes).rstrip(b"=").decode()
+
+    return {"kty": "RSA", "kid": "k", "n": text(1 << (bits - 1) | 1), "e": text(exponent)}
+
+
+@pytest.mark.parametrize(
+    ("jwk", "reason"),
+    [
+        (rsa_jwk(1_024), "2048 to 4096 bits"),
+        (rsa_jwk(2_047), "2048 to 4096 bits"),
+        (rsa_jwk(4_097), "2048 to 4096 bits"),
+        (rsa_jwk(16_384), "2048 to 4096 bits"),
+        (rsa_jwk(4_000_000), "2048 to 4096 bits"),
+        (rsa_jwk(2_048, 3), "65537"),
+        (rsa_jwk(2_048, 65_539), "65537"),
+        (rsa_jwk(3_072, 1 << 3_000 | 1), "65537"),
+        ({**rsa_jwk(2_048), "e": "A" * 100_000}, "too long"),
+        ({**rsa_jwk(2_048), "e": 65_537}, "base64url"),
+        ({**rsa_jwk(2_048), "n": ["AQAB"]}, "base64url"),
+        ({**rsa_jwk(2_048), "n": "AQ AB"}, "base64url"),
+        ({**rsa_jwk(2_048), "n": None}, "base64url"),
+        ({**rsa_jwk(2_048), "use": "enc"}, "sig"),
+        ({**rsa_jwk(2_048), "alg": ["RS256"]}, "RS256"),
+        ({**rsa_jwk(2_048), "p": "AQAB"}, "private"),
+        ({"kty": ["RSA"]}, "kty"),
+        ({"kty": {}}, "kty"),
+        ({**ED_JWK, "crv": ["Ed25519"]}, "Ed25519"),
+        ({**ED_JWK, "x": "AQAB"}, "not a JWK"),
+        ({**ED_JWK, "x": "A" * 1_000_000}, "too long"),
+        ({"kty": "EC", "crv": "P-521", "x": "AQAB", "y": "AQAB"}, "kty"),
+    ],
+)
+def test_a_key_that_is_dear_or_odd_is_refused_with_the_reason(
+    jwk: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        public_key(jwk)
+
+
+@pytest.mark.parametrize("bits", [2_048, 3_072, 4_096])
+def test_a_key_of_a_usual_size_is_taken(bits: int) -> None:
+    assert public_key(rsa_jwk(bits))[0] == "RS256"
+
+
+@settings(max_examples=count(200), deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["kty", "kid", "use", "alg", "n", "e", "crv", "x", "d", "k"]),
+        JSON_VALUES | st.sampled_from(["RSA", "OKP", "Ed25519", "sig", "AQAB", RSA_JWK["n"]]),
+    )
+)
+def test_whatever_is_registered_as_a_key_is_one_or_refused(jwk: dict[str, Any]) -> None:
+    try:
+        algorithm, key = public_key(jwk)
+    except ValueError:
+        return
+    assert (algorithm, key.key_size) == ("RS256", 2_048)
+
+
+def test_a_key_that_was_registered_when_any_was_taken_signs_nothing_now() -> None:
+    weak = rsa.generate_private_key(3, 2_048)
+    jwk = {**json.loads(RSAAlgorithm.to_jwk(weak.public_key())), "kid": "old"}
+    reader = TokenReader({"c1": ClientRecord("c1", "one", 1, jwks=(jwk, RSA_JWK))}.get)
+    with pytest.raises(TokenError, match="65537"):
+        reader.read(token(weak, "RS256", {"kid": "old"}))
+    assert reader.read(token(RSA, "RS256", {"kid": "rsa"})).user == "ann"
+
+
+def test_a_key_is_parsed_once_and_no_more_are_kept_than_there_is_room_for() -> None:
+    assert public_key(RSA_JWK)[1] is public_key(dict(RSA_JWK))[1]
+    assert public_key(ED_JWK)[1] is public_key(dict(ED_JWK))[1]
+    for cached in (tokens._rsa, tokens._ed25519):
+        assert cached.cache_info().maxsize == tokens.PARSED_KEYS_MAX
 
 
 def test_rooms_take_integers_as_ids_do() -> None:
