@@ -13,22 +13,25 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 
+from common.command_line import REPLICA_FLAG
 from common.telemetry.metrics import forget_replica
 
 log = logging.getLogger("roomcast.replicas")
 
+_SOURCES: Final = Path(__file__).resolve().parents[1]
+"""What this process runs; its replicas run the same, from wherever it was started."""
 _RESTART_AFTER_S: Final = 0.5
 _CANCEL_AGAIN_S: Final = 0.5
-_FLAG: Final = "--replica"
 
 
 def replica_number() -> int | None:
     """Number of this replica (from 1), or None in a process that runs alone or is the parent."""
-    if len(sys.argv) > 2 and sys.argv[1] == _FLAG:
+    if len(sys.argv) > 2 and sys.argv[1] == REPLICA_FLAG:
         return int(sys.argv[2])
     return None
 
@@ -127,10 +130,16 @@ async def _watch(process: str, processes: int, folder: str) -> None:
 async def _keep(
     process: str, number: int, folder: str, reading: int, stop: "asyncio.Future[None]"
 ) -> None:
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": folder}
+    path = [str(_SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": folder,
+        "PYTHONPATH": os.pathsep.join(path),
+    }
     while not stop.done():
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", process, _FLAG, str(number), str(reading)),
+            # Not from the working folder (-P), where something else may have that name.
+            *(sys.executable, "-P", "-m", process, REPLICA_FLAG, str(number), str(reading)),
             env=environment,
             pass_fds=(reading,),
         )

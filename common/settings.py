@@ -4,10 +4,11 @@ The environment is read here and nowhere else. A value that does not fit is refu
 the setting's name (`load_settings`). The README's table is generated from `Settings`.
 """
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,9 +18,13 @@ from common.secret_files import SecretFileError, WithSecretFiles
 from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+# More than anybody means, and little enough for Redis, which counts expiry in milliseconds.
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
+_BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 SECRETS: Final = ("redis_client", "database_url", "kafka_password")
 """Settings that are secrets or contain one: never shown, and to be had from files, too."""
 
@@ -43,11 +48,17 @@ class Settings(BaseSettings):
     """What can be set, with its default, unit and meaning. Names are upper case outside."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     # Where it listens, and what it talks to.
-    host: str = Field("127.0.0.1", description="Address that every process listens on.")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that every process listens on."
+    )
     port: Port = Field(8080, description="HTTP API (server).")
     ws_port: Port = Field(8081, description="WebSocket and health (gateway).")
     worker_port: Port = Field(8082, description="Health and metrics of the worker.")
@@ -238,19 +249,26 @@ class Settings(BaseSettings):
         5_000, description="Events written to PostgreSQL at once, at most."
     )
     history_delay_s: float = Field(
-        0.2, ge=0, description="How long events are let come together before they are written."
+        0.2,
+        ge=0,
+        le=3_600,
+        description="How long events are let come together before they are written.",
     )
-    history_retention_days: Count = Field(30, description="How long history is kept.")
+    history_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        30, description="How long history is kept."
+    )
     read_on_delivery: bool = Field(
         False, description="A private notification that was delivered live counts as read."
     )
 
     # Kafka.
-    kafka_events_topic: str = Field("roomcast.events", description="Every event is mirrored here.")
-    kafka_requests_topic: str = Field(
+    kafka_events_topic: Topic = Field(
+        "roomcast.events", description="Every event is mirrored here."
+    )
+    kafka_requests_topic: Topic = Field(
         "roomcast.requests", description="Notifications to be sent are taken from here."
     )
-    kafka_dead_topic: str = Field(
+    kafka_dead_topic: Topic = Field(
         "roomcast.requests.dead", description="Requests that are no notification, with the reason."
     )
     kafka_user: str = Field("", description="SASL user; empty: no SASL.")
@@ -261,7 +279,10 @@ class Settings(BaseSettings):
         2_000, description="Events mirrored at once, at most."
     )
     kafka_delay_s: float = Field(
-        0.1, ge=0, description="How long events are let come together before they are mirrored."
+        0.1,
+        ge=0,
+        le=3_600,
+        description="How long events are let come together before they are mirrored.",
     )
 
     # Sockets (gateway).
@@ -296,7 +317,9 @@ class Settings(BaseSettings):
         description="Unsent bytes at which a client that does not read is left behind, to be "
         "caught up from the log.",
     )
-    send_buffer_bytes: Count = Field(16_384, description="SO_SNDBUF of a client's socket.")
+    send_buffer_bytes: Annotated[int, Field(ge=1, le=2**30)] = Field(
+        16_384, description="SO_SNDBUF of a client's socket."
+    )
     drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
     gap_check_interval_s: Seconds = Field(
         5.0,
@@ -354,6 +377,22 @@ class Settings(BaseSettings):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
         return value
 
+    @field_validator("kafka_brokers")
+    @classmethod
+    def _check_brokers(cls, value: str) -> str:
+        brokers = [broker.strip() for broker in value.split(",")] if value.strip() else []
+        if not all(_BROKER.fullmatch(broker) for broker in brokers):
+            raise ValueError("must be host:port, several of them with commas between")
+        return ",".join(brokers)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        for origin in (one.strip() for one in value.split(",")):
+            if origin and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin, such as https://app.example.com")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _check_proxies(cls, value: str) -> str:
@@ -383,6 +422,16 @@ class Settings(BaseSettings):
         return [name for name in self.event_readers.split(",") if name]
 
 
+def refuse(name: str, reason: str) -> NoReturn:
+    """End the process because of a setting.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr.
+    """
+    sys.stderr.write(f"setting {name} is refused: {reason}\n")
+    raise SystemExit(2)
+
+
 def load_settings() -> Settings:
     """Read the settings, or end the process with every wrong setting's name and reason.
 
@@ -395,8 +444,12 @@ def load_settings() -> Settings:
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"])
             got = "" if name in SECRETS else f" (got {item['input']!r})"
-            sys.stderr.write(f"setting {name.upper()} is refused: {item['msg']}{got}\n")
+            reason = item["msg"].removeprefix("Value error, ")
+            sys.stderr.write(f"setting {name.upper()} is refused: {reason}{got}\n")
         raise SystemExit(2) from None
     except SecretFileError as error:
         sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    except (OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"the settings in .env can't be read: {error}\n")
         raise SystemExit(2) from None

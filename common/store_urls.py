@@ -5,12 +5,14 @@ characters were not percent-encoded, that part is the password: so such a URL is
 words that quote nothing of it.
 """
 
+import re
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 DATABASE_SCHEMES: Final = ("postgresql", "postgres")
+_DATABASE: Final = re.compile(r"(/[0-9]{0,6})?")
 _PORT_MAX: Final = 65_535
 _ENCODE: Final = "is no URL; special characters of a password must be percent-encoded"
 
@@ -31,6 +33,8 @@ def check_url(url: str, schemes: Collection[str]) -> None:
     _, _, hosts = parts.netloc.rpartition("@")
     if not all(_has_a_port_or_none(host) for host in hosts.split(",")):
         raise ValueError(_ENCODE)
+    if "redis" in parts.scheme and not _DATABASE.fullmatch(parts.path):
+        raise ValueError(f"must end with the number of a database, such as /0; else it {_ENCODE}")
     name, _, _ = parts.query.partition("=")
     if "@" not in parts.netloc and "@" in parts.path + name + parts.fragment:
         raise ValueError(_ENCODE)

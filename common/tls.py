@@ -3,7 +3,7 @@
 import ssl
 from typing import Any, Final
 
-from common.settings import Settings
+from common.settings import Settings, refuse
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """A peer that has not finished its handshake by then is dropped."""
@@ -38,6 +38,18 @@ def listen_options(settings: Settings) -> dict[str, Any]:
         "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S,
         "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S,
     }
+
+
+def refuse_unusable(settings: Settings) -> None:
+    """End the process if it could not listen with TLS as the settings say.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr.
+    """
+    try:
+        listen_options(settings)
+    except OSError as error:
+        refuse("TLS_CERT_FILE", str(error))
 
 
 def _no_password() -> str:

@@ -1,5 +1,11 @@
 """Composition root of the history writer: `python -m history`."""
 
+from history.arguments import read_arguments
+
+if __name__ == "__main__":
+    # Ahead of the imports below, which take a second.
+    read_arguments()
+
 import asyncio
 import contextlib
 import logging
@@ -17,10 +23,11 @@ from common.names import HISTORY_GROUP
 from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings
+from common.settings import Settings, load_settings, refuse
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from history.migrate import DATABASE_ERRORS, describe, migrate
 from history.partitions import Partitions
 from history.store import Store
 from history.writer import Writer
@@ -94,15 +101,28 @@ async def write_history(settings: Settings) -> None:
         log.info("stopped")
 
 
+def _migrate(settings: Settings) -> int:
+    try:
+        asyncio.run(migrate(settings.database_url.get_secret_value()))
+    except DATABASE_ERRORS as error:
+        sys.stderr.write(f"the database was not changed: {describe(error)}\n")
+        return 1
+    sys.stdout.write("the database has this version's tables\n")
+    return 0
+
+
 def main() -> None:
-    """Start it."""
+    """Start it, or do what the command line says instead."""
+    arguments = read_arguments()
     settings = load_settings()
     number = replica_number()
     set_up_logs(settings, f"history.{number}" if number else "history")
     # It tells at every start which database it speaks.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if not settings.database_url:
-        sys.exit("DATABASE_URL is empty, so there is no history to write: set it to PostgreSQL's")
+        refuse("DATABASE_URL", "it is empty, so there is no history to write; name PostgreSQL's")
+    if arguments.command:
+        sys.exit(_migrate(settings))
     yield_to_others(settings.reader_niceness)
     try:
         run("history", settings.history_processes, lambda: write_history(settings))

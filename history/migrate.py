@@ -6,13 +6,23 @@ from typing import Any, Final
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 _FOLDER: Final = Path(__file__).parent / "migrations"
 _LOCK: Final = 0x726F6F6D63617374  # "roomcast"
 CONNECT_TIMEOUT_S: Final = 5.0
+DATABASE_ERRORS: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    SQLAlchemyError,
+    CommandError,
+)
+"""What `migrate` raises when the database is away, refuses, or is of a newer version."""
 
 
 async def migrate(database_url: str) -> None:
@@ -25,8 +35,7 @@ async def migrate(database_url: str) -> None:
         database_url: `postgresql://…`, as asyncpg takes it.
 
     Raises:
-        OSError, asyncpg.PostgresError, sqlalchemy.exc.SQLAlchemyError: the database does not
-            answer, or refuses.
+        Exception: one of `DATABASE_ERRORS`; the database does not answer, or refuses.
     """
 
     async def connect() -> Any:
@@ -47,3 +56,9 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def describe(error: Exception) -> str:
+    """Say in one line what went wrong; a timeout has no text of its own."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

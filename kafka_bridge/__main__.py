@@ -1,5 +1,11 @@
 """Composition root of the bridge: `python -m kafka_bridge [restore --since TIME]`."""
 
+from kafka_bridge.arguments import read_arguments
+
+if __name__ == "__main__":
+    # Ahead of the imports below, which take a second.
+    read_arguments()
+
 import asyncio
 import logging
 import sys
@@ -14,13 +20,13 @@ from common.keys import Keys
 from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings
+from common.settings import Settings, load_settings, refuse
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
 from kafka_bridge import restore
 from kafka_bridge.admission import Admission
-from kafka_bridge.brokers import make_topics
+from kafka_bridge.brokers import make_topics, refuse_unusable
 from kafka_bridge.ingest import Ingest
 from kafka_bridge.mirror import Mirror
 from kafka_bridge.outbox import Outbox
@@ -114,14 +120,16 @@ async def _wait_for_brokers(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Start it."""
+    """Start it, or restore."""
+    arguments = read_arguments()
     settings = load_settings()
     if not settings.kafka_brokers:
-        sys.exit("KAFKA_BROKERS is empty: there is nothing to bridge to. Set it to host:port,…")
+        refuse("KAFKA_BROKERS", "it is empty, so there is nothing to bridge to; name host:port,…")
+    refuse_unusable(settings)
     number = replica_number()
     set_up_logs(settings, f"bridge.{number}" if number else "bridge")
-    if number is None and len(sys.argv) > 1:
-        sys.exit(restore.main(settings, sys.argv[1:]))
+    if arguments.command:
+        sys.exit(restore.main(settings, arguments.since))
     yield_to_others(settings.reader_niceness)
     try:
         run("kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings))

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from common.settings import Settings
+from common.settings import Settings, refuse
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -75,6 +75,19 @@ def connection(settings: Settings) -> dict[str, Any]:
         "ssl" if settings.kafka_ca_file else "plaintext"
     )
     return config
+
+
+def refuse_unusable(settings: Settings) -> None:
+    """End the process if librdkafka can make nothing of the settings, whoever answers.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr.
+    """
+    try:
+        AdminClient(connection(settings) | {"log_level": 2})
+    except KafkaException as error:
+        name = "KAFKA_CA_FILE" if "ssl" in str(error) else "KAFKA_PASSWORD"
+        refuse(name, error.args[0].str())
 
 
 def make_topics(settings: Settings, *topics: str) -> None:

@@ -6,13 +6,11 @@ empty database again. What does not: jobs that waited in Redis, and the dead
 letters (their events do come back). Running it again changes nothing.
 """
 
-import argparse
 import asyncio
 import logging
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -213,13 +211,6 @@ def _take(events: Iterator[Event]) -> list[Event]:
     return list(islice(events, _CHUNK))
 
 
-def _time(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time needs a zone, for instance 2026-11-21T04:00:00Z")
-    return int(moment.astimezone(UTC).timestamp() * 1000)
-
-
 async def _restore(settings: Settings, since_ms: int) -> int:
     redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     restore = Restore(redis, Keys(), settings, since_ms)
@@ -234,19 +225,14 @@ async def _restore(settings: Settings, since_ms: int) -> int:
     return 0
 
 
-def main(settings: Settings, arguments: list[str]) -> int:
-    """Run the command line.
+def main(settings: Settings, since_ms: int) -> int:
+    """Restore from a moment on.
+
+    Args:
+        settings: of the bridge.
+        since_ms: Unix time in milliseconds.
 
     Returns:
         The exit status: 1 when it could not restore.
-
-    Raises:
-        SystemExit: the arguments are wrong.
     """
-    parser = argparse.ArgumentParser(prog="python -m kafka_bridge")
-    commands = parser.add_subparsers(required=True, metavar="restore")
-    command = commands.add_parser("restore", help="rebuild an empty Redis from the events topic")
-    command.add_argument(
-        "--since", required=True, type=_time, help="RFC 3339, for instance 2026-11-21T04:00:00Z"
-    )
-    return asyncio.run(_restore(settings, parser.parse_args(arguments).since))
+    return asyncio.run(_restore(settings, since_ms))

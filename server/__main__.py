@@ -1,5 +1,11 @@
 """Composition root of the server: `python -m server`."""
 
+from server.arguments import read_arguments
+
+if __name__ == "__main__":
+    # Ahead of the imports below, which take a second.
+    read_arguments()
+
 import asyncio
 import logging
 import secrets
@@ -19,7 +25,7 @@ from common.settings import Settings, load_settings
 from common.slices import Slices
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
-from common.tls import listen_options
+from common.tls import listen_options, refuse_unusable
 from common.usage import Usage
 from history.database import Database
 from server.acceptor import Acceptor
@@ -163,13 +169,23 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Start it, or do what the command line says instead."""
-    number = replica_number()
-    if number is None and len(sys.argv) > 1:
-        # It brings Alembic along, which takes longer to import than all else.
-        from server.command_line import command
-
-        sys.exit(command(sys.argv[1:]))
+    arguments = read_arguments()
     settings = load_settings()
+    if arguments.command:
+        # It brings Alembic along, which takes longer to import than all else.
+        from server.command_line import create_client
+
+        sys.exit(
+            create_client(
+                settings,
+                arguments.name,
+                arguments.email,
+                operator=arguments.admin,
+                scopes=arguments.scopes,
+            )
+        )
+    refuse_unusable(settings)
+    number = replica_number()
     set_up_logs(settings, f"server.{number}" if number else "server")
     try:
         run("server", settings.server_processes, lambda: serve(settings))

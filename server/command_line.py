@@ -1,74 +1,56 @@
 """`python -m server create-client`: the first client, and clients without HTTP."""
 
-import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
 
-from common.auth.records import ALL_SCOPES, Scope
+from pydantic import ValidationError
+
+from common.auth.records import Scope
 from common.keys import Keys
 from common.redis_client import connect
-from common.settings import Settings, load_settings
+from common.settings import Settings, refuse
 from history.clients import Actor
 from history.database import Database, DatabaseAwayError
-from history.migrate import migrate
+from history.migrate import DATABASE_ERRORS, describe, migrate
+from server.client_api.clients import NewClient
 from server.clients import Clients
 
 _REDIS_TIMEOUT_S = 2.0
 
 
-def command(arguments: Sequence[str]) -> int:
-    """Do what a command line says.
+def create_client(
+    settings: Settings, name: str, email: str, *, operator: bool, scopes: frozenset[Scope]
+) -> int:
+    """Make a client and print its first key.
 
     Args:
-        arguments: without the program's name.
+        settings: where the database and Redis are.
+        name: of the client.
+        email: of the people who are responsible for it.
+        operator: whether its admin keys manage all clients.
+        scopes: of the key.
 
     Returns:
-        The exit status.
+        The exit status: 1 if the database does not answer or refuses, 2 if the client can't be.
 
     Raises:
-        SystemExit: the arguments are wrong.
+        SystemExit: there is no database.
     """
-    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    create = commands.add_parser("create-client", help="make a client and print its first key")
-    create.add_argument("name")
-    create.add_argument("email")
-    create.add_argument(
-        "--admin", action="store_true", help="its admin keys manage all clients: an operator's"
-    )
-    create.add_argument(
-        "--scopes",
-        type=_scopes,
-        default=ALL_SCOPES,
-        metavar="SCOPE,…",
-        help=f"of the key, of {', '.join(Scope)}; all, if this is left out",
-    )
-    asked = parser.parse_args(arguments)
-    if asked.admin and Scope.ADMIN not in asked.scopes:
-        create.error("--admin needs the scope admin among --scopes")
-    settings = load_settings()
-    if not settings.database_url:
-        sys.stderr.write("DATABASE_URL is not set: there is nowhere to keep a client\n")
-        return 2
     try:
-        key = asyncio.run(
-            _create(settings, asked.name, asked.email, operator=asked.admin, scopes=asked.scopes)
-        )
-    except (DatabaseAwayError, OSError) as error:
-        sys.stderr.write(f"the database does not answer: {error}\n")
+        NewClient(name=name, email=email)
+    except ValidationError as error:
+        for item in error.errors():
+            sys.stderr.write(f"no client was made: {item['loc'][0]}: {item['msg']}\n")
+        return 2
+    if not settings.database_url:
+        refuse("DATABASE_URL", "it is empty, so there is nowhere to keep a client")
+    try:
+        key = asyncio.run(_create(settings, name, email, operator=operator, scopes=scopes))
+    except (DatabaseAwayError, *DATABASE_ERRORS) as error:
+        sys.stderr.write(f"no client was made: {describe(error)} (DATABASE_URL)\n")
         return 1
     sys.stdout.write(f"{key}\n")
     return 0
-
-
-def _scopes(text: str) -> frozenset[Scope]:
-    try:
-        return frozenset(map(Scope, text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of scopes such as notify,read"
-        ) from None
 
 
 async def _create(

@@ -41,6 +41,91 @@ def test_every_process_refuses_a_wrong_value_by_its_name(
     assert line.endswith(f"(got {value!r})")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("HOST", ""),
+        ("DRAIN_S", "inf"),
+        ("LEASE_S", "1e300"),
+        ("HISTORY_DELAY_S", "nan"),
+        ("REDIS_MEMORY_MAX_RATIO", "nan"),
+        ("LANE_MAX_JOBS", "9" * 24),
+        ("LOG_TTL_S", "9" * 20),
+        ("SEND_BUFFER_BYTES", "9" * 10),
+        ("HISTORY_RETENTION_DAYS", "999999999"),
+        ("KAFKA_BROKERS", "::::"),
+        ("KAFKA_BROKERS", "one:9092,,two:9092"),
+        ("KAFKA_BROKERS", "one:port"),
+        ("KAFKA_EVENTS_TOPIC", "a b"),
+        ("ALLOWED_ORIGINS", "app.example.com"),
+        ("TRUSTED_PROXIES", "proxy"),
+        ("REDIS_CLIENT", "redis://127.0.0.1:6379/zero"),
+        ("REDIS_CLIENT", "redis://127.0.0.1:6379/-1"),
+        ("LOG_LEVEL", "chatty"),
+    ],
+)
+def test_what_nothing_can_be_done_with_is_refused_at_start(
+    setting: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(SystemExit) as stopped:
+        load_settings()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"setting {setting} is refused: ")
+    assert "Value error" not in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("KAFKA_BROKERS", "one.example:9092, [::1]:9093,three"),
+        ("KAFKA_BROKERS", ""),
+        ("ALLOWED_ORIGINS", "https://app.example.com, http://[::1]:8080,*"),
+        ("REDIS_CLIENT", "redis://127.0.0.1"),
+        ("REDIS_CLIENT", "redis://127.0.0.1:6379/"),
+        ("REDIS_CLIENT", "unix:///run/valkey.sock?db=1"),
+    ],
+)
+def test_these_are_accepted(setting: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(setting, value)
+    load_settings()
+
+
+def test_a_file_that_can_not_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"PORT=\xff\xfe\n")
+    with pytest.raises(SystemExit) as stopped:
+        load_settings()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("the settings in .env can't be read: ")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"KAFKA_CA_FILE": "/nonexistent"}, {"KAFKA_USER": "me"}],
+    ids=["no file", "no password"],
+)
+def test_a_bridge_that_could_never_connect_does_not_start(
+    more: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kafka_bridge"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PROJECT), "KAFKA_BROKERS": "127.0.0.1:1", **more},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("setting KAFKA_"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_all_wrong_values_are_named_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,11 @@
 """Composition root of the worker: `python -m worker`."""
 
+from worker.arguments import read_arguments
+
+if __name__ == "__main__":
+    # Ahead of the imports below, which take a second.
+    read_arguments()
+
 import asyncio
 import logging
 import sys
@@ -111,6 +117,7 @@ async def work(settings: Settings) -> None:
 
 def main() -> None:
     """Start it."""
+    read_arguments()
     settings = load_settings()
     number = replica_number()
     set_up_logs(settings, f"worker.{number}" if number else "worker")

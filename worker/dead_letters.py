@@ -1,6 +1,11 @@
 """Dead letters on the command line: `python -m worker.dead_letters list|requeue|drop`."""
 
-import argparse
+from worker.arguments import read_dead_letters_arguments
+
+if __name__ == "__main__":
+    # Ahead of the imports below, which take a second.
+    read_dead_letters_arguments()
+
 import asyncio
 import json
 import sys
@@ -145,22 +150,15 @@ async def _run(command: str, entries: list[str], *, every: bool, settings: Setti
 
 def main() -> None:
     """List dead letters (one JSON object per line), put them back, or drop them."""
-    parser = argparse.ArgumentParser(prog="python -m worker.dead_letters", description=main.__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="one JSON object per line, oldest first")
-    for name, text in (("requeue", "put back into their lanes"), ("drop", "delete for good")):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("entry", nargs="*", help="entry id, as `list` shows it")
-        command.add_argument("--all", action="store_true", help="every dead letter there is")
-    options = parser.parse_args()
-    entries: list[str] = getattr(options, "entry", [])
-    every: bool = getattr(options, "all", False)
-    if options.command != "list" and not entries and not every:
-        parser.error("name entries, or say --all")
+    options = read_dead_letters_arguments()
+    settings = load_settings()
     try:
-        status = asyncio.run(_run(options.command, entries, every=every, settings=load_settings()))
+        status = asyncio.run(
+            _run(options.command, options.entry, every=options.all, settings=settings)
+        )
     except (RedisError, OSError) as error:
-        parser.exit(1, f"redis does not answer: {error}\n")
+        sys.stderr.write(f"redis does not answer: {error}\n")
+        status = 1
     sys.exit(status)
 
 

@@ -1,5 +1,11 @@
 """Composition root of the gateway: `python -m ws_gateway`."""
 
+from ws_gateway.arguments import read_arguments
+
+if __name__ == "__main__":
+    # Ahead of the imports below, which take a second.
+    read_arguments()
+
 import asyncio
 import itertools
 import logging
@@ -23,7 +29,7 @@ from common.settings import Settings, load_settings
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
-from common.tls import listen_options
+from common.tls import listen_options, refuse_unusable
 from common.usage import Usage
 from ws_gateway.admission import Admission
 from ws_gateway.catch_up import CatchUp
@@ -179,7 +185,9 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Start it."""
+    read_arguments()
     settings = load_settings()
+    refuse_unusable(settings)
     number = replica_number()
     set_up_logs(settings, f"gateway.{number}" if number else "gateway")
     try:

@@ -218,8 +218,8 @@ def test_it_refuses_to_start_without_a_database(make_stack: MakeStack) -> None:
     name = stack.add("history")
     process = stack.processes[name]
     process.start()
-    assert process.wait() == 1
-    assert "DATABASE_URL is empty" in process.log_tail()
+    assert process.wait() == 2
+    assert "setting DATABASE_URL is refused" in process.log_tail()
 
 
 async def test_large_messages_are_read_in_small_batches(make_stack: MakeStack) -> None:
