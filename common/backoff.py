@@ -1,4 +1,4 @@
-"""How long to wait before trying again."""
+"""How long to wait before trying again, and when to say so."""
 
 import random
 from collections.abc import Iterator
@@ -13,3 +13,27 @@ def jittered(first_s: float = 0.05, longest_s: float = 2.0) -> Iterator[float]:
     while True:
         yield wait * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
         wait = min(wait * 2, longest_s)
+
+
+class Backoff:
+    """Waits of a loop that connects and serves, growing until a round was served.
+
+    A connection that is made proves nothing: a server that takes connections and refuses what
+    they ask for would be connected to without a pause.
+    """
+
+    def __init__(self) -> None:
+        self._waits = jittered()
+        self._reason: str | None = None
+
+    def served(self) -> None:
+        """Begin anew with short waits: a round was served."""
+        if self._reason is not None:
+            self._waits = jittered()
+            self._reason = None
+
+    def failed(self, reason: str) -> tuple[float, bool]:
+        """Seconds to wait, and whether this reason is news since a round was served last."""
+        is_new = reason != self._reason
+        self._reason = reason
+        return next(self._waits), is_new

@@ -89,6 +89,7 @@ class EventReader:
         self._block_s = block_s
         self._lead = Script("lead")
         self._advance = Script("advance")
+        self._make_group = Script("group")
         self._position = b""
         """Id of the last entry that was handed out."""
         self._begins = True
@@ -193,9 +194,9 @@ class EventReader:
             return position
         log.warning("the group is made from the start", extra={"group": self._group})
         try:
-            await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+            await self._make_group(self._redis, [self._stream], [self._group])
         except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
+            if "BUSYGROUP" not in str(error):
                 raise
         return _BEGINNING
 

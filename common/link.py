@@ -21,7 +21,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
-from common.redis_client import CONNECT_TIMEOUT_S
+from common.redis_client import CONNECT_TIMEOUT_S, says_full
 from common.scripts import Script
 
 Word = str | bytes | int | float
@@ -250,6 +250,24 @@ class Link(asyncio.Protocol):
             self.lost.set_result(None)
 
 
+async def is_waited_for(reply: "asyncio.Future[Any]") -> bool:
+    """Wait for the reply to a command that blocks; return whether Redis lets one wait.
+
+    A Redis at its maxmemory refuses BLMOVE. Scripts that were sent behind it run nevertheless.
+
+    Raises:
+        LinkLostError: the connection is gone.
+        redis.exceptions.ResponseError: it was refused for another reason.
+    """
+    try:
+        await reply
+    except ResponseError as error:
+        if not says_full(error):
+            raise
+        return False
+    return True
+
+
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Word]) -> list[Word]:
     """Command that runs a script which Redis has."""
     return ["EVALSHA", script.sha, len(keys), *keys, *args]
@@ -261,4 +279,4 @@ def _tls(address: dict[str, Any]) -> ssl.SSLContext:
     return SSLConnection(**options).ssl_context.get()
 
 
-__all__: Final = ["Link", "LinkLostError", "Word", "evalsha"]
+__all__: Final = ["Link", "LinkLostError", "Word", "evalsha", "is_waited_for"]

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from common.backoff import jittered
 
@@ -50,6 +50,14 @@ def connect(url: str, *, timeout_s: float) -> Redis:
 def _version(text: str) -> tuple[int, int]:
     major, minor, *_ = (*text.split("."), "0")
     return int(major), int(minor)
+
+
+def says_full(error: Exception | None) -> bool:
+    """Whether Redis refused a command, or a script as a whole, because it is at its maxmemory."""
+    # redis-py takes the code off; `common.link` leaves it.
+    return isinstance(error, OutOfMemoryError) or (
+        isinstance(error, ResponseError) and str(error).startswith("OOM")
+    )
 
 
 def check_fitness(info: dict[str, Any]) -> None:
@@ -94,4 +102,11 @@ async def wait_until_fit(redis: Redis) -> dict[str, Any]:
     raise AssertionError("jittered() ends never")
 
 
-__all__ = ["Connection", "UnfitRedisError", "check_fitness", "connect", "wait_until_fit"]
+__all__ = [
+    "Connection",
+    "UnfitRedisError",
+    "check_fitness",
+    "connect",
+    "says_full",
+    "wait_until_fit",
+]

@@ -20,6 +20,20 @@ _LIBRARIES: Final = {
     "positions": ("epoch.lib",),
     "replay": ("epoch.lib",),
 }
+_OVER_THE_LIMIT: Final = frozenset(
+    {
+        # What empties the queue and the event stream.
+        *("take", "publish", "lease", "audit", "admit"),
+        *("lead", "group", "advance", "mirrored", "trim"),
+        # What gateways need to send what is published; they write one small hash now and then.
+        *("positions", "replay"),
+    }
+)
+"""Scripts that run while Redis is at its maxmemory: without them nothing would ever get smaller.
+
+All others are refused there, as a whole and before they read anything.
+"""
+_WRITE_NOTHING: Final = frozenset({"inbox_read", "inbox_begin", "clients_read"})
 
 
 class Script:
@@ -38,7 +52,15 @@ class Script:
         folder = resources.files("common") / "lua"
         parts = (*_LIBRARIES.get(name, ()), name)
         self.name = name
-        self.text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+        # With flags, Redis refuses a script that may not run before its first step, and never amid
+        # what it writes; without any, it would look at each of its commands.
+        flags = ""
+        if name in _OVER_THE_LIMIT:
+            flags = " flags=allow-oom"
+        elif name in _WRITE_NOTHING:
+            flags = " flags=no-writes"
+        code = "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+        self.text = f"#!lua{flags}\n{code}"
         # Redis names a script by the SHA-1 of its text.
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

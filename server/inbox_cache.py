@@ -7,11 +7,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from common.keys import Keys
 from common.names import DEFAULT_CLIENT, scoped
 from common.publication import Position
 from common.receipts import READS_KEPT_S
+from common.redis_client import says_full
 from common.scripts import Script
 from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from history.inbox import Item, Place
@@ -146,20 +148,26 @@ class InboxCache:
         ]
         text = _encode(page) if sum(len(i.frame) for i in page.items) <= PAGE_MAX_BYTES else b""
         members = [word for place in unread for word in place]
-        stored = await self._store(
-            self._redis,
-            [self._keys.inbox(name), self._keys.unread(name), self._keys.changes(name)],
-            [
-                marks.run,
-                marks.last_read,
-                marks.last_change,
-                "".join(lines),
-                "".join(f"{item.id}\n" for item in page.items),
-                text,
-                KEPT_S,
-                *members,
-            ],
-        )
+        try:
+            stored = await self._store(
+                self._redis,
+                [self._keys.inbox(name), self._keys.unread(name), self._keys.changes(name)],
+                [
+                    marks.run,
+                    marks.last_read,
+                    marks.last_change,
+                    "".join(lines),
+                    "".join(f"{item.id}\n" for item in page.items),
+                    text,
+                    KEPT_S,
+                    *members,
+                ],
+            )
+        except ResponseError as error:
+            if not says_full(error):
+                raise
+            # It is a cache: a Redis without room goes without.
+            return False
         return bool(stored)
 
     @contextlib.asynccontextmanager

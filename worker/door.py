@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
+from common.backoff import Backoff
 from common.jobs import Acceptance, plan_one
 from common.keys import Keys
-from common.link import Link, Word, evalsha
+from common.link import Link, Word, evalsha, is_waited_for
 from common.names import DEFAULT_CLIENT, Lane
 from common.problems import Problem
 from common.scripts import Script
@@ -112,24 +112,27 @@ class DoorLoop:
 
     async def run(self) -> None:
         """Serve until `stop`; a Redis that is away is waited for."""
-        retry = jittered()
+        backoff = Backoff()
         while not self._stopping:
             link = None
+            wait_s = 0.0
             try:
                 link = await Link.connect(self._settings.redis_url, f"door-{self._lane}")
-                retry = jittered()
-                await self._serve(link)
+                await self._serve(link, backoff)
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning(
-                    "door lost redis", extra={"lane": str(self._lane), "reason": str(error)}
+                wait_s, is_new = backoff.failed(str(error))
+                log.log(
+                    logging.WARNING if is_new else logging.DEBUG,
+                    "door lost redis",
+                    extra={"lane": str(self._lane), "reason": str(error)},
                 )
             finally:
                 if link:
                     link.close()
             if not self._stopping:
-                await asyncio.sleep(next(retry))
+                await asyncio.sleep(wait_s)
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: Link, backoff: Backoff) -> None:
         # Moving the tail onto itself waits for a first text and changes nothing.
         look: list[Sequence[Word]] = [
             ("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S),
@@ -140,24 +143,34 @@ class DoorLoop:
         await link.call("SCRIPT", "LOAD", self._admit.text, timeout_s=timeout_s)
         while True:
             first, looked = link.send_together(look, timeout_s)
-            await first
+            may_wait = await is_waited_for(first)
             texts: list[bytes] = await looked
             if self._stopping:
                 return
             if not texts:
+                backoff.served()
+                if not may_wait:
+                    await asyncio.sleep(_WAIT_S)
                 continue
-            if self._trimmer.full:
+            if self._trimmer.full or (not may_wait and await self._anything_waits(link)):
+                backoff.served()
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
                 continue
             texts.reverse()
             began = time.monotonic()
             args, lanes = self._arguments(texts)
             verdicts = await link.send(evalsha(self._admit, self._keys, args), timeout_s)
+            backoff.served()
             self._count(verdicts, texts, lanes)
             if verdicts and verdicts[-1][0] in (b"full", b"failed"):
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
             elif 1 < len(texts) < LOOK_MAX:
                 await asyncio.sleep(min(_REST * (time.monotonic() - began), _REST_MAX_S))
+
+    async def _anything_waits(self, link: Link) -> bool:
+        """Whether jobs wait: of a full Redis these are to come first, for they grow as well."""
+        waiting = await link.call("HVALS", self._keys[0], timeout_s=_REPLY_TIMEOUT_S)
+        return any(int(count) > 0 for count in waiting)
 
     def _arguments(self, texts: list[bytes]) -> tuple[list[Word], list[str]]:
         """Return the arguments of the script, and the lane of each text's jobs."""

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
+from common.backoff import Backoff
 from common.keys import Keys
-from common.link import Link, Word, evalsha
+from common.link import Link, Word, evalsha, is_waited_for
 from common.names import Lane
 from common.scripts import Script
 from common.settings import Settings
@@ -32,6 +32,8 @@ _GATHER_S: Final = 0.002
 
 A round of the two scripts costs as much as dozens of jobs in it.
 """
+_FULL_WAIT_S: Final = 0.05
+"""How long a loop rests that found no turn while Redis, at its maxmemory, refuses to wait."""
 _GATHERED: Final = 32
 """Jobs in a batch from which on there is nothing to be gained by that."""
 
@@ -86,6 +88,7 @@ class LaneLoop:
         self._publisher = Publisher(keys, settings, holders.worker)
         self._publications = metrics.publications.labels(lane)
         self._stopping = False
+        self._backoff = Backoff()
 
     def stop(self) -> None:
         """End after the batch in hand."""
@@ -97,19 +100,21 @@ class LaneLoop:
         Raises:
             Exception: a defect; never a Redis that is away.
         """
-        retry = jittered()
         while not self._stopping:
             link = holder = None
+            wait_s = 0.0
             try:
                 link = await Link.connect(self._settings.redis_url, self._name)
                 holder = await self._holders.begin_life(self._lane, self._number)
-                retry = jittered()
                 await self._live(link, holder)
             except (RedisError, OSError, TimeoutError) as error:
                 metrics.reconnects.labels(f"{self._lane}.{self._number}").inc()
-                log.warning(
+                reason = f"{type(error).__name__}: {error}"
+                wait_s, is_new = self._backoff.failed(reason)
+                log.log(
+                    logging.WARNING if is_new else logging.DEBUG,
                     "loop lost redis; it begins a new life",
-                    extra={"loop": self._name, "reason": f"{type(error).__name__}: {error}"},
+                    extra={"loop": self._name, "reason": reason},
                 )
             finally:
                 if link:
@@ -117,7 +122,7 @@ class LaneLoop:
                 if holder:
                     self._holders.end_life(holder)
             if not self._stopping:
-                await asyncio.sleep(next(retry))
+                await asyncio.sleep(wait_s)
 
     async def _live(self, link: Link, holder: str) -> None:
         await self._publisher.begin(link, _REPLY_TIMEOUT_S)
@@ -129,8 +134,10 @@ class LaneLoop:
         sent: _Publishing | None = None
         try:
             while True:
-                await turn
+                may_wait = await is_waited_for(turn)
                 turns = await taken
+                if not turns:
+                    self._backoff.served()
                 before, sent = sent, None
                 # What was taken goes back when the life ends.
                 if turns and not self._stopping:
@@ -154,6 +161,8 @@ class LaneLoop:
                 if sent and sent.gathers:
                     await sent.reply
                     await asyncio.sleep(_GATHER_S)
+                if not may_wait and not turns:
+                    await asyncio.sleep(_FULL_WAIT_S)
                 if sent is None or sent.gathers:
                     turn, taken = link.send_together(next_turns, timeout_s)
         finally:
@@ -224,6 +233,7 @@ class LaneLoop:
     def _count(self, sent: _Publishing) -> None:
         batch = sent.batch
         published, lost = sent.reply.result()
+        self._backoff.served()
         metrics.publish_seconds.observe(sent.ended - sent.began)
         self._publications.inc(published)
         if published:

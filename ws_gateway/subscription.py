@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
+from common.backoff import Backoff
 from common.link import Link, LinkLostError
 from ws_gateway import metrics
 
@@ -55,8 +55,9 @@ class Subscription:
 
     async def run(self) -> None:
         """Keep the link up, until cancelled."""
-        retry = jittered()
+        backoff = Backoff()
         while True:
+            wait_s = 0.0
             try:
                 self._link = await Link.connect(
                     self._url, self._client_name, on_push=self._push, on_pushed=self._on_read
@@ -67,18 +68,21 @@ class Subscription:
                 await self.barrier()
                 self.was_up.set()
                 self._on_up()
-                retry = jittered()
-                await self._watch(self._link)
+                await self._watch(self._link, backoff)
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning(
-                    "subscription lost redis", extra={"reason": f"{type(error).__name__}: {error}"}
+                reason = f"{type(error).__name__}: {error}"
+                wait_s, is_new = backoff.failed(reason)
+                log.log(
+                    logging.WARNING if is_new else logging.DEBUG,
+                    "subscription lost redis",
+                    extra={"reason": reason},
                 )
             finally:
                 if self._link:
                     self._link.close()
                 self._link = None
             metrics.resubscriptions.inc()
-            await asyncio.sleep(next(retry))
+            await asyncio.sleep(wait_s)
 
     async def subscribe(self, names: list[bytes]) -> None:
         """Subscribe, and wait until Redis confirmed it.
@@ -129,7 +133,7 @@ class Subscription:
         for first in range(0, len(names), SUBSCRIBE_CHUNK):
             self._link.push_command(("SUBSCRIBE", *names[first : first + SUBSCRIBE_CHUNK]))
 
-    async def _watch(self, link: Link) -> None:
+    async def _watch(self, link: Link, backoff: Backoff) -> None:
         # A link that is silently gone answers no barrier.
         while True:
             await asyncio.wait([link.lost], timeout=_SILENCE_MAX_S / 2)
@@ -137,3 +141,5 @@ class Subscription:
                 raise LinkLostError("closed by redis")
             if not self._paused:
                 await self.barrier()
+                # Not sooner: a Redis may drop it right after all is subscribed, time and again.
+                backoff.served()
