@@ -6,11 +6,8 @@ so entries count from the right, for as long as those who wrote them are trusted
 
 import asyncio
 import ipaddress
-import re
 from collections.abc import Sequence
-from typing import Final
 
-_FORWARDED: Final = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -59,12 +56,6 @@ def peer_address(
             break
         found = before
     return str(found)
-
-
-def forwarded_in(head: bytes) -> str | None:
-    """What a head says in `X-Forwarded-For`, its lines joined by commas; None: nothing."""
-    found = [value.decode("latin-1").strip() for value in _FORWARDED.findall(head)]
-    return ",".join(found) if found else None
 
 
 def _is_in(address: Address, networks: Sequence[Network]) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
@@ -10,11 +11,32 @@ from common.problems import Problem
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+_IDENTITY: Final = frozenset({"", "identity"})
+
+
 def problem_response(problem: Problem) -> web.Response:
     """Aiohttp response of a problem."""
     return web.Response(
         status=problem.status, body=problem.body(), headers=problem.response_headers()
     )
+
+
+@web.middleware
+async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a body with a `Content-Encoding` before it is read: nothing is ever decompressed.
+
+    Raises:
+        Problem: 415; it says that none is taken (RFC 9110, section 12.5.3).
+    """
+    for line in request.headers.getall("Content-Encoding", ()):
+        if any(one.strip().lower() not in _IDENTITY for one in line.split(",")):
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-content-encoding",
+                "send the body as it is, without a Content-Encoding",
+                headers={"Accept-Encoding": "identity"},
+            )
+    return await handler(request)
 
 
 @web.middleware

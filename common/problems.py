@@ -62,6 +62,26 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is a
         return headers
 
 
+def closing_answer(problem: Problem, *lines: str) -> bytes:
+    """Whole answer over HTTP of a problem after which the connection is closed.
+
+    Args:
+        problem: what is wrong.
+        lines: more lines of its head.
+    """
+    body = problem.body()
+    head = [
+        f"HTTP/1.1 {int(problem.status)} {problem.status.phrase}",
+        *(f"{name}: {value}" for name, value in problem.response_headers().items()),
+        *lines,
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        "",
+        "",
+    ]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
 def pointer(parts: Sequence[str | int]) -> str:
     """JSON pointer (RFC 6901) of a path."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)

@@ -15,6 +15,9 @@ SLICE_REQUESTS: Final = 16
 """Requests of one connection that are answered in a slice."""
 SLICE_BYTES: Final = 64 * 1024
 """Bytes of one connection past which its slice is over."""
+UNREAD_MAX_BYTES: Final = 64 * 1024
+"""Bytes of a connection that wait for their turn, past which it is not read."""
+SLICES_PER_TURN: Final = 8
 TURN_S: Final = 0.001
 """Time of a loop turn past which no further slice is given."""
 
@@ -45,7 +48,7 @@ class Slices:
     def _run(self) -> None:
         ends = time.monotonic() + TURN_S
         # Whoever queues again gets its next slice in a later turn.
-        count = len(self._waiting)
+        count = min(len(self._waiting), SLICES_PER_TURN)
         try:
             while count and self._waiting:
                 count -= 1

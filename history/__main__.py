@@ -17,9 +17,10 @@ from redis.exceptions import RedisError
 
 from common.collector import collect_seldom
 from common.event_reader import EventReader
-from common.http_problems import problems
+from common.http_problems import problems, refuse_encodings
 from common.keys import Keys
 from common.names import HISTORY_GROUP
+from common.plain_http import PlainSite
 from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
@@ -61,11 +62,11 @@ async def write_history(settings: Settings) -> None:
         return "; ".join(f"{part}: {why}" for part, why in writer.trouble.items() if why) or None
 
     readiness = Readiness(writes)
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[problems, refuse_encodings])
     app.add_routes(ops_routes(readiness))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
-    await web.TCPSite(
+    await PlainSite(
         runner, settings.host, settings.history_port, reuse_port=settings.history_processes > 1
     ).start()
     log.info(

@@ -15,8 +15,9 @@ from confluent_kafka import KafkaException
 
 from common.backoff import jittered
 from common.collector import collect_seldom
-from common.http_problems import problems
+from common.http_problems import problems, refuse_encodings
 from common.keys import Keys
+from common.plain_http import PlainSite
 from common.priority import yield_to_others
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
@@ -62,11 +63,11 @@ async def work(settings: Settings) -> None:
         )
 
     readiness = Readiness(delivers)
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[problems, refuse_encodings])
     app.add_routes(ops_routes(readiness))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
-    site = web.TCPSite(
+    site = PlainSite(
         runner,
         settings.host,
         settings.kafka_bridge_port,

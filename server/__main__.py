@@ -118,10 +118,10 @@ async def serve(settings: Settings) -> None:
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     connections: set[NotifyFront] = set()
-    handler = plain_http(runner)
+    slices = Slices(asyncio.get_running_loop())
+    handler = plain_http(runner, slices)
     heads = HeadReader()
     tls = listen_options(settings)
-    slices = Slices(asyncio.get_running_loop())
     listener = await asyncio.get_running_loop().create_server(
         lambda: NotifyFront(heads, intake, gate, limiter, handler, connections, slices),
         settings.host,

@@ -14,18 +14,15 @@ from http import HTTPStatus
 from typing import Final, cast
 
 from common.auth.principal import Principal
-from common.problems import Problem
-from common.slices import SLICE_BYTES, SLICE_REQUESTS, Slices
+from common.problems import Problem, closing_answer
+from common.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
+from common.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
 from server.access import Access, allow
 from server.gate import Gate
-from server.heads import HEAD_MAX_BYTES, Head, HeadReader
+from server.heads import Head, HeadReader, may_be_plain
 from server.intake import Intake, Reply, refused
 from server.limits import Allowance, Limiter
 
-UNREAD_MAX_BYTES: Final = 256 * 1024
-"""Bytes that wait for their turn, past which a connection is not read."""
-HEAD_TIMEOUT_S: Final = 10.0
-IDLE_TIMEOUT_S: Final = 75.0
 SWEEP_INTERVAL_S: Final = 1.0
 KNOWN_S: Final = 0.25
 """How long who showed credentials on a connection need not be looked up again."""
@@ -135,11 +132,7 @@ class NotifyFront(asyncio.Protocol):
                 self._transport.abort()
             return
         if self._unread and waited > HEAD_TIMEOUT_S:
-            problem = Problem(
-                HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the head did not come in time"
-            )
-            headers = {**problem.response_headers(), "Connection": "close"}
-            self._transport.write(_encode(Reply(problem.status, headers, problem.body())))
+            self._transport.write(closing_answer(late_head()))
             self._transport.close()
         elif waited > IDLE_TIMEOUT_S:
             self._transport.close()
@@ -183,8 +176,8 @@ class NotifyFront(asyncio.Protocol):
 
     def _read_one(self) -> bool:
         unread, at = self._unread, self._at
-        begins = unread.find(b"\r\n\r\n", at, at + HEAD_MAX_BYTES) + 4
-        if begins < 4 and len(unread) - at < HEAD_MAX_BYTES:
+        begins = unread.find(END, at, at + HEAD_MAX_BYTES) + len(END)
+        if begins < len(END) and may_be_plain(unread[at : at + HEAD_MAX_BYTES]):
             return False
         head = self._heads.read(unread, at, begins)
         if head is None:

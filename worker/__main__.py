@@ -14,9 +14,10 @@ import time
 from aiohttp import web
 
 from common.collector import collect_seldom
-from common.http_problems import problems
+from common.http_problems import problems, refuse_encodings
 from common.keys import Keys
 from common.names import Lane
+from common.plain_http import PlainSite
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
@@ -59,11 +60,11 @@ async def work(settings: Settings) -> None:
         return None if silent_s < settings.lease_s else "leases could not be renewed"
 
     readiness = Readiness(holds_leases)
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[problems, refuse_encodings])
     app.add_routes(ops_routes(readiness))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
-    site = web.TCPSite(
+    site = PlainSite(
         runner, settings.host, settings.worker_port, reuse_port=settings.worker_processes > 1
     )
     await site.start()

@@ -19,13 +19,14 @@ from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
 from common.collector import collect_seldom
 from common.connections import ConnectionCounts
-from common.http_problems import problems
+from common.http_problems import problems, refuse_encodings
 from common.keys import Keys
 from common.plain_http import plain_http
 from common.receipts import Receipts
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
 from common.settings import Settings, load_settings
+from common.slices import Slices
 from common.telemetry.logs import set_up_logs
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
@@ -117,7 +118,7 @@ async def serve(settings: Settings) -> None:
     )
     readiness = Readiness(probe, mode_notes(settings))
 
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[problems, refuse_encodings])
 
     def may_measure(request: web.Request) -> None:
         # On this port are the sockets of everybody.
@@ -131,7 +132,7 @@ async def serve(settings: Settings) -> None:
     await runner.setup()
     fronts: set[Front] = set()
     numbers = itertools.count(1)
-    handler = plain_http(runner)
+    handler = plain_http(runner, Slices(loop))
     tls = listen_options(settings)
     listener = await loop.create_server(
         lambda: Front(gateway, fronts, handler, next(numbers)),

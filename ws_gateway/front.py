@@ -7,27 +7,19 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
-from common.address import forwarded_in, peer_address
+from common.address import peer_address
 from common.auth.attempts import TOO_MANY_FAILURES
+from common.problems import Problem, closing_answer
+from common.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
 from ws_gateway.event_stream import EventStream, registration
-from ws_gateway.handshake import (
-    HEAD_MAX_BYTES,
-    answer_upgrade,
-    is_upgrade,
-    read_head,
-    refusal,
-    token_of,
-    unauthorized,
-)
+from ws_gateway.handshake import answer_upgrade, is_upgrade, refusal, token_of, unauthorized
 from ws_gateway.protocol import ClientError, ErrorCode
 
 if TYPE_CHECKING:
     from ws_gateway.session import Gateway
-
-
-_EVENTS: Final = (b"GET /events?", b"GET /events ")
+_EVENTS: Final = "/events"
 
 
 class Front(asyncio.Protocol):
@@ -43,6 +35,7 @@ class Front(asyncio.Protocol):
     __slots__ = (
         "_address",
         "_aiohttp_handler",
+        "_eof",
         "_fronts",
         "_gateway",
         "_head",
@@ -66,6 +59,7 @@ class Front(asyncio.Protocol):
         self._address = ""
         self._head = b""
         self._in_line = False
+        self._eof = False
         self._transport: asyncio.Transport | None = None
         self.since = gateway.clock.now
 
@@ -89,28 +83,39 @@ class Front(asyncio.Protocol):
             if len(head) >= HEAD_MAX_BYTES:
                 transport.pause_reading()
             return
-        end = head.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
-        if end < 0:
-            if len(head) >= HEAD_MAX_BYTES:
-                self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
+        end = head.find(END, 0, HEAD_MAX_BYTES) + len(END)
+        try:
+            if end < len(END):
+                check_beginning(head)
+                return
+            request = read_head(head[:end])
+        except Problem:
+            # Who answers plain HTTP answers that, too.
+            self._hand_over(transport, self._aiohttp_handler(), head)
             return
-        end += 4
-        upgrade = is_upgrade(head[:end])
-        if (upgrade or head.startswith(_EVENTS)) and self._must_wait(transport, head[:end]):
+        upgrade, events = is_upgrade(request), _asks_for_events(request)
+        if (upgrade or events) and self._must_wait(transport, request):
             return
         if upgrade:
             self._in_line = True
-            self._gateway.pacer.do(self, lambda: self._upgrade(end))
-        elif head.startswith(_EVENTS):
+            self._gateway.pacer.do(self, lambda: self._upgrade(request, end))
+        elif events:
             self._in_line = True
-            self._gateway.pacer.do(self, lambda: self._stream_events(end))
+            self._gateway.pacer.do(self, lambda: self._stream_events(request))
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
-    def _must_wait(self, transport: asyncio.Transport, head: bytes) -> bool:
+    def eof_received(self) -> bool:
+        """Keep the transport while its request is in line."""
+        self._eof = True
+        transport = self._transport
+        is_tls = transport is None or bool(transport.get_extra_info("sslcontext"))
+        return self._in_line and not is_tls
+
+    def _must_wait(self, transport: asyncio.Transport, request: RequestHead) -> bool:
         admission, now = self._gateway.admission, time.monotonic()
         if admission.counts_addresses:
-            forwarded_for = forwarded_in(head) if admission.proxies else None
+            forwarded_for = request.field("x-forwarded-for")
             self._address = peer_address(transport, forwarded_for, admission.proxies)
         wait_s = admission.failed.wait_s(self._address, now)
         if wait_s:
@@ -122,11 +127,11 @@ class Front(asyncio.Protocol):
             self._turn_away(transport, code, "too many connections within a second; come back")
         return code is not None
 
-    def refuse(self, status: HTTPStatus, detail: str) -> None:
+    def refuse(self, problem: Problem) -> None:
         """Answer with a problem document and close."""
         if self._transport and not self._transport.is_closing():
             metrics.handshakes.labels("refused").inc()
-            self._transport.write(refusal(status, "bad-request", detail))
+            self._transport.write(closing_answer(problem))
             self._transport.close()
 
     def abort(self) -> None:
@@ -148,17 +153,16 @@ class Front(asyncio.Protocol):
             return None
         return transport
 
-    def _stream_events(self, end: int) -> None:
+    def _stream_events(self, request: RequestHead) -> None:
         transport = self._admitted()
         if transport is None:
             return
         try:
-            request = read_head(self._head[:end])
-            origin = request.field("origin")
             message = registration(request.query, request.field("last-event-id"))
         except ValueError as error:
-            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
+            self.refuse(Problem(HTTPStatus.BAD_REQUEST, "bad-request", str(error)))
             return
+        origin = request.field("origin")
         try:
             self._check_origin(origin)
             principal = self._gateway.admission.principal_of(token_of(request), self._address)
@@ -174,11 +178,11 @@ class Front(asyncio.Protocol):
         self._hand_over(transport, stream, b"")
         stream.begin(message, origin)
 
-    def _upgrade(self, end: int) -> None:
+    def _upgrade(self, request: RequestHead, end: int) -> None:
         gateway, transport = self._gateway, self._admitted()
         if transport is None:
             return
-        answer = answer_upgrade(self._head[:end])
+        answer = answer_upgrade(request)
         principal = None
         if answer.accepted:
             try:
@@ -199,7 +203,10 @@ class Front(asyncio.Protocol):
         self._hand_over(transport, connection, self._head[end:])
 
     def _check_origin(self, origin: str | None) -> None:
-        if origin is not None and not self._gateway.admission.allows_origin(origin):
+        if origin is None:
+            return
+        is_one = origin.isascii() and origin.isprintable()
+        if not is_one or not self._gateway.admission.allows_origin(origin):
             raise ClientError(ErrorCode.FORBIDDEN, "pages of this origin may not connect")
 
     @staticmethod
@@ -232,6 +239,12 @@ class Front(asyncio.Protocol):
             transport.resume_reading()
         if rest:
             protocol.data_received(rest)
+        if self._eof and not protocol.eof_received():
+            transport.close()
+
+
+def _asks_for_events(request: RequestHead) -> bool:
+    return request.method == "GET" and request.target.partition("?")[0] == _EVENTS
 
 
 def refused_connection(error: ClientError) -> bytes:

@@ -1,8 +1,6 @@
 """The WebSocket handshake (RFC 6455, section 4.2): a request's head in, what to answer out. Pure.
 
-llhttp reads the head: wsproto's reader takes ten times as long, which is what bounds a storm of
-clients that come back. Also decides what is a handshake at all: everything else on this port is
-plain HTTP.
+Also decides what is a handshake at all: everything else on this port is plain HTTP.
 """
 
 import base64
@@ -11,17 +9,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
-import httptools
 from wsproto.utilities import generate_accept_token
 
-from common.problems import Problem
+from common.problems import Problem, closing_answer
+from common.request_head import RequestHead
 
-HEAD_MAX_BYTES: Final = 16 * 1024
 _KEY_BYTES: Final = 16
-_ONCE: Final = frozenset(
-    (b"host", b"content-length", b"sec-websocket-key", b"sec-websocket-version")
-)
-"""Fields that a handshake may have once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,105 +30,27 @@ class Answer:
     origin: str | None = None
 
 
-def is_upgrade(head: bytes) -> bool:
-    """Whether a head asks for a WebSocket."""
-    lower = head.lower()
-    start = lower.find(b"\nupgrade:")
-    return start >= 0 and b"websocket" in lower[start : lower.find(b"\r\n", start + 1)]
+def is_upgrade(head: RequestHead) -> bool:
+    """Whether a head asks for a WebSocket; any other upgrade is ignored (RFC 9110, section 7.8)."""
+    return head.names(b"upgrade", b"websocket")
 
 
 def refusal(status: HTTPStatus, code: str, detail: str, *extra: str) -> bytes:
     """A refused handshake: problem document, connection closed."""
-    problem = Problem(status, code, detail)
-    body = problem.body()
-    lines = [
-        f"HTTP/1.1 {int(status)} {status.phrase}",
-        *(f"{name}: {value}" for name, value in problem.response_headers().items()),
-        *extra,
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-        "",
-        "",
-    ]
-    return "\r\n".join(lines).encode("latin-1") + body
+    return closing_answer(Problem(status, code, detail), *extra)
 
 
 def _bad(detail: str) -> Answer:
     return Answer(refusal(HTTPStatus.BAD_REQUEST, "bad-handshake", detail), accepted=False)
 
 
-class Head:
-    """What llhttp tells of a request's head; lists are joined (RFC 9110, section 5.3)."""
-
-    __slots__ = ("complete", "fields", "repeated", "target")
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.fields: dict[bytes, bytes] = {}
-        self.repeated = b""
-        self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        """See httptools."""
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools."""
-        name = name.lower()
-        before = self.fields.get(name)
-        if before is not None:
-            value = before + b", " + value
-            if name in _ONCE:
-                self.repeated = name
-        self.fields[name] = value
-
-    def on_headers_complete(self) -> None:
-        """See httptools."""
-        self.complete = True
-
-    @property
-    def query(self) -> str:
-        """What follows the `?`, still percent-encoded."""
-        return self.target.partition(b"?")[2].decode("ascii")
-
-    def field(self, name: str) -> str | None:
-        """Value of a field, by its name in lower case."""
-        value = self.fields.get(name.encode())
-        return None if value is None else value.decode("ascii")
-
-
-def read_head(head: bytes) -> Head:
-    """Read the head of a plain GET.
-
-    Raises:
-        ValueError: it is not HTTP/1.1; the text says why.
-    """
-    read = Head()
-    parser = httptools.HttpRequestParser(read)
-    try:
-        parser.feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-        raise ValueError(f"not HTTP/1.1: {error}") from None
-    if not read.complete or parser.get_http_version() != "1.1":
-        raise ValueError("only HTTP/1.1 is spoken")
-    return read
-
-
-def answer_upgrade(head: bytes) -> Answer:
+def answer_upgrade(read: RequestHead) -> Answer:
     """Answer a handshake.
 
     Args:
-        head: the request's head, up to and with the empty line.
+        read: the request's head.
     """
-    read = Head()
-    parser = httptools.HttpRequestParser(read)
-    try:
-        parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError as error:
-        return _bad(f"not HTTP/1.1: {error}")
-    if not read.complete or parser.get_http_version() != "1.1" or parser.get_method() != b"GET":
+    if read.version != (1, 1) or read.method != "GET":
         return _bad("a handshake is a GET of HTTP/1.1")
     fault = _fault(read)
     if fault:
@@ -150,7 +65,7 @@ def answer_upgrade(head: bytes) -> Answer:
             ),
             accepted=False,
         )
-    if read.target.partition(b"?")[0] != b"/":
+    if read.target.partition("?")[0] != "/":
         return Answer(
             refusal(HTTPStatus.NOT_FOUND, "not-found", "WebSocket is at /"), accepted=False
         )
@@ -184,12 +99,12 @@ def unauthorized(detail: str) -> Answer:
     return Answer(data, accepted=False)
 
 
-def _protocols(head: Head) -> list[bytes]:
+def _protocols(head: RequestHead) -> list[bytes]:
     listed = head.fields.get(b"sec-websocket-protocol")
     return [] if listed is None else [one.strip() for one in listed.split(b",")]
 
 
-def token_of(head: Head) -> str | None:
+def token_of(head: RequestHead) -> str | None:
     """User token in the Authorization header or, for browsers, in a subprotocol `bearer.<token>`.
 
     Raises:
@@ -209,25 +124,14 @@ def token_of(head: Head) -> str | None:
     return found[0].decode("ascii", "replace") if found else None
 
 
-def _fault(head: Head) -> str | None:
+def _fault(head: RequestHead) -> str | None:
     fields = head.fields
-    if head.repeated:
-        return f"{head.repeated.decode()} may be there once"
-    if b"host" not in fields:
-        return "Host is missing"
-    if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
+    if head.is_chunked or head.length:
         return "a handshake has no body"
-    if not _names(fields, b"upgrade", b"websocket") or not _names(
-        fields, b"connection", b"upgrade"
-    ):
+    if not is_upgrade(head) or not head.names(b"connection", b"upgrade"):
         return "not a WebSocket handshake"
     try:
         key = base64.b64decode(fields.get(b"sec-websocket-key", b""), validate=True)
     except binascii.Error:
         key = b""
     return None if len(key) == _KEY_BYTES else "Sec-WebSocket-Key must be 16 bytes in base64"
-
-
-def _names(fields: dict[bytes, bytes], field: bytes, token: bytes) -> bool:
-    """Whether a list of tokens has one, in whatever case."""
-    return token in [one.strip() for one in fields.get(field, b"").lower().split(b",")]

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from http import HTTPStatus
 from typing import Final
 
+from common.request_head import HEAD_TIMEOUT_S, late_head
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.connection import CLOSE_TIMEOUT_S, Connection
 from ws_gateway.front import Front
 from ws_gateway.session import Gateway, observe
 
 SWEEP_INTERVAL_S: Final = 1.0
-HEAD_TIMEOUT_S: Final = 10.0
 _SLICE: Final = 1_000
 
 
@@ -37,7 +36,7 @@ class Sweep:
             if now - front.since > HEAD_TIMEOUT_S + CLOSE_TIMEOUT_S:
                 front.abort()
             elif now - front.since > HEAD_TIMEOUT_S:
-                front.refuse(HTTPStatus.REQUEST_TIMEOUT, "the head did not come in time")
+                front.refuse(late_head())
         for index, connection in enumerate(list(gateway.connections)):
             self._look_at(connection, now)
             if index % _SLICE == _SLICE - 1:

@@ -92,7 +92,7 @@ async def test_two_equal_headers_are_refused_however_they_are_parsed(
             f"x-api-key: {shop.key}\r\nx-api-key: {shop.key}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
-        assert b" 401 " in await reader.readline()
+        assert b" 400 " in await reader.readline()
         writer.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from common.address import Address, Network, forwarded_in, parse_networks, peer_address
+from common.address import Address, Network, parse_networks, peer_address
 from tests.examples import examples
 
 
@@ -122,12 +122,3 @@ def test_what_is_no_network_is_refused(text: str) -> None:
 def test_networks_are_read_as_they_are_written(found: list[Address]) -> None:
     text = " , ".join(map(str, found))
     assert [str(one.network_address) for one in parse_networks(text)] == list(map(str, found))
-
-
-def test_a_head_may_name_several_lines_in_any_case() -> None:
-    head = (
-        b"GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nHost: x\r\n"
-        b"x-forwarded-for:198.51.100.7\r\n\r\n"
-    )
-    assert forwarded_in(head) == "192.0.2.1, 10.0.0.1,198.51.100.7"
-    assert forwarded_in(b"GET /?x-forwarded-for:1 HTTP/1.1\r\nHost: x\r\n\r\n") is None

@@ -1,0 +1,125 @@
+"""Bodies of HTTP/1.1 requests, taken off a connection's bytes piece by piece. Pure."""
+
+import re
+from typing import Final
+
+CHUNKS_AT_ONCE: Final = 128
+"""Chunks that are read in one go."""
+_LINE_MAX_BYTES: Final = 256
+_TRAILER_MAX_BYTES: Final = 8 * 1024
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+
+
+class BodyError(ValueError):
+    """A body is not what its head says; the text says why."""
+
+
+class SizedBody:
+    """A body with a `Content-Length`.
+
+    Args:
+        length: its bytes.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it was taken."""
+        return not self._left
+
+    def take(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """Take what there is.
+
+        Args:
+            data: what came.
+            at: where in it to go on.
+
+        Returns:
+            The piece, and where the rest begins.
+        """
+        piece = data[at : at + self._left]
+        self._left -= len(piece)
+        return piece, at + len(piece)
+
+
+class ChunkedBody:
+    """A body in chunks (RFC 9112, section 7.1); extensions and trailers are dropped."""
+
+    __slots__ = ("_ends_line", "_in_trailer", "_left", "_trailer", "is_complete")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._ends_line = False
+        """Whether the end of a chunk's line is due."""
+        self._in_trailer = False
+        self._trailer = 0
+        self.is_complete = False
+        """Whether all of it was taken."""
+
+    def take(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """Take what there is, of at most `CHUNKS_AT_ONCE` chunks.
+
+        Args:
+            data: what came.
+            at: where in it to go on.
+
+        Returns:
+            The piece, and where the rest begins.
+
+        Raises:
+            BodyError: these are no chunks.
+        """
+        pieces = []
+        for _ in range(CHUNKS_AT_ONCE):
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+                self._ends_line = True
+            if self._ends_line:
+                if data[at : at + 2] != b"\r\n":
+                    if len(data) - at >= 2 or data[at : at + 1] not in (b"", b"\r"):
+                        raise BodyError("a chunk ends with CR and LF")
+                    break
+                at += 2
+                self._ends_line = False
+            line = self._line(data, at)
+            if line is None:
+                break
+            at += len(line) + 2
+            if self._in_trailer:
+                self._read_trailer(line)
+                if self.is_complete:
+                    break
+            else:
+                self._read_size(line)
+        return b"".join(pieces), at
+
+    @staticmethod
+    def _line(data: bytes, at: int) -> bytes | None:
+        ends = data.find(b"\r\n", at, at + _LINE_MAX_BYTES)
+        if ends >= 0:
+            return data[at:ends]
+        if len(data) - at >= _LINE_MAX_BYTES:
+            raise BodyError("a line between chunks is too long")
+        return None
+
+    def _read_size(self, line: bytes) -> None:
+        found = _SIZE.fullmatch(line)
+        if found is None:
+            raise BodyError("a chunk begins with its size")
+        self._left = int(found[1], 16)
+        self._in_trailer = not self._left
+
+    def _read_trailer(self, line: bytes) -> None:
+        self._trailer += len(line)
+        if b"\n" in line or b"\0" in line or self._trailer > _TRAILER_MAX_BYTES:
+            raise BodyError("a trailer that is none, or too long")
+        self.is_complete = not line
