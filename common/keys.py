@@ -111,6 +111,11 @@ class Keys:
         return f"{self.root}pub:!probe/{gateway}"
 
     @property
+    def write_probe(self) -> str:
+        """Whatever `probe.lua` writes and deletes at once."""
+        return f"{self.root}probe"
+
+    @property
     def events(self) -> str:
         """Stream: every publication and receipt, for the Kafka bridge and the history writer."""
         return f"{self.root}events"

@@ -15,6 +15,7 @@ from common.backoff import jittered
 log = logging.getLogger("roomcast.redis")
 
 CONNECT_TIMEOUT_S: Final = 2.0
+REQUIRED_POLICY: Final = "noeviction"
 _REDIS_MINIMUM: Final = (7, 2)
 _VALKEY_MINIMUM: Final = (8, 0)
 
@@ -52,7 +53,7 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def says_full(error: Exception | None) -> bool:
+def says_full(error: BaseException | None) -> bool:
     """Whether Redis refused a command, or a script as a whole, because it is at its maxmemory."""
     # redis-py takes the code off; `common.link` leaves it.
     return isinstance(error, OutOfMemoryError) or (
@@ -74,10 +75,11 @@ def check_fitness(info: dict[str, Any]) -> None:
         raise UnfitRedisError(f"Valkey {valkey} is too old: 8.0 or newer is needed")
     if not valkey and _version(str(info["redis_version"])) < _REDIS_MINIMUM:
         raise UnfitRedisError(f"Redis {info['redis_version']} is too old: 7.2 or newer is needed")
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
+    policy = info.get("maxmemory_policy", REQUIRED_POLICY)
+    if policy != REQUIRED_POLICY:
         raise UnfitRedisError(
-            f"maxmemory-policy is {policy}: it must be noeviction, or waiting jobs could be evicted"
+            f"maxmemory-policy is {policy}: it must be {REQUIRED_POLICY}, or waiting jobs could be "
+            "evicted"
         )
 
 
@@ -103,6 +105,8 @@ async def wait_until_fit(redis: Redis) -> dict[str, Any]:
 
 
 __all__ = [
+    "CONNECT_TIMEOUT_S",
+    "REQUIRED_POLICY",
     "Connection",
     "UnfitRedisError",
     "check_fitness",

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from common.jobs import Acceptance
 from common.keys import Keys
+from common.redis_client import REQUIRED_POLICY
 from common.scripts import Script
 from common.settings import Settings
 
@@ -70,6 +71,9 @@ class Admission:
             events, waiting, memory = await pipeline.execute()
         if events >= settings.events_bound:
             raise NoRoomError("the event stream is full")
+        policy = memory.get("maxmemory_policy", REQUIRED_POLICY)
+        if policy != REQUIRED_POLICY:
+            raise NoRoomError(f"redis is unfit: maxmemory-policy is {policy}")
         limit = memory.get("maxmemory", 0)
         if limit and memory["used_memory"] >= settings.redis_memory_max_ratio * limit:
             raise NoRoomError("redis is nearly full")

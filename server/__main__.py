@@ -91,7 +91,7 @@ async def serve(settings: Settings) -> None:
             return "the event stream is full"
         if authenticator.required and not len(directory):
             return "no client is known: python -m server create-client --admin NAME EMAIL"
-        return "redis is nearly full" if watch.nearly_full else watch.trouble
+        return watch.trouble or ("redis is nearly full" if watch.nearly_full else None)
 
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)

@@ -70,7 +70,9 @@ class _Call(NamedTuple):
 
 def _verdict_of(error: BaseException, call: _Call) -> Verdict:
     if isinstance(error, ResponseError):
-        return RefusedByRedisError(str(error))
+        refusal = RefusedByRedisError(str(error))
+        refusal.__cause__ = error
+        return refusal
     awaited = isinstance(error, RedisError | OSError | TimeoutError)
     log.log(
         logging.WARNING if awaited else logging.ERROR,

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from common.auth.principal import Principal
 from common.jobs import Acceptance, is_batch, plan_batch, plan_one
 from common.problems import FieldError, Problem
+from common.redis_client import says_full
 from server.acceptor import (
     Acceptor,
     OutcomeUnknownError,
@@ -132,8 +133,10 @@ class Intake:
             acceptance = plan(
                 body, key=key, client=client, bounds=allowance.bounds if allowance else None
             )
+            if self._watch.unfit:
+                raise _unavailable("redis-unfit", f"{self._watch.unfit}; nothing was queued")
             if self._watch.nearly_full:
-                raise _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+                raise _nearly_full()
             if self._watch.events_full:
                 raise _unavailable(
                     "events-full",
@@ -201,6 +204,10 @@ def refused(problem: Problem) -> Reply:
     return Reply(problem.status, problem.response_headers(), problem.body())
 
 
+def _nearly_full() -> Problem:
+    return _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+
+
 def _in_flight() -> Problem:
     return Problem(
         HTTPStatus.CONFLICT,
@@ -224,6 +231,8 @@ def _reply(
             )
         case OverloadedError():
             return refused(_unavailable("overloaded", "too many requests wait; nothing was queued"))
+        case RefusedByRedisError() if says_full(verdict.__cause__):
+            return refused(_nearly_full())
         case RefusedByRedisError():
             return refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
         case OutcomeUnknownError():

@@ -1,14 +1,15 @@
-"""Keep an eye on Redis for the server: is it there, is there room in it?"""
+"""Keep an eye on Redis for the server: is it there, does it take writes, is there room in it?"""
 
 import asyncio
 import logging
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from common.keys import Keys
-from common.redis_client import UnfitRedisError, check_fitness
+from common.redis_client import UnfitRedisError, check_fitness, says_full
+from common.scripts import Script
 from common.settings import Settings
 
 log = logging.getLogger("roomcast.server")
@@ -22,10 +23,14 @@ class RedisWatch:
     def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
         self._redis = redis
         self._events = keys.events
+        self._probe_key = keys.write_probe
+        self._probe = Script("probe")
         self._events_bound = settings.events_bound
         self._ratio = settings.redis_memory_max_ratio
         self._fsync = settings.accept_fsync
         self.trouble: str | None = "redis was not reached yet"
+        self.unfit: str | None = None
+        """Why what Redis takes now could be lost; it is also the trouble."""
         self.nearly_full = False
         self.events_full = False
         """A reader of the event stream is so far behind that nothing may be added."""
@@ -33,11 +38,7 @@ class RedisWatch:
         """Set once Redis has answered."""
 
     async def run(self) -> None:
-        """Look once a second, until cancelled.
-
-        Raises:
-            UnfitRedisError: a server took over on which jobs could be lost.
-        """
+        """Look once a second, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(WATCH_INTERVAL_S)
@@ -47,18 +48,47 @@ class RedisWatch:
         try:
             info = await self._redis.info()
             events = int(await self._redis.xlen(self._events))
+            refusal = await self._refusal()
         except (RedisError, OSError, TimeoutError) as error:
-            if self.trouble is None:
-                log.warning("redis does not answer", extra={"reason": str(error)})
-            self.trouble = f"redis does not answer: {type(error).__name__}"
+            self._set_trouble(f"redis does not answer: {type(error).__name__}", str(error))
             return
-        check_fitness(info)
-        if self._fsync and not info.get("aof_enabled"):
-            raise UnfitRedisError("ACCEPT_FSYNC needs Redis's append-only file (appendonly yes)")
-        if self.trouble is not None:
-            log.info("redis answers", extra={"run_id": info["run_id"]})
-        self.trouble = None
         self.looked.set()
+        self.unfit = self._unfitness(info)
+        self._set_trouble(self.unfit or refusal)
+        self._look_at_memory(info)
+        self._look_at_events(events)
+
+    async def _refusal(self) -> str | None:
+        """Whether Redis takes what acceptance writes: None, or why it doesn't.
+
+        A read-only replica, too few replicas, a disk that is full or a user who may not do it all
+        answer INFO as ever.
+        """
+        try:
+            await self._probe(self._redis, [self._probe_key], [])
+        except ResponseError as error:
+            # A full one is `nearly_full`.
+            return None if says_full(error) else f"redis refuses writes: {error}"
+        return None
+
+    def _unfitness(self, info: dict[str, Any]) -> str | None:
+        try:
+            check_fitness(info)
+        except UnfitRedisError as error:
+            return f"redis is unfit: {error}"
+        if self._fsync and not info.get("aof_enabled"):
+            return "redis is unfit: ACCEPT_FSYNC needs its append-only file (appendonly yes)"
+        return None
+
+    def _set_trouble(self, trouble: str | None, detail: str = "") -> None:
+        if trouble != self.trouble:
+            if trouble is None:
+                log.info("redis takes notifications")
+            else:
+                log.warning("nothing can be queued", extra={"reason": detail or trouble})
+        self.trouble = trouble
+
+    def _look_at_memory(self, info: dict[str, Any]) -> None:
         limit = info.get("maxmemory", 0)
         nearly_full = bool(limit) and info["used_memory"] >= self._ratio * limit
         if nearly_full != self.nearly_full:
@@ -69,6 +99,8 @@ class RedisWatch:
                 extra={"used": info["used_memory"], "maxmemory": limit},
             )
         self.nearly_full = nearly_full
+
+    def _look_at_events(self, events: int) -> None:
         events_full = events >= self._events_bound
         if events_full != self.events_full:
             log.warning(

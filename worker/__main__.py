@@ -48,6 +48,7 @@ async def work(settings: Settings) -> None:
     usage = Usage(control, keys)
     holders = Holders(control, keys, settings, usage)
     trimmer = EventTrimmer(control, keys, settings)
+    observer = QueueObserver(control, keys)
     loops: list[LaneLoop | DoorLoop] = [
         LaneLoop(lane, number, holders, keys, settings, usage)
         for lane in Lane
@@ -57,7 +58,7 @@ async def work(settings: Settings) -> None:
 
     async def holds_leases() -> str | None:
         silent_s = time.monotonic() - holders.renewed_at
-        return None if silent_s < settings.lease_s else "leases could not be renewed"
+        return observer.unfit if silent_s < settings.lease_s else "leases could not be renewed"
 
     readiness = Readiness(holds_leases)
     app = web.Application(middlewares=[problems, refuse_encodings])
@@ -100,7 +101,7 @@ async def work(settings: Settings) -> None:
         await run_until_stopped(
             keep_publishing(),
             holders.run(),
-            QueueObserver(control, keys).run(),
+            observer.run(),
             trimmer.run(),
             usage.run(),
             readiness.run(holders.renewed),

@@ -73,6 +73,7 @@ class Holders:
         interval_s = self.lease_ms / 1000 / 4
         beats = 0
         retry = jittered(interval_s / 4, interval_s)
+        reason = ""
         while True:
             try:
                 await self.renew()
@@ -80,9 +81,15 @@ class Holders:
                 if beats % (4 * _AUDIT_EVERY_LEASES) == 0:
                     await self._heal()
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("leases could not be renewed", extra={"reason": str(error)})
+                log.log(
+                    logging.DEBUG if str(error) == reason else logging.WARNING,
+                    "leases could not be renewed",
+                    extra={"reason": str(error)},
+                )
+                reason = str(error)
                 await asyncio.sleep(next(retry))
                 continue
+            reason = ""
             retry = jittered(interval_s / 4, interval_s)
             await asyncio.sleep(interval_s)
 

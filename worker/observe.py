@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.keys import Keys
 from common.names import Lane
+from common.redis_client import UnfitRedisError, check_fitness
 from worker import metrics
 
 log = logging.getLogger("roomcast.worker")
@@ -22,6 +23,8 @@ class QueueObserver:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self.unfit: str | None = None
+        """Why what waits in Redis could be lost, as of the last look."""
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
@@ -45,7 +48,9 @@ class QueueObserver:
             pipe.llen(self._keys.ready(lane))
             pipe.scard(self._keys.active(lane))
             pipe.llen(self._keys.door(lane))
-        waiting, dead, *lanes = await pipe.execute()
+        pipe.info()
+        waiting, dead, *lanes, info = await pipe.execute()
+        self._look_at_fitness(info)
         metrics.dead_letter_entries.set(dead)
         for index, lane in enumerate(Lane):
             ready, active, door = lanes[3 * index : 3 * index + 3]
@@ -53,3 +58,12 @@ class QueueObserver:
             metrics.ready_turns.labels(lane).set(ready)
             metrics.held_turns.labels(lane).set(active - ready)
             metrics.door_jobs.labels(lane).set(door)
+
+    def _look_at_fitness(self, info: dict[str, Any]) -> None:
+        # What waits is published all the same: the sooner, the less of it can be lost.
+        try:
+            check_fitness(info)
+        except UnfitRedisError as error:
+            self.unfit = f"redis is unfit: {error}"
+        else:
+            self.unfit = None
