@@ -6,6 +6,7 @@ encoded on the way: big integers, duplicate names and spacing arrive as they wer
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ import msgspec
 import uuid_utils
 from pydantic import ValidationError
 
-from common.names import DEFAULT_CLIENT, channel_of, partition_of, scoped
+from common.json_bodies import malformed, no_number, refuse_fields, refuse_invalid, repeated_names
+from common.names import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
 from common.notification import (
     BroadcastNotification,
     PrivateNotification,
@@ -26,13 +28,15 @@ from common.notification import (
     notification_adapter,
     targets_of,
 )
-from common.problems import FieldError, Problem, field_errors
-from common.surrogates import lone_surrogates
+from common.problems import FieldError, Problem
 
 TARGETS_PER_JOB: Final = 50
 """A list of targets is split into jobs of at most this many, so that no script runs for long."""
 
 _NULL: Final = msgspec.Raw(b"null")
+_NAME: Final = re.compile(
+    rb'"(?:type|userId|target|message|data|email|priority|expiresAt)"[ \t\r\n]*:'
+)
 
 
 class Job(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -98,12 +102,15 @@ class Acceptance(NamedTuple):
 
     `key` is the idempotency key in its scope (empty: none), `fingerprint` tells whether a repeat is
     the same request, `answer` is what a repeat is answered with: the ids, separated by commas.
+    `refusal` is why it can't be queued any more: it has no jobs then, and is asked only to find
+    out whether it is a repeat of what was queued in time.
     """
 
     key: str
     fingerprint: str
     answer: str
     jobs: Sequence[tuple[str, int, bytes]]
+    refusal: Problem | None = None
 
     def arguments(self) -> list[str | bytes | int]:
         """Arguments of one request, as `common/lua/accept.lib.lua` reads them."""
@@ -140,29 +147,6 @@ def fingerprint(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
-def _is_malformed(error: ValidationError) -> bool:
-    # Such an error is the only one. To look at hundreds of thousands of others takes seconds.
-    return error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid"
-
-
-def _refuse_invalid(body: bytes, error: ValidationError) -> Problem:
-    if _is_malformed(error):
-        surrogates = lone_surrogates(body)
-        if surrogates:
-            return Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "text is not Unicode", surrogates
-            )
-        reason = error.errors(include_url=False)[0]["msg"]
-        return Problem(HTTPStatus.BAD_REQUEST, "malformed-json", reason)
-    errors = field_errors(error)
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid",
-        "; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors[:3]),
-        errors,
-    )
-
-
 def _jobs(
     notification: PrivateNotification | RoomNotification | BroadcastNotification,
     raw: _Body,
@@ -179,11 +163,11 @@ def _jobs(
         targets=None,
         message=raw.message,
         data=raw.data,
-        priority=notification.priority.value,
+        priority=(notification.priority or Lane.HIGH).value,
         created_at=format_time(created_ms),
         created_ms=created_ms,
         expires_ms=None if expires is None else int(expires.timestamp() * 1000),
-        email=notification.email,
+        email=notification.email or "",
         client=client,
     )
     lane = job.priority
@@ -217,7 +201,7 @@ def _keep(
     recipients = 0
     for (notification, raw), place in zip(found, places, strict=True):
         most = bounds.message_bytes
-        message = notification.message
+        message = notification.message or ""
         if len(message) > most // 4 and len(message.encode()) > most:
             raise _out_of_bounds(f"{place}/message", f"this client's messages have {most} bytes")
         if raw.data is not _NULL and len(bytes(raw.data)) > most:
@@ -243,8 +227,18 @@ def plan_one(
     notification_id: str | None = None,
     client: str = DEFAULT_CLIENT,
     bounds: Bounds | None = None,
+    refuse_expired: bool = False,
 ) -> Acceptance:
     """Validate one notification of a client and plan its jobs.
+
+    Args:
+        body: JSON.
+        key: idempotency key in its scope; empty: none.
+        notification_id: of the notification; None: a new one.
+        client: whose it is.
+        bounds: what the client may ask for; None: what everybody may.
+        refuse_expired: whether one that has expired is refused. What nobody waits for an answer
+            to becomes a job, of which the worker notes that it expired.
 
     Raises:
         Problem: 400 malformed JSON, 422 with a pointer to every bad field, or to the first one
@@ -254,21 +248,29 @@ def plan_one(
         notification = notification_adapter.validate_json(body)
         raw = _body_decoder.decode(body)
     except ValidationError as error:
-        raise _refuse_invalid(body, error) from None
-    except msgspec.MsgspecError as error:
-        # pydantic's parser takes NaN and Infinity, which JSON does not have.
-        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+        raise refuse_invalid(body, error) from None
+    except msgspec.MsgspecError:
+        raise no_number(body) from None
+    except RecursionError:
+        raise malformed("it is nested too deep") from None
+    _refuse_repeated(body, [notification], [raw])
     if bounds and _may_exceed(body, bounds):
         _keep([(notification, raw)], bounds, [""])
     # Before the id: who looks for a job by its id takes the id's time for the later one.
     now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
-    jobs = _jobs(notification, raw, an_id, now_ms, client)
-    return Acceptance(key, fingerprint(body) if key else "", an_id, jobs)
+    refusal = _expired([notification], [""], now_ms) if refuse_expired else None
+    jobs = _jobs(notification, raw, an_id, now_ms, client) if refusal is None else []
+    return Acceptance(key, fingerprint(body) if key else "", an_id, jobs, refusal)
 
 
 def plan_batch(
-    body: bytes, *, key: str = "", client: str = DEFAULT_CLIENT, bounds: Bounds | None = None
+    body: bytes,
+    *,
+    key: str = "",
+    client: str = DEFAULT_CLIENT,
+    bounds: Bounds | None = None,
+    refuse_expired: bool = False,
 ) -> Acceptance:
     """Validate a JSON array of notifications of a client and plan their jobs, all or none.
 
@@ -279,20 +281,65 @@ def plan_batch(
         notifications = batch_adapter.validate_json(body)
         raws = _batch_decoder.decode(body)
     except ValidationError as error:
-        raise _refuse_invalid(body, error) from None
-    except msgspec.MsgspecError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", str(error)) from None
+        raise refuse_invalid(body, error) from None
+    except msgspec.MsgspecError:
+        raise no_number(body) from None
+    except RecursionError:
+        raise malformed("it is nested too deep") from None
+    _refuse_repeated(body, notifications, raws)
+    places = [f"/{index}" for index in range(len(raws))]
     if bounds and _may_exceed(body, bounds):
-        pairs = list(zip(notifications, raws, strict=True))
-        _keep(pairs, bounds, [f"/{index}" for index in range(len(pairs))])
+        _keep(list(zip(notifications, raws, strict=True)), bounds, places)
     now_ms = time.time_ns() // 1_000_000
     ids = [new_id() for _ in notifications]
-    jobs = [
-        job
-        for notification, raw, an_id in zip(notifications, raws, ids, strict=True)
-        for job in _jobs(notification, raw, an_id, now_ms, client)
+    refusal = _expired(notifications, places, now_ms) if refuse_expired else None
+    jobs: list[tuple[str, int, bytes]] = []
+    if refusal is None:
+        for notification, raw, an_id in zip(notifications, raws, ids, strict=True):
+            jobs += _jobs(notification, raw, an_id, now_ms, client)
+    return Acceptance(key, fingerprint(body) if key else "", ",".join(ids), jobs, refusal)
+
+
+def _expired(
+    notifications: Sequence[PrivateNotification | RoomNotification | BroadcastNotification],
+    places: Sequence[str],
+    now_ms: int,
+) -> Problem | None:
+    errors = [
+        FieldError(f"{place}/expiresAt", "has passed: it would reach nobody")
+        for notification, place in zip(notifications, places, strict=True)
+        if notification.expiresAt is not None
+        and notification.expiresAt.timestamp() * 1000 <= now_ms
     ]
-    return Acceptance(key, fingerprint(body) if key else "", ",".join(ids), jobs)
+    return refuse_fields(errors) if errors else None
+
+
+def _refuse_repeated(
+    body: bytes,
+    notifications: Sequence[PrivateNotification | RoomNotification | BroadcastNotification],
+    raws: Sequence[_Body],
+) -> None:
+    """Refuse a notification that has a name twice.
+
+    Of those that have none this is found out by counting. A name may also be written with escapes,
+    though nobody does; those that a client has in `data` are its own.
+    """
+    # The first is found at once, and as a rule isn't there.
+    if b"\\" not in body or b"\\u00" not in body:
+        expected = 0
+        for notification in notifications:
+            expected += len(notification.model_fields_set)
+        count = len(_NAME.findall(body))
+        if count == expected:
+            return
+        for raw in raws:
+            if raw.data is not _NULL:
+                count -= len(_NAME.findall(raw.data))
+        if count == expected:
+            return
+    repeated = repeated_names(body, within=False)
+    if repeated:
+        raise refuse_fields(repeated)
 
 
 def is_batch(body: bytes) -> bool:

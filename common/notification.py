@@ -22,7 +22,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN, identifier
 from common.names import Lane
@@ -61,6 +61,8 @@ def _one_or_many(value: Any, validate_list: ValidatorFunctionWrapHandler) -> Any
                 raise
             # Bodies of nothing but bad ids would take 0.4 GB to be told of each.
             raise PydanticCustomError("ids", "too many of its ids are not valid to list") from None
+    if value is None:
+        raise PydanticKnownError("missing")
     # Not as a list of one: an error points at `target`, for the body has no `target/0`.
     try:
         return [identifier(value)]
@@ -71,13 +73,13 @@ def _one_or_many(value: Any, validate_list: ValidatorFunctionWrapHandler) -> Any
 def _message_size(value: str) -> str:
     # Most texts are far below the bound: only those that could pass it are encoded.
     if len(value) > MESSAGE_MAX_BYTES // 4 and len(value.encode()) > MESSAGE_MAX_BYTES:
-        raise PydanticCustomError("message_too_long", "a message has at most 65536 bytes of UTF-8")
+        raise PydanticCustomError("message_too_long", "at most 65536 bytes of UTF-8")
     return value
 
 
 def _date_text(value: Any) -> Any:
     if not isinstance(value, str) or len(value) > DATE_MAX_CHARACTERS or not _DATE.fullmatch(value):
-        raise PydanticCustomError("date_type", "must be an RFC 3339 date and time with an offset")
+        raise PydanticCustomError("no_date", "must be an RFC 3339 date and time with an offset")
     return value
 
 
@@ -119,43 +121,57 @@ Targets = Annotated[
 """One id or a list of them; a list of distinct strings once validated."""
 
 
-class _Notification(BaseModel):
-    """The fields that every type of notification has."""
+Message = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1),
+    AfterValidator(_message_size),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MESSAGE_MAX_BYTES}),
+]
+"""Text of a notification."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"anyOf": [{"required": ["message"]}, {"required": ["data"]}]},
-    )
+Email = Annotated[
+    str, StringConstraints(strict=True, pattern=_EMAIL_PATTERN, max_length=EMAIL_MAX_CHARACTERS)
+]
+"""Address of a notification."""
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_date_text),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""RFC 3339 date and time."""
+
+
+class _Notification(BaseModel):
+    """The fields that every type of notification has.
+
+    Those that may be left out may also be null, which is how Go, Java and C# write them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     userId: Id = Field(description="Who sends.")  # noqa: N815 - the wire's name
-    message: Annotated[str, AfterValidator(_message_size)] = Field(
-        default="",
-        min_length=1,
-        strict=True,
+    message: Message | None = Field(
+        default=None,
         description="Text, at most 64 KiB of UTF-8. May be left out if `data` is there.",
-        json_schema_extra={"maxLength": MESSAGE_MAX_BYTES},
     )
-    data: dict[str, Any] = Field(
-        default={}, description="Any JSON object; passed through as it was written."
+    data: dict[str, Any] | None = Field(
+        default=None, description="Any JSON object; passed through as it was written."
     )
-    email: Annotated[
-        str, StringConstraints(strict=True, pattern=_EMAIL_PATTERN, max_length=EMAIL_MAX_CHARACTERS)
-    ] = Field(
-        default="", description="Address, kept for other ways of delivery; not sent to sockets."
+    email: Email | None = Field(
+        default=None, description="Address, kept for other ways of delivery; not sent to sockets."
     )
-    priority: Lane = Field(default=Lane.HIGH, description="Lane in which it waits.")
-    expiresAt: Annotated[  # noqa: N815 - the wire's name
-        AwareDatetime | None,
-        BeforeValidator(_date_text),
-        WithJsonSchema({"type": "string", "format": "date-time"}),
-    ] = Field(default=None, description="RFC 3339. It is not published after this time.")
+    priority: Lane | None = Field(
+        default=Lane.HIGH, description="Lane in which it waits; `high`, if it is left out."
+    )
+    expiresAt: Moment | None = Field(  # noqa: N815 - the wire's name
+        default=None, description="RFC 3339, in the future. It is not published after this time."
+    )
 
     @model_validator(mode="after")
     def _has_content(self) -> "_Notification":
-        fields = self.model_fields_set
-        if "message" not in fields and "data" not in fields:
-            raise PydanticCustomError("content_missing", "message or data is required")
+        if self.message is None and self.data is None:
+            raise PydanticCustomError("content_missing", "a notification needs a message or data")
         return self
 
 
@@ -177,6 +193,7 @@ class BroadcastNotification(_Notification):
     """For every connection there is."""
 
     type: Literal["broadcast"]
+    target: None = Field(default=None, description="A broadcast has none.")
 
 
 Notification = Annotated[

@@ -113,7 +113,7 @@ class Acceptor:
         Args:
             acceptance: the request.
             on_verdict: called once, with `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]`,
-                `[b"full", lane]`, an `OutcomeUnknownError` or a `RefusedByRedisError`.
+                `[b"late"]`, `[b"full", lane]`, an `OutcomeUnknownError` or a `RefusedByRedisError`.
 
         Raises:
             OverloadedError: too many wait.
@@ -143,7 +143,8 @@ class Acceptor:
             while self._pending and jobs < CALL_MAX_JOBS and size < CALL_MAX_BYTES:
                 item = self._pending.popleft()
                 batch.append(item)
-                jobs += len(item[0].jobs)
+                # One that came too late has none, and is work for Redis all the same.
+                jobs += len(item[0].jobs) or 1
                 size += item[0].size
             self._send(batch)
 

@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from common.problems import Problem, field_errors
+from common.json_bodies import malformed, no_number, refuse_fields, refuse_invalid, repeated_names
+from common.problems import Problem
 from server.intake import refuse_type
 
 BODY_TIMEOUT_S: Final = 30.0
@@ -38,11 +39,16 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     refuse_type(request.headers.get("Content-Type", ""))
     body = await read_body(request)
     try:
-        return model.model_validate_json(body)
+        found = model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid":
-            raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", first["msg"]) from None
-        errors = field_errors(error)
-        detail = "; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors[:3])
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors) from None
+        raise refuse_invalid(body, error) from None
+    try:
+        repeated = repeated_names(body, within=True)
+    except ValueError:
+        # pydantic's parser takes them.
+        raise no_number(body) from None
+    except RecursionError:
+        raise malformed("it is nested too deep") from None
+    if repeated:
+        raise refuse_fields(repeated)
+    return found

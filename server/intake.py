@@ -131,8 +131,14 @@ class Intake:
             batch = is_batch(body)
             plan = plan_batch if batch else plan_one
             acceptance = plan(
-                body, key=key, client=client, bounds=allowance.bounds if allowance else None
+                body,
+                key=key,
+                client=client,
+                bounds=allowance.bounds if allowance else None,
+                refuse_expired=True,
             )
+            if acceptance.refusal is not None and not key:
+                raise acceptance.refusal
             if self._watch.unfit:
                 raise _unavailable("redis-unfit", f"{self._watch.unfit}; nothing was queued")
             if self._watch.nearly_full:
@@ -225,6 +231,9 @@ def _reply(
             ids = acceptance.answer
         case [b"replay", answer]:
             ids = answer.decode()
+        case [b"late"]:
+            assert acceptance.refusal is not None
+            return refused(acceptance.refusal)
         case [b"full", lane]:
             return refused(
                 _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")

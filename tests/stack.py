@@ -12,6 +12,7 @@ Nothing runs on a fixed port, nothing is ended but by the process id that was st
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import ssl
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from common.jobs import new_id
 from common.keys import Keys
 from common.settings import Settings
 from tests.postgres import Postgres, session_postgres
@@ -256,6 +258,18 @@ class Stack:
         """End a process if it still runs, and start it on the same port."""
         self.processes[name].stop()
         self.start(name)
+
+    def push_expired(self, kind: str, target: str | None = None, priority: str = "high") -> str:
+        """Push a notification by hand that has expired, which `POST /notify` refuses.
+
+        Returns:
+            Its id.
+        """
+        an_id = new_id()
+        body = {"id": an_id, "type": kind, "userId": 1, "message": "hi", "target": target}
+        text = json.dumps({**body, "expiresAt": "2020-01-01T00:00:00Z"})
+        self.valkey.command("LPUSH", KEYS.door(priority), text)
+        return an_id
 
     def logs(self) -> Iterable[tuple[str, str]]:
         """Name and end of the log of every process."""

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -18,10 +17,11 @@ from redis.exceptions import RedisError
 
 from common.backoff import Backoff
 from common.jobs import Acceptance, plan_one
+from common.json_bodies import malformed, refuse_fields, repeated_names
 from common.keys import Keys
 from common.link import Link, Word, evalsha, is_waited_for
 from common.names import DEFAULT_CLIENT, Lane
-from common.problems import Problem
+from common.problems import FieldError, Problem
 from common.scripts import Script
 from common.settings import Settings
 from worker import metrics
@@ -43,6 +43,7 @@ connections, whose next texts come when they have heard these: what waits togeth
 """
 _REST_MAX_S: Final = 0.016
 _decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NULL: Final = msgspec.Raw(b"null")
 _NO_ENTRY: Final = ("", "", "", "")
 
 
@@ -51,6 +52,7 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
 
     It is a body of `POST /notify`; `id`, if it has one, is the notification's id, and a second
     text with the same id is dropped. Its lane is the one it was pushed to unless it says otherwise.
+    One that has expired is a job, of which is noted that it expired.
 
     Raises:
         Problem: it is invalid; `detail` says why.
@@ -61,24 +63,37 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # `plan_one` says what is wrong with it.
         fields = {}
+    # What says nothing is as good as left out.
+    for name in ("id", "priority"):
+        if fields.get(name) == _NULL:
+            del fields[name]
+            body = b""
     if "id" in fields:
         try:
             an_id = msgspec.json.decode(fields.pop("id"), type=str)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             an_id = ""
         if not 1 <= len(an_id) <= 128 or not an_id.isprintable() or "," in an_id:
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "invalid",
-                "/id: must be 1 to 128 printable characters",
-            )
-        body = msgspec.json.encode(fields)
+            raise refuse_fields([FieldError("/id", "must be 1 to 128 printable characters")])
+        body = b""
     if fields and "priority" not in fields and lane is not Lane.HIGH:
         fields["priority"] = msgspec.Raw(msgspec.json.encode(str(lane)))
+        body = b""
+    if fields and not body:
+        _refuse_repeated(text)
         body = msgspec.json.encode(fields)
     return plan_one(
         body, key=f"{DEFAULT_CLIENT}/id:{an_id}" if an_id else "", notification_id=an_id
     )
+
+
+def _refuse_repeated(text: bytes) -> None:
+    try:
+        repeated = repeated_names(text, within=False)
+    except ValueError:
+        raise malformed() from None
+    if repeated:
+        raise refuse_fields(repeated)
 
 
 class DoorLoop:

@@ -31,8 +31,9 @@ end
 -- One request, taken or refused as a whole. Its arguments start at ARGV[i]:
 --   key, fingerprint, answer, n, then n times: lane, partition, job.
 -- With at_once, a request of one job that nothing waits ahead of is not queued: at_once() is called.
--- Returns the verdict ({'ok'}, {'published'}, {'replay', answer}, {'conflict'} or {'full', lane})
--- and the next i.
+-- A request without jobs came too late, and only asks whether its key was accepted in time.
+-- Returns the verdict ({'ok'}, {'published'}, {'replay', answer}, {'conflict'}, {'late'} or
+-- {'full', lane}) and the next i.
 local function accept(i, at_once)
   local key, fingerprint, answer, n = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local first, after = i + 4, i + 4 + 3 * n
@@ -46,6 +47,7 @@ local function accept(i, at_once)
       return {'replay', string.sub(seen, space + 1)}, after
     end
   end
+  if n == 0 then return {'late'}, after end
   local more = {}
   for k = first, after - 1, 3 do
     look(ARGV[k], ARGV[k + 1])

@@ -27,9 +27,9 @@ WARNING: Final = "This key is shown once. Keep it secret; whoever has it can sen
 
 
 class Body(BaseModel):
-    """A body in which no unknown field is allowed."""
+    """A body in which no unknown field is allowed, and no number where text is needed or so."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
 """`/clients/me/keys`: a client's own API keys."""
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from common.auth.records import Scope
+from common.notification import Moment
 from common.problems import Problem
 from history import clients as queries
 from history.clients import Change, Key
@@ -21,6 +23,7 @@ from server.client_api.context import (
     Context,
     Route,
     actor_of,
+    bad,
     own,
     time_text,
 )  # fmt: skip
@@ -40,13 +43,13 @@ class NewApiKey(Body):
 
     name: Name
     scopes: Scopes
-    expiresAt: AwareDatetime | None = None  # noqa: N815 - as it is on the wire
+    expiresAt: Moment | None = None  # noqa: N815 - as it is on the wire
 
 
 class Rotation(Body):
     """Body of a rotation: how many seconds the old one is good still."""
 
-    overlapS: Overlap = 0  # noqa: N815 - as it is on the wire
+    overlapS: Overlap | None = 0  # noqa: N815 - as it is on the wire
 
 
 async def _keys(request: web.Request, context: Context) -> web.Response:
@@ -61,10 +64,11 @@ async def _add_key(request: web.Request, context: Context) -> web.Response:
     body = await read_json(request, NewApiKey)
     principal = principal_of(request)
     allow_to_give(principal, body.scopes)
+    expires = None if body.expiresAt is None else _to_come(body.expiresAt)
     await context.client(principal.client)
     async with context.clients.change(actor_of(request), principal.client) as change:
         await _refuse_number(change)
-        key = await change.add_key(body.name, sorted(set(body.scopes)), body.expiresAt)
+        key = await change.add_key(body.name, sorted(set(body.scopes)), expires)
     return _new_key(key.id, key.text)
 
 
@@ -79,10 +83,11 @@ async def _rotate_key(request: web.Request, context: Context) -> web.Response:
             raise _no_key()
         scopes = [Scope(scope) for scope in old.scopes]
         allow_to_give(principal, scopes)
-        if body.overlapS:
+        overlap_s = body.overlapS or 0
+        if overlap_s:
             await _refuse_number(change)
         key = await change.add_key(old.name, scopes, old.expires)
-        await change.end_key(old.id, body.overlapS)
+        await change.end_key(old.id, overlap_s)
     return _new_key(key.id, key.text)
 
 
@@ -94,6 +99,16 @@ async def _revoke_key(request: web.Request, context: Context) -> web.Response:
             raise _no_key()
         await change.end_key(key, 0)
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _to_come(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise bad("/expiresAt", "is out of the years that there are") from None
+    if moment <= datetime.now(UTC):
+        raise bad("/expiresAt", "has passed: such a key would be of no use")
+    return moment
 
 
 async def _refuse_number(change: Change) -> None:

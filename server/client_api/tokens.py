@@ -27,6 +27,7 @@ from server.client_api.keys import Rotation
 from server.history_access import json_answer
 
 JWKS_MAX: Final = 10
+TTL_DEFAULT_S: Final = 3_600
 KID_MAX_CHARACTERS: Final = 255
 SECRETS_MAX: Final = 10
 """Token secrets of a client that are good at once."""
@@ -36,8 +37,8 @@ class NewToken(Body):
     """Body of `POST /tokens`."""
 
     userId: Id  # noqa: N815 - as it is on the wire
-    rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] = []  # noqa: RUF012 - it is copied
-    ttl: Annotated[int, Field(ge=1)] = 3_600
+    rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] | None = None
+    ttl: Annotated[int, Field(ge=1)] | None = TTL_DEFAULT_S
 
 
 class TokenKeys(Body):
@@ -56,10 +57,11 @@ async def _token(request: web.Request, context: Context) -> web.Response:
             "no-client",
             "tokens belong to a client: show its API key, or make a client first",
         )
-    if body.ttl > context.token_max_ttl_s:
+    ttl_s = body.ttl or min(TTL_DEFAULT_S, context.token_max_ttl_s)
+    if ttl_s > context.token_max_ttl_s:
         raise bad("/ttl", f"must be at most {context.token_max_ttl_s} seconds")
-    rooms = [str(room) for room in body.rooms]
-    token, expires_s = sign(record, str(body.userId), rooms, body.ttl)
+    rooms = [str(room) for room in body.rooms or ()]
+    token, expires_s = sign(record, str(body.userId), rooms, ttl_s)
     return json_answer(
         {"token": token, "expiresAt": format_time(expires_s * 1000)},
         HTTPStatus.CREATED,
@@ -72,14 +74,15 @@ async def _rotate_secret(request: web.Request, context: Context) -> web.Response
     body = await read_json(request, Rotation)
     await context.client(own(request))
     async with context.clients.change(actor_of(request), own(request)) as change:
-        if body.overlapS and await change.count_secrets() >= SECRETS_MAX:
+        overlap_s = body.overlapS or 0
+        if overlap_s and await change.count_secrets() >= SECRETS_MAX:
             raise Problem(
                 HTTPStatus.CONFLICT,
                 "too-many-secrets",
                 f"{SECRETS_MAX} secrets are good at this moment, as many as there may be: wait "
                 "until one has ended, or rotate with overlapS 0, which ends them all",
             )
-        secret = await change.add_secret(body.overlapS)
+        secret = await change.add_secret(overlap_s)
     return json_answer(
         {"secret": secret, "algorithm": "HS256", "warning": WARNING},
         HTTPStatus.CREATED,

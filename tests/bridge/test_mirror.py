@@ -60,7 +60,7 @@ async def test_what_is_accepted_is_in_kafka_as_clients_got_it(
 
 async def test_other_events_are_mirrored_too(tansu: Broker, make_stack: MakeStack) -> None:
     stack = make_stack(bridges=1, gateways=0, **tansu.settings())
-    await post(stack, room(1, expiresAt="2020-01-01T00:00:00Z"))
+    stack.push_expired("room", "1")
     text = b"\xff no job \x00"
     stack.valkey.command("LPUSH", KEYS.door("high"), text)
     receipt = '{"id":"n","userId":"7","at":"2026-11-21T04:00:00.123Z"}'

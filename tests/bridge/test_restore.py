@@ -84,7 +84,7 @@ async def check_restore(broker: Broker, make_stack: MakeStack) -> None:
     ids = await send_many(stack, 1_000)
     email = await post(stack, room(2, "with mail", email="a@b.example"))
     ids.append(email.id)
-    await post(stack, room(1, expiresAt="2020-01-01T00:00:00Z"))
+    stack.push_expired("room", "1")
     await check_mirror(broker, ids)
     await check_all_acknowledged(stack)
     before = await content(stack)

@@ -61,7 +61,7 @@ async def use(stack: Stack, api: Api) -> list[str]:
         await until(lambda: set(ids) <= set(ann.ids))
         await ann.ask({"action": "ack", "id": ids[0]})
         await ann.ask({"action": "read", "id": ids[1]})
-    ids.append(await api.send("room", "blue", expiresAt="2020-01-01T00:00:00Z"))
+    ids.append(stack.push_expired("room", "blue"))
     stack.valkey.command("LPUSH", "rc:{0}:jobs:high", '{"id":"dead-1","no":"job"}')
     await api.arrived("bob", ids[2], ids[1], ids[0])
     assert await api.read("bob", ids[2]) == 204

@@ -18,7 +18,7 @@ async def test_the_story_names_the_messages_that_are_in_kafka(
         rooms = [f"r{number}" for number in range(8)]
         sent = [await api.send("room", rooms) for _ in range(3)]
         sent.append(await api.send("private", "ann"))
-        expired = await api.send("room", "r1", expiresAt="2020-01-01T00:00:00Z")
+        expired = stack.push_expired("room", "r1")
 
         async def mirrored() -> bool:
             stories = [await api.story(one) for one in sent]

@@ -1,5 +1,6 @@
 """The running server against its own `/openapi.json`, with data that schemathesis makes."""
 
+import copy
 import json
 import re
 import urllib.request
@@ -38,7 +39,23 @@ CHECKS = [
 
 
 VALID_KEY = re.compile("[!-~]([ -~]{0,253}[!-~])?")
-schema = schemathesis.openapi.from_dict(openapi_document())
+
+
+def _with_content() -> dict[str, Any]:
+    """The document, and that a notification needs a message or data, which it says in words.
+
+    Generators of clients lose all fields of an object whose schema says so.
+    """
+    document = copy.deepcopy(openapi_document())
+    for kind in ("Private", "Room", "Broadcast"):
+        document["components"]["schemas"][f"{kind}Notification"]["anyOf"] = [
+            {"required": ["message"], "properties": {"message": {"type": "string"}}},
+            {"required": ["data"], "properties": {"data": {"type": "object"}}},
+        ]
+    return document
+
+
+schema = schemathesis.openapi.from_dict(_with_content())
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +83,11 @@ def test_every_answer_is_what_the_document_says(case: Any, with_history: Stack) 
     if isinstance(key, str) and VALID_KEY.fullmatch(key):
         # Of one key and two bodies the second is refused, as it should be.
         case.headers["Idempotency-Key"] = f"{key[:200]}{uuid.uuid4()}"
+    for one in case.body if isinstance(case.body, list) else [case.body]:
+        if isinstance(one, dict) and isinstance(one.get("expiresAt"), str):
+            # No schema says what is in the future.
+            one["expiresAt"] = re.sub(r"^\d{4}-02-29", "3000-02-28", one["expiresAt"])
+            one["expiresAt"] = re.sub(r"^\d{4}", "3000", one["expiresAt"])
     checks = CHECKS
     if case.operation.path == "/clients/me/token-keys":
         # No schema says which numbers are a key.

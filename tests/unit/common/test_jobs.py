@@ -1,6 +1,7 @@
 import json
 import re
 import uuid
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from common.jobs import (
     plan_one,
 )
 from common.names import channel_of, partition_of, scoped
+from common.problems import Problem
 from tests.examples import examples
 from tests.unit import strategies
 
@@ -165,6 +167,75 @@ def test_text_goes_through_as_the_bytes_that_it_was() -> None:
     assert bytes(job.data) == data
 
 
-def test_of_a_name_that_comes_twice_the_last_counts_for_what_is_checked_and_what_is_sent() -> None:
-    body = b'{"type":"broadcast","userId":1,"message":5,"mess\\u0061ge":"last","data":{}}'
-    assert bytes(decode_job(plan_one(body).jobs[0][2]).message) == b'"last"'
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        (rb'{"type":"broadcast","userId":1,"message":"a","message":"b"}', ["/message"]),
+        (rb'{"type":"broadcast","userId":1,"message":5,"mess\u0061ge":"last"}', ["/message"]),
+        (rb'{"type":"broadcast","userId":1,"message" : "a", "message"	:"a"}', ["/message"]),
+        (rb'{"type":"private","target":1,"userId":1,"target":2,"data":{}}', ["/target"]),
+        (rb'{"type":"room","type":"broadcast","userId":1,"data":{}}', ["/type"]),
+        (rb'{"type":"broadcast","userId":1,"data":{"a":1,"type":2},"data":{}}', ["/data"]),
+        (rb'{"type":"broadcast","userId":1,"data":{},"data":{"a":1,"type":2}}', ["/data"]),
+        (rb'{"type":"broadcast","userId":1,"userId":1,"data":{"type":2}}', ["/userId"]),
+        (
+            rb' [ {"type":"broadcast","userId":1,"data":{}},'
+            rb'{"type":"broadcast","userId":1,"email":"a@b","data":{},"email":"c@d"} ]',
+            ["/1/email"],
+        ),
+    ],
+)
+def test_a_notification_that_has_a_name_twice_is_refused(body: bytes, pointers: list[str]) -> None:
+    with pytest.raises(Problem) as refused:
+        (plan_batch if is_batch(body) else plan_one)(body)
+    assert refused.value.status == 422
+    assert [error.pointer for error in refused.value.errors] == pointers
+    assert refused.value.errors[0].detail == "is there more than once"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        rb'{"a":1,"a":2}',
+        rb'{"type":1,"type":2,"userId":[{"target":1}]}',
+        rb'{"\u0074ype":1,"type":2}',
+        rb'{"a":"\"type\":","message":"\\"}',
+    ],
+)
+def test_names_within_data_are_the_client_s_own(data: bytes) -> None:
+    one = b'{"type":"broadcast","userId":1,"message":"\\"type\\":","data":%b}' % data
+    assert bytes(decode_job(plan_one(one).jobs[0][2]).data) == data
+    assert len(plan_batch(b"[%b , %b]" % (one, one)).jobs) == 2
+
+
+@examples(100)
+@given(st.data(), strategies.notifications(), st.booleans())
+def test_a_name_is_seen_twice_wherever_and_however_it_is_written(
+    data: st.DataObject, body: dict[str, object], in_batch: bool
+) -> None:
+    text = data.draw(strategies.encodings(body)).strip()
+    name = data.draw(st.sampled_from(sorted(body)))
+    more = json.dumps(body[name]).encode()
+    written = data.draw(st.sampled_from([name, f"\\u{ord(name[0]):04x}{name[1:]}"])).encode()
+    assert plan_one(text)
+    twice = text[:-1] + b',"%b" :%b}' % (written, more)
+    plan, sent = (plan_batch, b"[%b,%b]" % (text, twice)) if in_batch else (plan_one, twice)
+    with pytest.raises(Problem) as refused:
+        plan(sent)
+    assert [e.pointer for e in refused.value.errors] == [f"/1/{name}" if in_batch else f"/{name}"]
+
+
+@pytest.mark.parametrize("plan", [plan_one, plan_batch])
+def test_what_has_expired_has_no_jobs_where_somebody_waits_for_an_answer(plan: Any) -> None:
+    text = b'{"type":"broadcast","userId":1,"message":"x","expiresAt":"2020-01-01T00:00:00Z"}'
+    place = "/expiresAt"
+    if plan is plan_batch:
+        text, place = b"[%b,%b]" % (BROADCAST, text), "/1/expiresAt"
+    assert plan(text).jobs
+    late = plan(text, key="k", refuse_expired=True)
+    assert (late.jobs, late.fingerprint) == ([], fingerprint(text))
+    assert late.refusal.status == 422
+    assert [error.pointer for error in late.refusal.errors] == [place]
+    soon = text.replace(b"2020", b"2999")
+    assert plan(soon, refuse_expired=True).jobs
+    assert plan(soon, refuse_expired=True).refusal is None

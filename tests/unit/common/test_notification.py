@@ -90,19 +90,15 @@ def test_what_is_taken_fits_the_published_schema(body: dict[str, Any]) -> None:
         ({"target": [1, "", 3]}, "/target/1"),
         ({"target": [[1]]}, "/target/0"),
         ({"message": ""}, "/message"),
-        ({"message": None}, "/message"),
         ({"message": 5}, "/message"),
         ({"message": "x" * (MESSAGE_MAX_BYTES + 1)}, "/message"),
         ({"message": "é" * (MESSAGE_MAX_BYTES // 2 + 1)}, "/message"),
-        ({"data": None}, "/data"),
         ({"data": []}, "/data"),
         ({"data": "{}"}, "/data"),
         ({"email": "nobody"}, "/email"),
         ({"email": ""}, "/email"),
-        ({"email": None}, "/email"),
         ({"email": "a@" + "b" * 254}, "/email"),
         ({"priority": "urgent"}, "/priority"),
-        ({"priority": None}, "/priority"),
         ({"priority": "HIGH"}, "/priority"),
         ({"id": "mine"}, "/id"),
         ({"int": 1}, "/int"),
@@ -123,7 +119,7 @@ def test_a_bad_field_is_pointed_at(change: dict[str, Any], pointer: str) -> None
     ["", "soon", "5", "1700000000", "1.5", "-5", "1e3", "2030-01-01", "2030-01-01T00:00:00",
      "2030-01-01T00:00Z", "2030-13-01T00:00:00Z", "2030-02-30T00:00:00Z", "2030-01-01T25:00:00Z",
      "2030-01-01T00:00:00+0000", " 2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z\n",
-     "２０３０-01-01T00:00:00Z", 5, 1.5, None, ["2030-01-01T00:00:00Z"], "9" * 100],
+     "２０３０-01-01T00:00:00Z", 5, 1.5, True, ["2030-01-01T00:00:00Z"], "9" * 100],
 )  # fmt: skip
 def test_what_is_no_rfc_3339_date_is_refused(date: object) -> None:
     assert pointers(refusal(BROADCAST | {"expiresAt": date})) == ["/expiresAt"]
@@ -142,6 +138,74 @@ def test_what_is_no_rfc_3339_date_is_refused(date: object) -> None:
 def test_a_date_is_understood_with_its_offset(date: str, unix_ms: int) -> None:
     (job,) = plan_one(json.dumps(BROADCAST | {"expiresAt": date}).encode()).jobs
     assert json.loads(job[2])["expiresMs"] == unix_ms
+
+
+@pytest.mark.parametrize("kind", ["private", "room", "broadcast"])
+def test_what_is_null_is_as_good_as_left_out(kind: str) -> None:
+    body: dict[str, Any] = {"type": kind, "userId": 1, "message": "hi"}
+    if kind != "broadcast":
+        body["target"] = 1
+    nothing: dict[str, Any] = dict.fromkeys(("data", "email", "priority", "expiresAt"))
+    if kind == "broadcast":
+        nothing["target"] = None
+    for written in (body | nothing, body | {"message": None, "data": {}} | {"email": None}):
+        (job,) = plan_one(json.dumps(written).encode()).jobs
+        (other,) = plan_batch(json.dumps([written]).encode()).jobs
+        for lane, _, text in (job, other):
+            assert lane == "high"
+            found = json.loads(text)
+            assert (found.get("email"), found.get("expiresMs")) == (None, None)
+            assert found["message"] == written["message"]
+            assert found["data"] == written.get("data")
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"message": "x" * (MESSAGE_MAX_BYTES + 1)}, "/message: at most 65536 bytes of UTF-8"),
+        ({"message": ""}, "/message: must not be empty"),
+        ({"message": 5}, "/message: must be text"),
+        ({"message": None}, "body: a notification needs a message or data"),
+        ({"target": None}, "/target: needed for type private"),
+        ({"type": "room", "target": None}, "/target: needed for type room"),
+        ({"type": "broadcast"}, "/target: a broadcast has no target"),
+        ({"target": {}}, "/target: must be an integer or 1 to 128 printable characters"),
+        ({"target": []}, "/target: must have at least 1"),
+        ({"target": list(range(TARGETS_MAX + 1))}, "/target: at most 1000"),
+        ({"userId": None}, "/userId: must be an integer or 1 to 128 printable characters"),
+        ({"data": []}, "/data: must be a JSON object"),
+        ({"email": "nobody"}, "/email: must be an address, such as ann@example.com"),
+        ({"email": "a@" + "b" * 254}, "/email: at most 254 characters"),
+        ({"priority": "urgent"}, "/priority: must be critical, high or low"),
+        ({"expiresAt": "soon"}, "/expiresAt: must be an RFC 3339 date and time with an offset"),
+        ({"type": "mail"}, "/type: must be private, room or broadcast"),
+        ({"type": None}, "/type: must be private, room or broadcast"),
+        ({"colour": 1}, "/colour: there is no such field"),
+    ],
+)
+def test_a_refusal_speaks_of_notifications(change: dict[str, Any], detail: str) -> None:
+    assert refusal(PRIVATE | change).detail == detail
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "the body is not JSON: it ends too early (line 1, column 0)"),
+        (b"{'a':1}", "the body is not JSON: see line 1, column 2"),
+        (b"{}x", "the body is not JSON: something follows it (line 1, column 3)"),
+        (b"[" * 300, "the body is not JSON: it is nested too deep (line 1, column 202)"),
+        (
+            b'{"type":"broadcast","userId":1,"data":{"a":NaN}}',
+            "the body is not JSON: NaN and Infinity are no numbers in it",
+        ),
+        (
+            b'{"type":"broadcast","userId":%b,"message":"x"}' % (b"1" * 5_000),
+            "the body is not JSON: a number has too many digits (line 1, column 4331)",
+        ),
+    ],
+)
+def test_a_refusal_of_what_is_no_json_says_where(body: bytes, detail: str) -> None:
+    assert refusal(body).detail == detail
 
 
 def test_every_missing_and_every_bad_field_is_pointed_at_at_once() -> None:

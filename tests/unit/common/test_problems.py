@@ -1,8 +1,10 @@
 import json
 from http import HTTPStatus
+from typing import Any, cast, get_args
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core.core_schema import ErrorType
 
 from common.problems import ERRORS_MAX, PROBLEM_TYPE, FieldError, Problem, field_errors
 
@@ -51,3 +53,35 @@ def test_no_more_faults_are_listed_than_can_be_at_once(faults: int, listed: int)
     found = field_errors(caught.value)
     assert len(found) == listed
     assert (found[0].pointer == "") == (listed == 1)
+
+
+_LIBRARY_WORDS = ("Input", "Value error", "should", "pydantic", "Field required", "{", "Extra")
+_CONTEXT = {
+    "expected": "'a' or 'b'", "min_length": 2, "max_length": 3, "ge": 1, "gt": 1, "le": 1, "lt": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", get_args(ErrorType))
+@pytest.mark.parametrize("place", [(), ("email",), ("private", "target"), (3, "room", "x")])
+def test_no_fault_is_told_in_the_words_of_the_library(
+    kind: str, place: tuple[str | int, ...]
+) -> None:
+    class Refused:
+        """A ValidationError of one fault, of any kind there may be."""
+
+        def error_count(self) -> int:
+            return 1
+
+        def errors(self, **_: bool) -> list[dict[str, Any]]:
+            said = "Input should be what pydantic wants"
+            return [{"type": kind, "loc": place, "msg": said, "ctx": _CONTEXT}]
+
+    (error,) = field_errors(cast(ValidationError, Refused()))
+    assert error.detail
+    assert not any(word in error.detail for word in _LIBRARY_WORDS)
+
+
+def test_a_name_without_end_is_not_sent_back_whole() -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Strict.model_validate({"x" * 100_000: 1})
+    assert len(field_errors(caught.value)[0].pointer) < 300

@@ -48,11 +48,32 @@ def test_the_same_text_twice_is_the_same_request() -> None:
     assert (one.key, one.fingerprint, one.answer) == (other.key, other.fingerprint, other.answer)
 
 
-@pytest.mark.parametrize("an_id", ["", "x" * 129, 5, None, [], "a,b", "a\nb", "\u200b\x00"])
+@pytest.mark.parametrize("an_id", ["", "x" * 129, 5, [], "a,b", "a\nb", "\u200b\x00"])
 def test_an_id_that_is_none_is_refused(an_id: object) -> None:
     with pytest.raises(Problem) as caught:
         by_hand(BODY | {"id": an_id})
     assert caught.value.detail.startswith("/id: ")
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_what_is_null_is_as_good_as_left_out(lane: Lane) -> None:
+    nothing = dict.fromkeys(("id", "priority", "data", "email", "expiresAt", "target"))
+    plan = by_hand(BODY | nothing, lane)
+    assert (plan.key, plan.jobs[0][0]) == ("", lane)
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+@pytest.mark.parametrize("name", ["id", "userId", "priority"])
+def test_a_name_that_is_there_twice_is_refused(lane: Lane, name: str) -> None:
+    text = json.dumps({"id": "x", "priority": str(lane), **BODY}).encode()
+    twice = text[:-1] + b',"%b":"low"}' % name.encode()
+    with pytest.raises(Problem) as refused:
+        by_hand(twice, lane)
+    assert refused.value.detail == f"/{name}: is there more than once"
+
+
+def test_one_that_has_expired_is_a_job_of_which_is_noted_that_it_expired() -> None:
+    assert by_hand(BODY | {"expiresAt": "2020-01-01T00:00:00Z"}).jobs
 
 
 @examples(100)
