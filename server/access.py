@@ -135,7 +135,7 @@ def _forbidden(detail: str) -> Problem:
 
 
 def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middleware:
-    """Middleware that lets pass whom a route is for, and notes who it is.
+    """Middleware that lets pass whom a route is for, counts their requests, and notes who it is.
 
     Args:
         gate: tells who it is.
@@ -145,22 +145,25 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
 
     @web.middleware
     async def control(request: web.Request, handler: Handler) -> web.StreamResponse:
+        authorization, api_key = _header(request, "Authorization"), _header(request, "x-api-key")
         resource = request.match_info.route.resource
         if resource is None or request.match_info.http_exception is not None:
-            # There is no such path or method; that is no secret.
-            return await handler(request)
-        method = "GET" if request.method == "HEAD" else request.method
-        access = ACCESS[method, resource.canonical]
-        if access is Access.ANYONE or (access is Access.REGISTRATION and registration):
+            # There is no such path or method; that is no secret, and costs as much as any other.
+            access = None
+            is_free = authorization is None and api_key is None
+        else:
+            method = "GET" if request.method == "HEAD" else request.method
+            access = ACCESS[method, resource.canonical]
+            is_free = access is Access.ANYONE or (access is Access.REGISTRATION and registration)
+        if is_free:
             return await handler(request)
         principal = gate.principal(
-            request.transport,
-            _header(request, "Authorization"),
-            _header(request, "x-api-key"),
-            _header(request, "X-Forwarded-For"),
+            request.transport, authorization, api_key, _header(request, "X-Forwarded-For")
         )
-        allow(access, principal, request.match_info.get("id"))
+        # First of all: what is refused for any other reason costs as much.
         await _count(limiter, principal)
+        if access is not None:
+            allow(access, principal, request.match_info.get("id"))
         request[_PRINCIPAL] = principal
         return await handler(request)
 

@@ -62,6 +62,8 @@ class NotifyFront(asyncio.Protocol):
         self._shown: tuple[str | None, str | None] | None = None
         self._asks: Principal | None = None
         """Whoever showed that, the last time."""
+        self._refusal: Problem | None = None
+        """Why they may not notify."""
         self._asked_until = 0.0
         self._transport: asyncio.Transport | None = None
         self._unread = b""
@@ -204,6 +206,9 @@ class NotifyFront(asyncio.Protocol):
         return True
 
     def _answer(self, body: bytes, head: Head, principal: Principal) -> None:
+        if self._refusal is not None:
+            self._reply(refused(self._refusal))
+            return
         self._intake.answer(
             body, head.content_type or "", head.idempotency_key, principal, self._reply
         )
@@ -227,7 +232,12 @@ class NotifyFront(asyncio.Protocol):
         principal = self._gate.principal(
             self._transport, head.authorization, head.api_key, head.forwarded_for
         )
-        allow(Access.NOTIFY, principal)
+        self._refusal = None
+        try:
+            allow(Access.NOTIFY, principal)
+        except Problem as problem:
+            # Told when the request was counted: it costs as much as any other.
+            self._refusal = problem
         self._shown, self._asks, self._asked_until = shown, principal, now + KNOWN_S
         return principal
 

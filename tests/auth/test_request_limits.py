@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from tests.auth.limiting import ROOM, ask, limit, well_before_midnight
-from tests.credentials import AuthStack, Made
+from tests.credentials import AuthStack, Made, token_of
+from tests.http.wire import Wire, request
 from tests.inbox.api import Api
 
 
@@ -104,6 +105,63 @@ async def test_requests_per_second_are_bounded_on_every_way_in(
                 assert (headers["ratelimit-remaining"], headers["retry-after"]) == ("0", "1")
         await asyncio.sleep(1)
         assert (await one(session, auth_stack.http_urls[0]))[0] in (200, 202)
+
+
+def _wires(key: str, token: str) -> dict[str, tuple[int, bytes]]:
+    """Requests that are refused, with their status, on both ways in."""
+    body = json.dumps(ROOM).encode()
+
+    def ask(
+        credentials: str, start: str = "POST /notify", *more: str, content_type: str = "json"
+    ) -> bytes:
+        lines = [f"{start} HTTP/1.1", "Host: x", credentials, f"Content-Length: {len(body)}",
+                 f"Content-Type: application/{content_type}", *more, "", ""]  # fmt: skip
+        return "\r\n".join(lines).encode() + body
+
+    reader, user = f"x-api-key: {key}", f"Authorization: Bearer {token}"
+    return {
+        "no scope": (403, ask(reader)),
+        "no scope, long way": (403, ask(reader, "POST /notify", "Origin: https://a.example")),
+        "a user's token": (403, ask(user)),
+        "a user's token, long way": (403, ask(user, "POST /users")),
+        "another's inbox": (403, ask(user, "GET /users/bob/notifications")),
+        "unknown path": (404, ask(reader, "GET /nothing")),
+        "wrong method": (405, ask(reader, "PUT /notify")),
+        "an encoding": (415, ask(reader, "POST /nothing", "Content-Encoding: gzip")),
+    }
+
+
+async def test_what_is_refused_counts_as_much_as_what_is_done(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
+) -> None:
+    made = await api(
+        "POST",
+        "/clients/me/keys",
+        json={"name": "reader", "scopes": ["read"]},
+        headers=shop.bearer,
+    )
+    assert made.status == 201
+    token = await token_of(api, shop)
+    port = auth_stack.ports["server-1"]
+    await limit(api, auth_stack, shop, requestsPerS=5)
+    for name, (status, data) in _wires(made.body["apiKey"], token).items():
+        await asyncio.sleep(1)
+        began = time.time()
+        async with Wire(port) as wire:
+            await wire.send(data * 60)
+            found = [(await wire.reply()).status for _ in range(60)]
+        windows = math.floor(time.time()) - math.floor(began) + 1
+        assert set(found) == {status, 429}, name
+        assert found.count(status) <= windows * 5, name
+    async with aiohttp.ClientSession() as session:
+        assert (await ask(session, auth_stack.http_urls[0], bank))[0] == 202
+
+
+@pytest.mark.parametrize("path", ["/notify", "/users/1", "/nothing"])
+async def test_invented_credentials_are_401_on_any_path(auth_stack: AuthStack, path: str) -> None:
+    async with Wire(auth_stack.ports["server-1"]) as wire:
+        await wire.send(request(b"{}", "x-api-key: rk_invented", path=path))
+        assert (await wire.reply()).status == 401
 
 
 async def test_recipients_and_message_size_are_bounded(
