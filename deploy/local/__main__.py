@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-import fcntl
 import os
 import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +26,7 @@ from deploy.local.parts import (
     valkey_folder,
 )
 from deploy.local.ports import find_conflicts
+from deploy.local.running import InUseError, hold_clone, hold_data
 from deploy.local.screen import first_screen, readiness_urls
 from deploy.local.stack import RUNNER, Stack
 from deploy.local.supervision import Control, Places, UnfitPathError, write_configuration
@@ -110,33 +110,22 @@ def main() -> None:
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
     """Two stacks must not write into one data folder: Valkey's file would not survive it."""
-    folder = settings.data_dir / "run"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (settings.data_dir / "run").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"DATA_DIR {settings.data_dir} can't be used: {error.strerror}")
-    with (folder / "lock").open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"DATA_DIR {settings.data_dir} is in use by another stack; set another one")
-        if (pid := _left_over(folder / "supervisord.pid")) is not None:
-            sys.exit(
-                f"DATA_DIR {settings.data_dir} is in use by a stack whose console is gone; "
-                f"`kill {pid}` stops it"
-            )
+            held.enter_context(hold_clone(PROJECT))
+        except InUseError:
+            sys.exit("`make clean` is at work here; wait for its end")
+        try:
+            held.enter_context(hold_data(settings.data_dir))
+        except InUseError as error:
+            sys.exit(f"DATA_DIR {settings.data_dir} is {error}. Another stack needs another one")
+        except OSError as error:
+            sys.exit(f"DATA_DIR {settings.data_dir} can't be used: {error.strerror}")
         yield
-
-
-def _left_over(pid_file: Path) -> int | None:
-    try:
-        pid = int(pid_file.read_text())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        return None
-    except PermissionError:
-        pass
-    return pid
 
 
 def _places(settings: Settings, pipes: Path) -> Places:

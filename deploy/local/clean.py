@@ -1,22 +1,67 @@
-"""`python -m deploy.local.clean`: what `make clean` can't name, PostgreSQL's data when root ran it.
+"""`python -m deploy.local.clean`: what `make clean` does before it removes the clone's own folders.
 
-Needs nothing but the standard library: the environment may be gone.
+It refuses while a stack of this clone runs, and removes what root's PostgreSQL keeps outside of the
+clone. Needs nothing but the standard library: the environment may be gone.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
-from deploy.local.postgres import folder_for
+from deploy.local.postgres import copies_for, folder_for
+from deploy.local.running import InUseError, data_dirs, hold_clone, user_of
 
 
 def main() -> None:
-    """Remove the PostgreSQL data of `.data` here and of every `DATA_DIR` below it, nothing else."""
-    data = Path(".data").resolve()
-    for data_dir in [data, *(path for path in data.rglob("*") if path.is_dir())]:
-        folder = folder_for(data_dir / "postgres")
-        # Anyone may write there: a link leads to what is not ours.
-        if folder.is_dir() and not folder.is_symlink():
+    """Remove what this clone has below `/var/tmp`, and nothing of another; say what.
+
+    Raises:
+        SystemExit: a stack of this clone runs.
+    """
+    project = Path.cwd().resolve()
+    known = data_dirs(project)
+    running = [f"{_short(path, project)} is {who}" for path in known if (who := user_of(path))]
+    try:
+        with hold_clone(project, alone=True):
+            if running:
+                _refuse(running)
+            _remove_all(project, known)
+    except InUseError:
+        _refuse(running or ["a stack of this clone runs, with a DATA_DIR outside of it"])
+
+
+def _refuse(reasons: list[str]) -> None:
+    sys.exit("nothing was removed: " + "; ".join(reasons) + ". Stop it first (Ctrl-C)")
+
+
+def _remove_all(project: Path, known: list[Path]) -> None:
+    data = project / ".data"
+    below = [data, *(path for path in data.rglob("*") if path.is_dir())]
+    for folder in (copies_for(project), *(folder_for(path / "postgres") for path in below)):
+        # Anyone may write there: a link leads to what is not ours. Below `.data` `make` removes.
+        if folder.is_relative_to(project) or folder.is_symlink() or not folder.is_dir():
+            continue
+        try:
             shutil.rmtree(folder)
+        except OSError as error:
+            sys.stdout.write(f"{folder} could not be removed: {error.strerror}\n")
+        else:
+            sys.stdout.write(f"removed {folder}\n")
+    for path in known:
+        if path != data and data not in path.parents:
+            kept = [path, *(p for p in [folder_for(path / "postgres")] if p.is_dir())]
+            named = " and ".join(dict.fromkeys(_short(one, project) for one in kept))
+            sys.stdout.write(f"left: {named}, the data of a DATA_DIR of your own\n")
+    cache = Path.home() / ".calfkit"
+    if cache.is_dir():
+        sys.stdout.write(
+            f"left: {cache}, which older versions of Roomcast made for all clones together; "
+            "if none is left, remove it\n"
+        )
+
+
+def _short(path: Path, project: Path) -> str:
+    return str(path.relative_to(project) if path.is_relative_to(project) else path)
 
 
 if __name__ == "__main__":

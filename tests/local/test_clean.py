@@ -1,8 +1,14 @@
 """`make clean`: everything of this project folder, and nothing of another."""
 
+import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from deploy.local.postgres import folder_for
 from tests.process import ROOT
@@ -22,11 +28,12 @@ def project(folder: Path) -> tuple[Path, Path]:
     return folder, data
 
 
-def clean(folder: Path) -> None:
+def clean(folder: Path, status: int = 0) -> str:
     done = subprocess.run(
         ["make", "clean"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_clean_removes_the_data_of_this_folder_only(tmp_path: Path) -> None:
@@ -62,3 +69,68 @@ def test_a_link_in_place_of_the_data_is_not_followed(tmp_path: Path) -> None:
         assert (precious / "file").exists()
     finally:
         data.unlink(missing_ok=True)
+
+
+@contextmanager
+def running(folder: Path, data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Something that holds what a stack holds."""
+    held = (
+        "from pathlib import Path; from deploy.local.running import hold_clone, hold_data; "
+        f"Path({str(data_dir)!r}, 'run').mkdir(parents=True, exist_ok=True)\n"
+        f"with hold_clone(Path('.')), hold_data(Path({str(data_dir)!r})):\n"
+        "    print('on', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", held],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("data_dir", [".data", ".data/second", "own", "../elsewhere"])
+def test_nothing_is_removed_under_a_running_stack(tmp_path: Path, data_dir: str) -> None:
+    folder, data = project(tmp_path / "used")
+    try:
+        with running(folder, folder / data_dir) as process:
+            said = clean(folder, status=2)
+            assert "nothing was removed" in said
+            if not data_dir.startswith(".."):
+                assert f"{data_dir} is in use by a stack (process {process.pid})" in said
+            assert data.exists()
+            assert (folder / ".venv").exists()
+        # However it ended, and whatever process has its number now.
+        (folder / data_dir / "run" / "supervisord.pid").write_text(f"{os.getpid()}\n")
+        clean(folder)
+        assert not data.exists()
+        assert not (folder / ".venv").exists()
+        if data_dir == "own":
+            assert (folder / "own").exists()
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def test_a_supervisord_without_a_console_is_waited_for(tmp_path: Path) -> None:
+    folder, data = project(tmp_path / "orphan")
+    run = folder / ".data" / "run"
+    run.mkdir()
+    (run / "lock").touch()
+    try:
+        with subprocess.Popen(
+            ["sh", "-c", "read _", str(run / "supervisord.conf")], stdin=subprocess.PIPE
+        ) as orphan:
+            (run / "supervisord.pid").write_text(f"{orphan.pid}\n")
+            assert f"process {orphan.pid}" in clean(folder, status=2)
+            assert data.exists()
+            orphan.kill()
+        clean(folder)
+        assert not data.exists()
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
