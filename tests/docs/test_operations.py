@@ -15,7 +15,7 @@ DEFINED_IN = {
     "Gateway": ["ws_gateway.metrics"],
     "History": ["history.metrics"],
     "Bridge": ["kafka_bridge.metrics"],
-    "All": ["common.telemetry.readiness", "common.usage"],
+    "All": ["common.telemetry.metrics", "common.telemetry.readiness", "common.usage"],
 }
 
 

@@ -199,7 +199,7 @@ async def test_what_is_too_old_is_dropped(make_stack: MakeStack) -> None:
 
     await until(only_those, "old days are gone, the next ones are there")
     assert await count(stack, "publications") == 0
-    await until(lambda: stack.metric(name, "roomcast_history_retained_days") == 4)
+    await until(lambda: stack.metric(name, "roomcast_history_retained_seconds") == 4 * 86_400)
 
 
 async def test_sigterm_ends_with_all_that_was_read_written(make_stack: MakeStack) -> None:

@@ -209,7 +209,7 @@ def test_its_metrics_tell_what_it_saved(stack: Stack) -> None:
     saved = stack.metric("history-1", "roomcast_history_writes_saved_ratio")
     assert 0 < transactions < events
     assert abs(saved - (1 - transactions / events)) < 0.001
-    assert stack.metric("history-1", "roomcast_history_retained_days") >= 1
+    assert stack.metric("history-1", "roomcast_history_retained_seconds") >= 86_400
     assert stack.metric("history-1", "roomcast_history_leads") == 1
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from common.settings import LogFormat, Settings
+from common.settings import AuthMode, LogFormat, Settings
 from deploy.local.parts import (
     child_environment,
     complete,
@@ -104,6 +104,16 @@ def test_processes_are_told_which_valkey_is_theirs(monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setenv("REDIS_CLIENT", "redis://elsewhere")
     assert child_environment(settings, own_valkey=False)["REDIS_CLIENT"] == "redis://elsewhere"
+
+
+def test_nobody_needs_a_key_here_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUTH_MODE", raising=False)
+    settings = complete(Settings(), own_postgres=True)
+    assert settings.auth_mode is AuthMode.OPEN
+    assert child_environment(settings, own_valkey=True)["AUTH_MODE"] == "open"
+    monkeypatch.setenv("AUTH_MODE", "required")
+    settings = complete(Settings(), own_postgres=True)
+    assert child_environment(settings, own_valkey=True)["AUTH_MODE"] == "required"
 
 
 def test_draining_is_short_unless_somebody_chose() -> None:
