@@ -11,6 +11,7 @@ from common.notification import (
     PrivateNotification,
     RoomNotification,
 )
+from common.version import VERSION
 from server.client_api.clients import ClientChange, NewClient
 from server.client_api.keys import NewApiKey, Rotation
 from server.client_api.tokens import NewToken, TokenKeys
@@ -229,7 +230,7 @@ def openapi_document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Roomcast",
-            "version": "0.1.0",
+            "version": VERSION,
             "description": "Real-time notifications: to one user, to a room, to everybody.",
         },
         "paths": paths,
