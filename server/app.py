@@ -1,5 +1,9 @@
 """The HTTP application: routes, and problem documents for what no route answers."""
 
+import re
+from collections.abc import Iterable
+from typing import Final
+
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
@@ -19,6 +23,8 @@ from server.rooms import room_routes
 from server.sent import sent_routes
 from server.story import story_routes
 from server.users import user_routes
+
+_ID: Final = re.compile(r"\{(\w+)\}")
 
 
 def make_app(
@@ -58,7 +64,17 @@ def make_app(
     of_history = [
         *inbox_routes(), *room_routes(), *user_routes(), *sent_routes(), *story_routes()
     ]  # fmt: skip
-    app.add_routes(history_routes(history, of_history))
-    app.add_routes(client_routes(clients))
+    app.add_routes(_with_any_id(history_routes(history, of_history)))
+    app.add_routes(_with_any_id(client_routes(clients)))
     check_routes(app)
     return app
+
+
+def _with_any_id(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+    """Routes whose ids may have every character; aiohttp's own pattern leaves out braces."""
+    return [
+        web.RouteDef(
+            route.method, _ID.sub(r"{\1:[^/]+}", route.path), route.handler, dict(route.kwargs)
+        )
+        for route in routes
+    ]
