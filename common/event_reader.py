@@ -8,7 +8,8 @@ more, but nothing that its successor has not begun with: first occurrences stay 
 What was acknowledged is the group's position and no list of pending entries, which would cost Redis
 three times as much: readers acknowledge in the order in which they read. A group that Redis lost is
 made again from the beginning of the stream: what was acknowledged before comes once more, and
-nothing is skipped.
+nothing that is there is skipped. If the stream itself was deleted, what was in it unread is lost:
+that is logged, and counted.
 """
 
 import logging
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -40,6 +42,13 @@ NO_GROUP: Final = -1
 """What a script that acknowledges answers where there is no group."""
 _REPLY_TIMEOUT_S: Final = 5.0
 _BEGINNING: Final = b"0-0"
+
+
+lost_streams = Counter(
+    "roomcast_event_streams_lost_total",
+    "Times that a reader found the event stream gone, with whatever it had not read of it",
+    ["reader"],
+)
 
 
 async def acknowledged(redis: Redis, stream: str, group: str) -> bytes | None:
@@ -117,6 +126,9 @@ class EventReader:
                 self._begins = False
                 self._position = await self._begin()
             events = await self._next()
+            if not events and await acknowledged(self._redis, self._stream, self._group) is None:
+                # Reading does not notice that the group is gone, nor that the stream is.
+                self._begins = True
         except (RedisError, OSError, TimeoutError):
             # Behind what is acknowledged nothing is taken for known.
             self._begins = True
@@ -192,6 +204,15 @@ class EventReader:
         position = await acknowledged(self._redis, self._stream, self._group)
         if position is not None:
             return position
+        if self._position and not await self._redis.xrange(
+            self._stream, self._position, self._position
+        ):
+            # What was read last stays in the stream, so this is another one.
+            lost_streams.labels(self._group).inc()
+            log.error(
+                "the event stream was deleted; what was in it unread is lost",
+                extra={"group": self._group, "read_to": self._position.decode()},
+            )
         log.warning("the group is made from the start", extra={"group": self._group})
         try:
             await self._make_group(self._redis, [self._stream], [self._group])

@@ -87,6 +87,10 @@ class Keys:
         """Hash: epoch `e` that channels begin in, its run `r`, its time `t`, the one before `p`."""
         return f"{self.root}epoch"
 
+    def entered(self, epoch: str) -> str:
+        """String: Bloom filter of the channels that were in an epoch (`epoch.lib.lua`)."""
+        return f"{self.root}epoch:{epoch}"
+
     @property
     def channel_prefix(self) -> str:
         """Prefix of the channel hashes: followed by the scoped channel name."""

@@ -26,9 +26,12 @@ class Channel:
         """Add the next publication."""
         base = "-"
         if epoch != self.epoch:
-            if self.epoch:
+            # One that begins anew had been forgotten: where the epoch before ended was not known.
+            if self.epoch and (offset > 1 or not self.offset):
                 self.before, self.ended_at = self.epoch, offset - 1
                 base = f"{self.before}:{self.ended_at}"
+            else:
+                self.before, self.ended_at = "", 0
             # What the server handed out beyond the end it recorded was lost with that server.
             while self.log and self.offset >= offset:
                 self.log.pop()

@@ -33,6 +33,8 @@ log = logging.getLogger("roomcast.kafka")
 RUN: Final = "restored"
 """The server run that restored channels are of: none there is (see `common/lua/restore.lua`)."""
 
+_FILTER_BITS: Final = 8 * 4_194_304
+"""As `common/lua/epoch.lib.lua` has it."""
 _CHUNK: Final = 1_000
 _REDIS_TIMEOUT_S: Final = 30.0
 _PROGRESS_S: Final = 1.0
@@ -179,9 +181,11 @@ class Restore:
         if not self._rebuild.epoch or run is not None:
             return
         now = str(int(time.time()))
-        await self._redis.hset(
-            self._keys.epoch, mapping={"e": self._rebuild.epoch, "r": RUN, "p": "", "t": now}
-        )
+        epoch = self._rebuild.epoch
+        # Which channels were in it is known: those that have been written.
+        await self._redis.setbit(self._keys.entered(epoch), _FILTER_BITS - 1, 0)
+        await self._redis.expire(self._keys.entered(epoch), self._settings.channel_ttl_s)
+        await self._redis.hset(self._keys.epoch, mapping={"e": epoch, "r": RUN, "p": "", "t": now})
 
     def _tell(self, event: Event | None, what: str = "") -> None:
         if time.monotonic() - self._told_at < _PROGRESS_S:

@@ -225,7 +225,7 @@ class Hub:
     async def _open(self, channels: list[Channel]) -> None:
         assert self.subscription is not None
         await self.subscription.subscribe([self._pub(channel) for channel in channels])
-        found = await self._reader.positions([channel.name for channel in channels])
+        found = await self._reader.positions([channel.name for channel in channels], to_begin=True)
         for channel, standing in zip(channels, found, strict=True):
             before = channel.pending_bytes
             if channel.open_at(standing.position):
@@ -246,19 +246,20 @@ class Hub:
         live = [channel for channel in self.channels.values() if channel.state is State.LIVE]
         for first in range(0, len(live), OPEN_CHUNK):
             chunk = live[first : first + OPEN_CHUNK]
+            at_least = [channel.position for channel in chunk]
             found = await self._reader.positions([channel.name for channel in chunk])
             differing = [
-                (channel, standing.position)
-                for channel, standing in zip(chunk, found, strict=True)
-                if self._is_behind(channel, standing.position)
+                (channel, standing.position, known)
+                for channel, standing, known in zip(chunk, found, at_least, strict=True)
+                if self._is_off(channel, standing.position, known)
                 and not self._adopt(channel, standing)
             ]
             self.fan_out.turn()
             if differing:
                 # What Redis had published by then may still be on its way to here.
                 await self.subscription.barrier()
-            for channel, position in differing:
-                if self._is_behind(channel, position):
+            for channel, position, known in differing:
+                if self._is_off(channel, position, known):
                     channel.state = State.BEHIND
                     metrics.gaps.labels(found_by).inc()
                     self._repair(channel)
@@ -272,11 +273,19 @@ class Hub:
         return adopted
 
     @staticmethod
-    def _is_behind(channel: Channel, position: Position) -> bool:
+    def _is_off(channel: Channel, position: Position, known: Position) -> bool:
+        """Whether a channel is behind Redis, or Redis behind what was known when it was asked.
+
+        Redis is when the channel's keys were deleted or overwritten: it may hand offsets out again.
+        """
         if channel.state is not State.LIVE:
             return False
         mine = channel.position
-        return position.epoch != mine.epoch or position.offset > mine.offset
+        if position.epoch != mine.epoch:
+            return True
+        return position.offset > mine.offset or (
+            known.epoch == position.epoch and position.offset < known.offset
+        )
 
     def _repair(self, channel: Channel) -> None:
         if channel not in self._repairs:

@@ -1,5 +1,6 @@
 """Reads channel positions and logs from Redis. A pure reader: it may repeat what it asks."""
 
+import logging
 import secrets
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from redis.asyncio import Redis
 from common.keys import Keys
 from common.publication import Position, Publication, parse_publication
 from common.scripts import Script
+from ws_gateway import metrics
+
+log = logging.getLogger("roomcast.gateway")
 
 REPLAY_MAX_ENTRIES: Final = 500
 REPLAY_MAX_BYTES: Final = 1024 * 1024
@@ -43,15 +47,29 @@ class LogReader:
         self._positions = Script("positions")
         self._replay = Script("replay")
 
-    async def positions(self, names: Sequence[str]) -> list[Standing]:
+    async def positions(self, names: Sequence[str], *, to_begin: bool = False) -> list[Standing]:
         """Where scoped channels are, in order.
+
+        Args:
+            names: the channels.
+            to_begin: whether somebody is going to begin there. A channel of which Redis has
+                forgotten everything then begins in an epoch of its own; otherwise it looks like one
+                in which nothing was published.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
         """
         keys = self._keys
         reply = await self._positions(
-            self._redis, [keys.epoch], [keys.channel_prefix, secrets.token_hex(4), *names]
+            self._redis,
+            [keys.epoch],
+            [
+                keys.channel_prefix,
+                keys.log_prefix,
+                secrets.token_hex(4),
+                int(to_begin),
+                *names,
+            ],
         )
         return [
             # Nearly all channels are in the same epoch, and remember it.
@@ -85,8 +103,27 @@ class LogReader:
                 max_bytes,
             ],
         )
-        return Replay(
-            Position(epoch.decode(), int(offset)),
-            bool(exact),
-            [parse_publication(entry) for entry in entries],
-        )
+        publications, whole = _parse(entries)
+        if not whole:
+            log.error("a log is damaged", extra={"channel": name})
+        return Replay(Position(epoch.decode(), int(offset)), bool(exact) and whole, publications)
+
+
+def _parse(entries: Sequence[bytes]) -> tuple[list[Publication], bool]:
+    """Publications behind the last hole among the entries of a log, and whether there was none.
+
+    Somebody who writes to Redis by hand can make one.
+    """
+    found: list[Publication] = []
+    whole = True
+    for entry in entries:
+        try:
+            publication = parse_publication(entry)
+        except (ValueError, UnicodeDecodeError):
+            metrics.malformed.inc()
+            found, whole = [], False
+            continue
+        if found and publication.offset != found[-1].offset + 1:
+            found, whole = [], False
+        found.append(publication)
+    return found, whole

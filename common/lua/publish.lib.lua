@@ -21,25 +21,33 @@ local function publisher(epoch_key, events, i)
     end
   end
 
-  -- The channel's position, moved on to a new epoch if the server run changed since its last one.
+  -- The channel's position, moved on to a new epoch if the server run changed since its last one, or
+  -- if what it handed out before is not known any more.
   -- To be called for every channel before the first write: it reads what somebody else may have
   -- written over, and Lua does not roll back.
   function self.channel(name)
     local state = channels[name]
     if state then return state end
-    local seen = redis.call('HMGET', channel_prefix .. name, 'e', 'o', 'r', 't')
-    state = {name = name, log = {}, base = '-', lives_until = tonumber(seen[4] or 0)}
-    if seen[3] == run then
-      state.epoch, state.offset = seen[1], tonumber(seen[2])
-    else
+    local found = standing(channel_prefix .. name, log_prefix .. name)
+    state = {name = name, log = {}, base = '-', lives_until = found.lives_until or 0,
+      epoch = found.epoch, offset = found.offset or 0, lost = found.lost, wrong = found.wrong}
+    if found.lost or found.run ~= run then
       shard = shard or shard_epoch(epoch_key, candidate, channel_s / 2, run)
-      state.epoch, state.ended = shard.epoch, seen[1] or shard.before
-      state.offset = tonumber(seen[2] or 0)
-      state.ended_at = state.offset
-      if state.ended ~= '' then
-        state.base = state.ended .. ':' .. string.format('%d', state.offset)
+      state.ended, state.ended_at = found.epoch or '', state.offset
+      if found.epoch ~= shard.epoch then
+        local bits = bits_of(name)
+        state.epoch = candidate
+        if not may_have_been_in(epoch_key, shard.epoch, bits) then
+          state.epoch, state.bits = shard.epoch, bits
+          if not found.epoch and not may_have_been_in(epoch_key, shard.before, bits) then
+            state.ended = shard.before
+          end
+        end
+        if state.ended ~= '' then
+          state.base = state.ended .. ':' .. string.format('%d', state.offset)
+        end
       end
-      state.forgotten = not seen[1]
+      state.forgotten = not found.epoch
     end
     channels[name], order[#order + 1] = state, state
     return state
@@ -88,13 +96,15 @@ local function publisher(epoch_key, events, i)
     for _, state in ipairs(order) do
       if #state.log > 0 then
         local hash, log = channel_prefix .. state.name, log_prefix .. state.name
+        if state.wrong then redis.call('DEL', hash) end
+        if state.bits then note_in(epoch_key, state.epoch, state.bits, 2 * channel_s) end
         local begins = append(log, state.log, state.forgotten)
         local written = {'o', string.format('%d', state.offset)}
         if state.ended then
           written = {'e', state.epoch, 'o', written[2], 'r', run, 'p', state.ended,
             'q', string.format('%d', state.ended_at)}
         end
-        local puts_off = begins or state.lives_until <= now
+        local puts_off = begins or state.lost or state.lives_until <= now
         if puts_off then
           written[#written + 1], written[#written + 2] = 't', string.format('%d', now + put_off_s)
         end

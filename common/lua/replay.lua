@@ -6,9 +6,20 @@
 -- position can have seen.
 local shard = shard_epoch(KEYS[1], ARGV[3])
 local name, epoch, offset = ARGV[4], ARGV[5], tonumber(ARGV[6])
-local seen = redis.call('HMGET', ARGV[1] .. name, 'e', 'o', 'p', 'q')
-local now, last = seen[1] or shard.epoch, tonumber(seen[2] or 0)
-local before, ended_at = seen[3] or shard.before, tonumber(seen[4] or 0)
+local hash, log = ARGV[1] .. name, ARGV[2] .. name
+local found = standing(hash, log)
+local now, last, before, ended_at = found.epoch, found.offset or 0, found.before, found.ended_at or 0
+if found.lost then
+  before = ''
+  if not now then
+    now = begin_again(KEYS[1], shard, ARGV[3], name, hash, log)
+    if not now then
+      now = shard.epoch
+      if not may_have_been_in(KEYS[1], shard.before, bits_of(name)) then before = shard.before end
+    end
+  end
+end
+before = before or shard.before
 local exact = 1
 if epoch == now then
   if offset > last then return {now, last, 0, {}} end
@@ -17,11 +28,20 @@ elseif epoch ~= before or offset > ended_at then
   -- server that did it. Nobody who is at such a position has seen anything of the epoch now.
   exact, offset = 0, ended_at
 end
-if offset == last then return {now, last, exact, {}} end
-local log = ARGV[2] .. name
-local length = redis.call('LLEN', log)
+if offset >= last then return {now, last, exact, {}} end
+
+-- The place of an entry in the log is told from its offset, so a log that somebody else cut or added
+-- to is found out: where it ends, or where it would have to be read from, is another entry.
+local function is_at(index, expected)
+  local entry = redis.pcall('LINDEX', log, index)
+  if type(entry) ~= 'string' then return false end
+  return string.match(entry, '^%S+ (%d+) %d+ %S+\n') == string.format('%d', expected)
+end
+local length = redis.pcall('LLEN', log)
+if type(length) ~= 'number' or not is_at(-1, last) then return {now, last, 0, {}} end
 local from = length - (last - offset)
 if from < 0 then exact, from = 0, 0 end
+if not is_at(from, last - length + from + 1) then return {now, last, 0, {}} end
 local entries, bytes = {}, tonumber(ARGV[8])
 for k = from, math.min(from + ARGV[7], length) - 1, 16 do
   for _, entry in ipairs(redis.call('LRANGE', log, k, math.min(k + 15, length - 1))) do

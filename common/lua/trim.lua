@@ -2,7 +2,14 @@
 -- KEYS: events. ARGV: the groups. Nothing is trimmed while one of them is not there yet.
 -- Returns entries that are left, then per group how many it has not acknowledged (-1: not there).
 
-if redis.call('EXISTS', KEYS[1]) == 0 then
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'stream' and kind ~= 'none' then
+  -- Somebody wrote over it. Nothing can be published as long as it is there.
+  redis.call('DEL', KEYS[1])
+  redis.log(redis.LOG_WARNING, 'roomcast: ' .. KEYS[1] .. ' was no stream, and was deleted')
+  kind = 'none'
+end
+if kind == 'none' then
   local none = {0}
   for k = 1, #ARGV do none[k + 1] = -1 end
   return none

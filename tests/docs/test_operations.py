@@ -13,8 +13,8 @@ DEFINED_IN = {
     "Server": ["server.acceptor", "server.inbox", "server.intake"],
     "Worker": ["worker.metrics"],
     "Gateway": ["ws_gateway.metrics"],
-    "History": ["history.metrics"],
-    "Bridge": ["kafka_bridge.metrics"],
+    "History": ["common.event_reader", "history.metrics"],
+    "Bridge": ["common.event_reader", "kafka_bridge.metrics"],
     "All": ["common.telemetry.metrics", "common.telemetry.readiness", "common.usage"],
 }
 

@@ -147,12 +147,17 @@ class Queue:
         )
         return found, healed
 
-    async def positions(self, *names: str, candidate: str | None = None) -> list[Position]:
+    async def positions(
+        self, *names: str, candidate: str | None = None, to_begin: bool = True
+    ) -> list[Position]:
         reply = await Script("positions")(
             self.redis,
             [KEYS.epoch],
-            [KEYS.channel_prefix, candidate or secrets.token_hex(4), *names],
-        )
+            [
+                KEYS.channel_prefix, KEYS.log_prefix, candidate or secrets.token_hex(4),
+                int(to_begin), *names,
+            ],
+        )  # fmt: skip
         return [Position(e.decode(), o) for e, o in zip(reply[::3], reply[1::3], strict=True)]
 
     async def replay(

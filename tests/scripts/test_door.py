@@ -1,8 +1,5 @@
 import asyncio
 
-import pytest
-from redis.exceptions import ResponseError
-
 from common.jobs import Acceptance, plan_one
 from tests.scripts.queue import KEYS, LANE, Queue, notification, request
 from worker.dead_letters import DeadLetter, plan_again
@@ -150,15 +147,3 @@ async def test_an_item_that_cannot_be_taken_leaves_those_before_it_published(que
     assert b"WRONGTYPE" in verdicts[1][1]
     assert await left(queue) == [body(2)]
     assert (await queue.redis.hget(f"{KEYS.channel_prefix}default/room:1", "o")) == b"1"
-
-
-async def test_a_channel_that_somebody_wrote_over_stops_the_call_before_its_first_write(
-    queue: Queue,
-) -> None:
-    await queue.redis.set(f"{KEYS.channel_prefix}default/room:2", "not a hash")
-    await pushed(queue, body(1), body(2))
-    await queue.positions("default/room:1")  # the shard's epoch is made by whoever comes first
-    before = await queue.snapshot()
-    with pytest.raises(ResponseError):
-        await queue.admit(of_room(1), of_room(2), at_once=True)
-    assert await queue.snapshot() == before

@@ -130,3 +130,36 @@ async def test_a_stream_that_redis_lost_is_read_from_its_new_start(queue: Queue)
     assert len(again) == 2
     await one.acknowledge(again)
     assert await behind(queue) == 0
+
+
+async def test_a_stream_that_is_deleted_is_noticed_and_read_from_its_new_beginning(
+    queue: Queue,
+) -> None:
+    lost = event_reader.lost_streams.labels("history")
+    before = lost._value.get()
+    one = queue.reader()
+    await queue.add(3)
+    await one.acknowledge(await read(one, 3))
+    await queue.add(2)
+    await queue.redis.delete(KEYS.events)
+    assert await one.read() == []  # nothing is there; the group is to be made again
+    assert await one.read() == []
+    assert lost._value.get() == before + 1
+    # Its ids may be lower, after a clock that was set back.
+    await queue.redis.xadd(KEYS.events, {"k": "published", "c": "", "w": "", "p": "{}"}, id="5-1")
+    await one.acknowledge(await read(one, 1))
+    assert await behind(queue) == 0
+
+
+async def test_a_group_that_is_deleted_reads_again_and_nothing_counts_as_lost(
+    queue: Queue,
+) -> None:
+    lost = event_reader.lost_streams.labels("history")
+    before = lost._value.get()
+    one = queue.reader()
+    await queue.add(3)
+    await one.acknowledge(await read(one, 3))
+    await queue.redis.xgroup_destroy(KEYS.events, "history")
+    assert await one.read() == []
+    assert len(await read(one, 3)) == 3
+    assert lost._value.get() == before

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from common.events import EventKind
 from common.receipts import Receipts
 from common.scripts import Script
 from common.settings import Settings
-from tests.scripts.queue import KEYS, Queue
+from tests.scripts.queue import KEYS, Queue, notification
 from tests.scripts.test_event_reader import read
 
 
@@ -41,6 +42,15 @@ async def test_only_what_every_reader_has_acknowledged_is_trimmed(queue: Queue) 
 async def test_a_stream_that_is_not_there_is_not_trimmed(queue: Queue) -> None:
     assert await trim(queue, "history") == [0, -1]
     assert await trim(queue) == [0]
+
+
+async def test_what_is_no_stream_is_put_away_so_that_publishing_goes_on(queue: Queue) -> None:
+    await queue.redis.set(KEYS.events, "x")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await queue.send(notification())
+    assert await trim(queue, "history") == [0, -1]
+    taken = await queue.take("w:high.0.1")
+    assert await queue.publish("w:high.0.1", taken) == [1, 0]
 
 
 @pytest.mark.parametrize("kind", [EventKind.DELIVERED, EventKind.READ])

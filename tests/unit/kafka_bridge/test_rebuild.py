@@ -68,3 +68,10 @@ def test_the_log_has_no_hole() -> None:
     channel = rebuilt(("a", 5), ("a", 6), ("a", 9)).channels["default/room:1"]
     assert [parse_publication(entry).offset for entry in channel.log] == [9]
     assert channel.offset == 9
+
+
+def test_a_channel_that_begins_anew_does_not_know_where_it_ended_before() -> None:
+    channel = rebuilt(("a", 1), ("a", 2), ("b", 1)).channels["default/room:1"]
+    assert (channel.epoch, channel.offset) == ("b", 1)
+    assert (channel.before, channel.ended_at) == ("", 0)
+    assert [parse_publication(entry).base for entry in channel.log] == [None]

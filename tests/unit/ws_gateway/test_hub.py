@@ -39,7 +39,7 @@ class PlayedRedis:
     async def barrier(self) -> None:
         await asyncio.sleep(0)
 
-    async def positions(self, names: Sequence[str]) -> list[Standing]:
+    async def positions(self, names: Sequence[str], *, to_begin: bool = False) -> list[Standing]:
         return [Standing(self.now.get(name, Position("e", 0)), "e") for name in names]
 
     async def replay(self, name: str, after: Position) -> Replay:
@@ -193,3 +193,24 @@ async def test_a_position_that_moved_on_silently_is_found_by_the_check(
     await settle()
     assert member.texts == [b"1"]
     assert channel.position == Position("e", 1)
+
+
+async def test_a_redis_that_forgot_what_was_published_is_found_by_the_check(
+    hub: Hub, redis: PlayedRedis
+) -> None:
+    (channel,) = await opened(hub, "room:1")
+    member = FakeConnection()
+    add(channel, member)
+    for offset in (1, 2, 3):
+        message(hub, offset)
+    redis.replays = [Replay(Position("own", 0), exact=False, publications=[])]
+    checks = asyncio.create_task(hub.run_checks(0.01))
+    async with asyncio.timeout(5):
+        while len(member.texts) < 4:
+            await asyncio.sleep(0.01)
+    checks.cancel()
+    await settle()
+    assert json.loads(member.texts[3])["recovered"] is False
+    message(hub, 1, "own")
+    await settle()
+    assert member.texts[4:] == [b"1"]
