@@ -13,8 +13,8 @@ from server.intake import refuse_type
 
 BODY_TIMEOUT_S: Final = 30.0
 LOOKED_WITHIN_BYTES: Final = 64 * 1024
-"""Bodies up to which names that are there twice are looked for in all objects: to read a megabyte of
-them in Python holds everybody up."""
+"""Bodies up to which names that are there twice are looked for in all objects: to read a megabyte
+of them in Python holds everybody up."""
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -1,5 +1,6 @@
 """The OpenAPI document: the contract of the HTTP API, generated from the models that validate."""
 
+import copy
 from functools import cache
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from server.intake import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
 from server.openapi_clients import SCHEMAS as CLIENT_SCHEMAS
 from server.openapi_clients import SECURITY_SCHEMES, client_paths, say_who
 from server.openapi_history import SCHEMAS, history_paths
+from server.openapi_parts import array, name_schemas, ref
 from server.users import NewUser
 
 _BODIES: Final = (
@@ -55,7 +57,7 @@ _QUEUED: Final[dict[str, Any]] = {
     "required": ["id", "status"],
     "properties": {
         "id": {"type": "string", "format": "uuid", "description": "UUIDv7."},
-        "status": {"const": "queued"},
+        "status": {"type": "string", "const": "queued"},
     },
 }
 
@@ -104,8 +106,6 @@ def _refusal(text: str, *, retry: bool = False) -> dict[str, Any]:
 
 
 def _notify() -> dict[str, Any]:
-    one: dict[str, Any] = {"$ref": _REF.format(model="Notification")}
-    queued: dict[str, Any] = {"$ref": _REF.format(model="Queued")}
     return {
         "operationId": "notify",
         "tags": ["notifications"],
@@ -131,17 +131,7 @@ def _notify() -> dict[str, Any]:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {
-                        "oneOf": [
-                            one,
-                            {
-                                "type": "array",
-                                "items": one,
-                                "minItems": 1,
-                                "maxItems": BATCH_MAX,
-                            },
-                        ]
-                    },
+                    "schema": {"$ref": _REF.format(model="NotificationOrBatch")},
                     "examples": _EXAMPLES,
                 }
             },
@@ -150,9 +140,7 @@ def _notify() -> dict[str, Any]:
             "202": {
                 "description": "Queued. An array is answered with an array, in order.",
                 "content": {
-                    "application/json": {
-                        "schema": {"oneOf": [queued, {"type": "array", "items": queued}]}
-                    }
+                    "application/json": {"schema": {"$ref": _REF.format(model="QueuedOrBatch")}}
                 },
             },
             "400": _refusal("The body is not JSON, or the request is not HTTP."),
@@ -203,19 +191,25 @@ def openapi_document() -> dict[str, Any]:
     }
     schemas["Problem"] = _PROBLEM
     schemas["Queued"] = _QUEUED
+    one, queued = ref("Notification"), ref("Queued")
+    batch = {**array(one), "minItems": 1, "maxItems": BATCH_MAX}
+    schemas["NotificationBatch"] = {**batch, "description": "Accepted or refused as a whole."}
+    schemas["NotificationOrBatch"] = {"oneOf": [one, ref("NotificationBatch")]}
+    schemas["QueuedBatch"] = {**array(queued), "description": "In the order of the batch."}
+    schemas["QueuedOrBatch"] = {"oneOf": [queued, ref("QueuedBatch")]}
     schemas |= SCHEMAS | CLIENT_SCHEMAS
     paths = {
         "/notify": {"post": _notify()},
         **history_paths(),
         **client_paths(),
-        "/healthz": _operation("healthz", "Is the process alive?", {"200": _state("Alive.")}),
+        "/healthz": _operation("getHealth", "Is the process alive?", {"200": _state("Alive.")}),
         "/readyz": _operation(
-            "readyz",
+            "getReadiness",
             "Can it queue notifications?",
             {"200": _state("Ready."), "503": _state("Not ready; the reason is there.")},
         ),
         "/metrics": _operation(
-            "metrics",
+            "getMetrics",
             "Prometheus metrics",
             {
                 "200": {
@@ -226,7 +220,7 @@ def openapi_document() -> dict[str, Any]:
         ),
     }
     say_who(paths)
-    return {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "Roomcast",
@@ -240,3 +234,21 @@ def openapi_document() -> dict[str, Any]:
         ],
         "components": {"schemas": schemas, "securitySchemes": SECURITY_SCHEMES},
     }
+    # Parts of it are shared, and are changed below where they are.
+    document = copy.deepcopy(document)
+    _say_no_defaults(document["components"]["schemas"])
+    name_schemas(document)
+    return document
+
+
+def _say_no_defaults(schemas: Any) -> None:
+    """Leave out what pydantic says besides: a field with a default counts as always there."""
+    if isinstance(schemas, list):
+        for one in schemas:
+            _say_no_defaults(one)
+    elif isinstance(schemas, dict):
+        for name in ("default", "title"):
+            if not isinstance(schemas.get(name), dict):
+                schemas.pop(name, None)
+        for one in schemas.values():
+            _say_no_defaults(one)

@@ -136,7 +136,7 @@ def client_paths() -> Json:
                 more=_body("NewClient"),
             ),
             "get": operation(
-                "clients",
+                "listClients",
                 "All clients in the order in which they were made",
                 [LIMIT, CURSOR],
                 {
@@ -150,7 +150,7 @@ def client_paths() -> Json:
         },
         "/clients/me": {
             "get": operation(
-                "ownClient",
+                "getOwnClient",
                 "The client whose key this is, and its usage",
                 [],
                 {"200": answer("The client.", ref("OwnClient")), **_NO_CLIENT},
@@ -159,14 +159,14 @@ def client_paths() -> Json:
         },
         "/clients/{id}": {
             "get": operation(
-                "client",
+                "getClient",
                 "One client",
                 [_CLIENT],
                 {"200": answer("The client.", ref("Client")), **_NO_CLIENT},
                 tag="clients",
             ),
             "patch": operation(
-                "alterClient",
+                "updateClient",
                 "Disable or enable a client, or set its limits",
                 [_CLIENT],
                 {"200": answer("The client.", ref("Client")), **_NO_CLIENT, **_BODY_REFUSALS},
@@ -176,14 +176,14 @@ def client_paths() -> Json:
         },
         "/clients/me/keys": {
             "get": operation(
-                "apiKeys",
+                "listApiKeys",
                 "The client's API keys, newest first",
                 [],
                 {"200": answer("The keys.", an_object({"keys": array(ref("ApiKey"))}))},
                 tag="clients",
             ),
             "post": operation(
-                "addApiKey",
+                "createApiKey",
                 "Make an API key with scopes that this key has",
                 [],
                 {
@@ -240,7 +240,7 @@ def client_paths() -> Json:
         },
         "/clients/me/token-keys": {
             "get": operation(
-                "tokenKeys",
+                "getTokenKeys",
                 "Public keys that user tokens may be signed by (RS256, EdDSA)",
                 [],
                 {"200": answer("A JWK set.", key_set)},
@@ -255,11 +255,13 @@ def client_paths() -> Json:
                 more=_body("TokenKeys"),
             ),
         },
-        "/clients/me/audit": _audit("ownAudit", "What was done about this client, newest first"),
-        "/audit": _audit("audit", "What was done about all clients, newest first"),
+        "/clients/me/audit": _audit(
+            "listOwnAudit", "What was done about this client, newest first"
+        ),
+        "/audit": _audit("listAudit", "What was done about all clients, newest first"),
         "/tokens": {
             "post": operation(
-                "mintToken",
+                "createToken",
                 "Make a token for one of the client's users",
                 [],
                 {

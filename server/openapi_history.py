@@ -20,6 +20,7 @@ from server.openapi_parts import (
     problem,
     query_parameter,
     ref,
+    text_of,
 )
 from server.sent import KINDS, STATUSES
 
@@ -27,7 +28,7 @@ SCHEMAS: Final[Json] = {
     "InboxItem": {
         **an_object(
             {
-                "type": {"enum": list(KINDS)},
+                "type": text_of(*KINDS),
                 "id": STRING,
                 "userId": STRING,
                 "target": or_null(STRING),
@@ -49,7 +50,7 @@ SCHEMAS: Final[Json] = {
     "SentItem": an_object(
         {
             "id": or_null(STRING),
-            "status": {"enum": list(STATUSES)},
+            "status": text_of(*STATUSES),
             "type": or_null(STRING),
             "userId": {**or_null(STRING), "description": "Who sent it, where that is known."},
             "targets": {**array(STRING), "description": "The first ten."},
@@ -62,48 +63,53 @@ SCHEMAS: Final[Json] = {
         },
         optional=("reason", "deadAt"),
     ),
+    "StoryPublished": {
+        **an_object(
+            {
+                "channel": STRING,
+                "status": {"type": "string", "const": "published"},
+                "epoch": STRING,
+                "offset": INTEGER,
+                "publishedAt": TIME,
+                "worker": STRING,
+                "sockets": {**INTEGER, "description": "How many it was written to."},
+                "gateways": array(
+                    an_object({"gateway": STRING, "sockets": INTEGER, "reportedAt": TIME})
+                ),
+                "mirrors": array(
+                    an_object(
+                        {
+                            "topic": STRING,
+                            "partition": INTEGER,
+                            "offset": INTEGER,
+                            "mirroredAt": TIME,
+                        }
+                    )
+                ),
+            }
+        ),
+        "description": "It was published in a channel.",
+    },
+    "StoryExpired": {
+        **an_object(
+            {
+                "channel": STRING,
+                "status": {"type": "string", "const": "expired"},
+                "reason": STRING,
+                "expiredAt": TIME,
+                "worker": STRING,
+            }
+        ),
+        "description": "It expired before it was published in a channel.",
+    },
     "StoryChannel": {
         "description": "What became of the notification in one channel.",
-        "oneOf": [
-            an_object(
-                {
-                    "channel": STRING,
-                    "status": {"const": "published"},
-                    "epoch": STRING,
-                    "offset": INTEGER,
-                    "publishedAt": TIME,
-                    "worker": STRING,
-                    "sockets": {**INTEGER, "description": "How many it was written to."},
-                    "gateways": array(
-                        an_object({"gateway": STRING, "sockets": INTEGER, "reportedAt": TIME})
-                    ),
-                    "mirrors": array(
-                        an_object(
-                            {
-                                "topic": STRING,
-                                "partition": INTEGER,
-                                "offset": INTEGER,
-                                "mirroredAt": TIME,
-                            }
-                        )
-                    ),
-                }
-            ),
-            an_object(
-                {
-                    "channel": STRING,
-                    "status": {"const": "expired"},
-                    "reason": STRING,
-                    "expiredAt": TIME,
-                    "worker": STRING,
-                }
-            ),
-        ],
+        "oneOf": [ref("StoryPublished"), ref("StoryExpired")],
     },
     "Story": an_object(
         {
             "id": STRING,
-            "status": {"enum": list(STATUSES)},
+            "status": text_of(*STATUSES),
             "type": or_null(STRING),
             "userId": or_null(STRING),
             "priority": or_null(STRING),
@@ -130,7 +136,7 @@ def history_paths() -> Json:
     return {
         "/users/{id}/notifications": {
             "get": operation(
-                "inbox",
+                "listInbox",
                 "A user's inbox: private ones, those of their rooms, broadcasts; newest first",
                 [
                     _USER,
@@ -151,7 +157,7 @@ def history_paths() -> Json:
         },
         "/users/{id}/notifications/unread-count": {
             "get": operation(
-                "unreadCount",
+                "getUnreadCount",
                 "How many notifications of a user's inbox are not read",
                 [_USER],
                 {"200": answer("The number.", an_object({"count": INTEGER}))},
@@ -160,7 +166,7 @@ def history_paths() -> Json:
         },
         "/users/{id}/notifications/read-all": {
             "post": operation(
-                "readAll",
+                "markAllRead",
                 "Mark everything read that was published until now",
                 [_USER],
                 {"200": answer("How many were unread.", an_object({"marked": INTEGER}))},
@@ -169,7 +175,7 @@ def history_paths() -> Json:
         },
         "/users/{id}/notifications/{nid}/read": {
             "post": operation(
-                "read",
+                "markRead",
                 "Mark a notification read; the user's sockets are told",
                 [_USER, path_parameter("nid", "The notification.")],
                 {
@@ -201,7 +207,7 @@ def history_paths() -> Json:
         },
         "/users/{id}": {
             "get": operation(
-                "user",
+                "getUser",
                 "A user who was made known",
                 [_USER],
                 {"200": answer("The user.", ref("User")), "404": problem("Nobody knows them.")},
@@ -210,7 +216,7 @@ def history_paths() -> Json:
         },
         "/rooms/{id}/members": {
             "get": operation(
-                "members",
+                "listMembers",
                 "Members of a room in the order in which they joined",
                 [_ROOM, LIMIT, CURSOR],
                 {
@@ -224,14 +230,14 @@ def history_paths() -> Json:
         },
         "/rooms/{id}/members/{user}": {
             "put": operation(
-                "join",
+                "addMember",
                 "Make a user a member: their inbox has what comes to the room from now on",
                 [_ROOM, path_parameter("user", "The user.")],
                 {"204": {"description": "They are a member."}},
                 tag="rooms",
             ),
             "delete": operation(
-                "leave",
+                "removeMember",
                 "End a membership",
                 [_ROOM, path_parameter("user", "The user.")],
                 {"204": {"description": "They are no member."}},
@@ -240,14 +246,14 @@ def history_paths() -> Json:
         },
         "/notifications": {
             "get": operation(
-                "sent",
+                "listSent",
                 "What was sent, newest first",
                 [
                     LIMIT,
                     CURSOR,
-                    query_parameter("type", {"enum": list(KINDS)}, "Only of this type."),
+                    query_parameter("type", text_of(*KINDS), "Only of this type."),
                     query_parameter("target", ID, "Only what was sent to this user or room."),
-                    query_parameter("status", {"enum": list(STATUSES)}, "Only with this status."),
+                    query_parameter("status", text_of(*STATUSES), "Only with this status."),
                     _SINCE,
                     query_parameter(
                         "until", TIME, "Only what was created at this time or earlier."
@@ -265,13 +271,13 @@ def history_paths() -> Json:
         },
         "/notifications/{id}": {
             "get": operation(
-                "story",
+                "getStory",
                 "What became of a notification",
                 [
                     path_parameter("id", "The notification."),
                     query_parameter(
                         "receipts",
-                        {"enum": ["delivered", "read"]},
+                        text_of("delivered", "read"),
                         "Also who got it, or who read it, in pages.",
                     ),
                     LIMIT,

@@ -44,6 +44,63 @@ def ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def text_of(*values: str) -> Json:
+    """A string that is one of these."""
+    return {"type": "string", "enum": list(values)}
+
+
+def name_schemas(document: Json) -> None:
+    """Give every object of a document a name of its own, below `components/schemas`.
+
+    Generators of clients make a class of each. Where it has no name they make one up, and lose
+    what they named alike. An object is named for where it is: `ListInboxResponse`, `StoryReceipts`.
+
+    Raises:
+        ValueError: two would have one name, or an object that is one of several has none.
+    """
+    schemas: Json = document["components"]["schemas"]
+    for name in list(schemas):
+        _name_within(schemas[name], name, schemas)
+    for operations in document["paths"].values():
+        for one in operations.values():
+            name = _capital(one["operationId"])
+            contents = [(one.get("requestBody", {}), f"{name}Request")]
+            contents += [(response, f"{name}Response") for response in one["responses"].values()]
+            for holder, called in contents:
+                media = holder.get("content", {}).get("application/json")
+                if media:
+                    media["schema"] = _named(media["schema"], called, schemas)
+
+
+def _capital(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
+def _named(schema: Json, name: str, schemas: Json) -> Json:
+    if "$ref" in schema:
+        return schema
+    if schema.get("type") == "array":
+        schema["items"] = _named(schema["items"], f"{name}Item", schemas)
+        return schema
+    if "properties" not in schema:
+        _name_within(schema, name, schemas)
+        return schema
+    _name_within(schema, name, schemas)
+    if schemas.setdefault(name, schema) != schema:
+        raise ValueError(f"two schemas would be called {name}")
+    return ref(name)
+
+
+def _name_within(schema: Json, name: str, schemas: Json) -> None:
+    for key in ("oneOf", "anyOf"):
+        for one in schema.get(key, ()):
+            if "properties" in one:
+                raise ValueError(f"one of {name} has no name")
+    properties = schema.get("properties", {})
+    for key, value in properties.items():
+        properties[key] = _named(value, name + _capital(key), schemas)
+
+
 NEXT: Final[Json] = {
     **or_null(STRING),
     "description": "`cursor` of the next page; null: there is none.",
