@@ -27,6 +27,7 @@ from common.events import Event
 from common.keys import Keys
 from common.link import Link, Word
 from common.scripts import Script
+from common.shared_content import put_back, references
 
 log = logging.getLogger("roomcast.events")
 
@@ -91,6 +92,7 @@ class EventReader:
         self._url = url
         self._link: Link | None = None
         self._stream = keys.events
+        self._content_prefix = keys.content_prefix
         self._lease_key = keys.reader(group)
         self._group = group
         self._batch = batch
@@ -238,9 +240,18 @@ class EventReader:
             ((_, entries),) = reply.items() if reply else ((None, []),)
             if entries:
                 position = entries[-1][0]
-                found += read_entries(entries)
+                found += read_entries(await self._whole(entries))
             if len(entries) < wanted:
                 break
             left, wait = left - wanted, ()
         self._position = position
         return found
+
+    async def _whole(self, entries: list[Any]) -> list[Any]:
+        """Entries with what they share with others put back."""
+        digests = list(references(entries))
+        if not digests or self._link is None:
+            return entries
+        keys = [self._content_prefix + digest.decode() for digest in digests]
+        contents = await self._link.call("MGET", *keys, timeout_s=_REPLY_TIMEOUT_S)
+        return put_back(entries, dict(zip(digests, contents, strict=True)))

@@ -29,9 +29,12 @@ from common.notification import (
     targets_of,
 )
 from common.problems import FieldError, Problem
+from common.shared_content import SHARED_MIN_BYTES
 
 TARGETS_PER_JOB: Final = 50
 """A list of targets is split into jobs of at most this many, so that no script runs for long."""
+JOB_PUBLISHES_MAX_BYTES: Final = 1024 * 1024
+"""Of content that one job sends, all of its targets together; past that it has fewer targets."""
 
 _NULL: Final = msgspec.Raw(b"null")
 _NAME: Final = re.compile(
@@ -42,6 +45,7 @@ _NAME: Final = re.compile(
 class Job(msgspec.Struct, rename="camel", omit_defaults=True):
     """One notification of a client application for targets whose channels share a partition.
 
+    `shared` tells that its content is kept once for all its targets (`common.shared_content`).
     `targets` is None for a broadcast. `created_at` is RFC 3339 in UTC, `created_ms` and
     `expires_ms` are Unix times in milliseconds.
     """
@@ -58,6 +62,7 @@ class Job(msgspec.Struct, rename="camel", omit_defaults=True):
     expires_ms: int | None = None
     email: str = ""
     client: str = DEFAULT_CLIENT
+    shared: bool = False
 
 
 class _Body(msgspec.Struct):
@@ -176,14 +181,17 @@ def _jobs(
         job.targets = targets
         channel = channel_of(kind, targets[0] if targets else None)
         return [(lane, partition_of(scoped(channel, client)), encode_job(job))]
+    size = len(bytes(raw.message)) + len(bytes(raw.data))
+    job.shared = size >= SHARED_MIN_BYTES
+    most = max(1, min(TARGETS_PER_JOB, JOB_PUBLISHES_MAX_BYTES // (size + 1)))
     by_partition: dict[int, list[str]] = {}
     for target in targets:
         partition = partition_of(scoped(channel_of(kind, target), client))
         by_partition.setdefault(partition, []).append(target)
     jobs = []
     for partition, those in by_partition.items():
-        for first in range(0, len(those), TARGETS_PER_JOB):
-            job.targets = those[first : first + TARGETS_PER_JOB]
+        for first in range(0, len(those), most):
+            job.targets = those[first : first + most]
             jobs.append((lane, partition, encode_job(job)))
     return jobs
 

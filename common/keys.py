@@ -115,6 +115,16 @@ class Keys:
         return f"{self.root}pub:!probe/{gateway}"
 
     @property
+    def content_prefix(self) -> str:
+        """Prefix of shared contents (`common.shared_content`): followed by a digest."""
+        return f"{self.root}content:"
+
+    @property
+    def contents(self) -> str:
+        """Sorted set: digest of a shared content → Unix time (ms) of the last event with it."""
+        return f"{self.root}contents"
+
+    @property
     def write_probe(self) -> str:
         """Whatever `probe.lua` writes and deletes at once."""
         return f"{self.root}probe"

@@ -53,7 +53,11 @@ def parse_publication(payload: bytes) -> Publication:
     header, separator, text = payload.partition(b"\n")
     if not separator:
         raise ValueError("publication without a header")
-    epoch, offset, accepted, base = header.decode("ascii").split(" ")
+    words = header.decode("ascii").split(" ")
+    if len(words) == 5 and ":" in words[4]:
+        # In a log: where a shared content belongs, which the text then lacks.
+        words.pop()
+    epoch, offset, accepted, base = words
     if base == "-":
         return Publication(epoch, int(offset), int(accepted), None, text)
     base_epoch, _, base_offset = base.rpartition(":")

@@ -24,7 +24,7 @@ _OVER_THE_LIMIT: Final = frozenset(
     {
         # What empties the queue and the event stream.
         *("take", "publish", "lease", "audit", "admit"),
-        *("lead", "group", "advance", "mirrored", "trim"),
+        *("lead", "group", "advance", "mirrored", "trim", "contents"),
         # What gateways need to send what is published; they write one small hash now and then.
         *("positions", "replay"),
     }

@@ -10,6 +10,7 @@ import msgspec
 
 from common.jobs import Job, decode_job
 from common.names import channel_of, scoped
+from common.shared_content import content_of, digest_of, place_in
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -39,9 +40,13 @@ class _Expired(msgspec.Struct, rename="camel"):
     created_at: str
 
 
+_NULL: Final = msgspec.Raw(b"null")
 _OPEN_END: Final = len(b'"}')
 Entry = tuple[str, int, bytes, bytes]
-"""Scoped channel, accepted (Unix ms), head, extra: see `common/lua/publish.lib.lua`."""
+"""Scoped channel, accepted (Unix ms), head, extra: see `common/lua/publish.lib.lua`.
+
+In front of the extra may be a reference to a shared content, `@<digest>:<place> `.
+"""
 _ENTRY_WORDS: Final = 4
 
 
@@ -60,16 +65,21 @@ def entry_at_once(text: bytes) -> Entry | None:
     return next(_entries(job))
 
 
-def _entries(job: Job) -> Iterator[Entry]:
+def _entries(job: Job, digest: str = "") -> Iterator[Entry]:
+    """Entries of a job; with a digest, without the content that has it."""
     extra = _encode(_Extra(job.email)) if job.email else b""
     frame = _Frame(
         job.type, job.id, job.user_id, None, job.message, job.data,
         job.priority, job.created_at, "",
     )  # fmt: skip
+    if digest:
+        frame.message = frame.data = _NULL
     for target in (None,) if job.targets is None else job.targets:
         frame.target = target
         frame.channel = channel = channel_of(job.type, target)
-        yield scoped(channel, job.client), job.created_ms, _encode(frame)[:-_OPEN_END], extra
+        head = _encode(frame)[:-_OPEN_END]
+        refers = b"@%b:%d " % (digest.encode(), place_in(head)) if digest else b""
+        yield scoped(channel, job.client), job.created_ms, head, refers + extra
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ class Batch:
 
     `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes; `oldest_ms`
     is the Unix time (ms) at which the oldest job was accepted. `published_by` and `expired_by` are
-    publications and expired jobs by client.
+    publications and expired jobs by client. `contents` are those that are shared, by digest.
     """
 
     args: list[str | bytes | int] = field(default_factory=list)
@@ -90,7 +100,15 @@ class Batch:
     oldest_ms: int = sys.maxsize
     published_by: Counter[str] = field(default_factory=Counter)
     expired_by: Counter[str] = field(default_factory=Counter)
+    contents: dict[str, bytes] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+
+    def content_args(self) -> list[str | bytes | int]:
+        """Return how many contents are shared, then digest and content of each."""
+        found: list[str | bytes | int] = [len(self.contents)]
+        for pair in self.contents.items():
+            found += pair
+        return found
 
 
 class BatchBuilder:
@@ -144,10 +162,18 @@ class BatchBuilder:
             batch.expired += 1
             batch.expired_by[job.client] += 1
         else:
-            for entry in _entries(job):
-                batch.size += len(entry[2])
+            digest, size = self._share(job) if job.shared else ("", 0)
+            for entry in _entries(job, digest):
+                batch.size += len(entry[2]) + size
                 args += entry
             batch.published_by[job.client] += (len(args) - before) // _ENTRY_WORDS
         entries = (len(args) - before) // _ENTRY_WORDS
         batch.entries += entries
         return entries
+
+    def _share(self, job: Job) -> tuple[str, int]:
+        """Digest and size of a job's content, which goes with the batch once."""
+        content = content_of(bytes(job.message), bytes(job.data))
+        digest = digest_of(content)
+        self.batch.contents[digest] = content
+        return digest, len(content)

@@ -212,12 +212,15 @@ class LaneLoop:
                 keys.returns,
                 keys.events,
                 keys.dead,
+                keys.contents,
             ],
             [
                 str(self._lane),
                 self._jobs_prefix,
                 settings.dead_max_entries,
                 *self._publisher.arguments(),
+                keys.content_prefix,
+                *batch.content_args(),
                 *batch.args,
             ],
         )

@@ -15,6 +15,7 @@ from worker import metrics
 log = logging.getLogger("roomcast.worker")
 
 TRIM_INTERVAL_S: Final = 1.0
+_CLEANED_AT_ONCE: Final = 500
 
 
 class EventTrimmer:
@@ -26,6 +27,9 @@ class EventTrimmer:
         self._groups = settings.reader_groups
         self._bound = settings.events_bound
         self._trim = Script("trim")
+        self._clean = Script("contents")
+        # As much longer as the expiry of a log may have been put off (see publish.lib.lua).
+        self._kept_ms = int(settings.log_ttl_s * 1_100)
         self.full = False
         """Whether the stream has reached its bound: nothing new may be let in."""
 
@@ -34,6 +38,7 @@ class EventTrimmer:
         while True:
             try:
                 await self.trim()
+                await self.clean()
             except (RedisError, OSError, TimeoutError) as error:
                 log.debug("events could not be trimmed", extra={"reason": str(error)})
             await asyncio.sleep(TRIM_INTERVAL_S)
@@ -49,3 +54,18 @@ class EventTrimmer:
         self.full = length >= self._bound
         for group, entries in zip(self._groups, behind, strict=True):
             metrics.events_unread.labels(group).set(entries)
+
+    async def clean(self) -> None:
+        """Delete shared contents that neither events nor logs refer to any more.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        keys = self._keys
+        deleted = _CLEANED_AT_ONCE
+        while deleted == _CLEANED_AT_ONCE:
+            deleted, _ = await self._clean(
+                self._redis,
+                [keys.events, keys.contents],
+                [keys.content_prefix, self._kept_ms, _CLEANED_AT_ONCE],
+            )

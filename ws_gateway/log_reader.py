@@ -101,6 +101,7 @@ class LogReader:
                 after.offset,
                 REPLAY_MAX_ENTRIES,
                 max_bytes,
+                keys.content_prefix,
             ],
         )
         publications, whole = _parse(entries)

@@ -74,7 +74,7 @@ local function standing(hash, log)
       ended_at = tonumber(seen[5] or 0) or 0, lives_until = tonumber(seen[6] or 0) or 0}
   end
   local last = redis.pcall('LINDEX', log, -1)
-  local epoch, offset = string.match(type(last) == 'string' and last or '', '^(%S+) (%d+) %d+ %S+\n')
+  local epoch, offset = string.match(type(last) == 'string' and last or '', '^(%S+) (%d+) %d+ %S+[^\n]*\n')
   return {epoch = epoch, offset = tonumber(offset), wrong = wrong, lost = true}
 end
 

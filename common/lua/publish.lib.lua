@@ -3,17 +3,32 @@
 -- ARGV[i..i+9]: run of the server (read on this connection, shortened), prefixes of channels, logs
 -- and pub/sub, a new epoch if one is needed, most log entries, log seconds, channel seconds, about
 -- how many events (empty: all, until trim.lua has seen them read), worker.
-local function publisher(epoch_key, events, i)
+-- A shared content (see common/shared_content.py) is left out of the text that is kept, and of the head:
+-- in front of the extra is then where it belongs. shared, if there are any: their contents by digest
+-- in .contents, and the key of the set that tells when each was used last in .index.
+local function publisher(epoch_key, events, i, shared)
   local channel_prefix, log_prefix, pub_prefix = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7])
   local events_max, worker = ARGV[i + 8], ARGV[i + 9]
   local run, candidate = ARGV[i], ARGV[i + 4]
   -- Expiry is put off now and then, and by as much more, not with every publication.
   local put_off_s = math.floor(log_s / 10)
-  local channels, order, shard, last_event = {}, {}, nil, nil
+  local channels, order, shard, last_event, used = {}, {}, nil, nil, {}
   local self = {}
 
-  local function event(kind, name, text, extra)
+  -- As long as common/shared_content.py says.
+  local PLACEHOLDER = #'null,"data":null'
+
+  local function event(kind, name, text, extra, refers)
+    if refers then
+      local entry = {'*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra, 'b', refers}
+      if events_max == '' then
+        last_event = redis.call('XADD', events, unpack(entry))
+      else
+        last_event = redis.call('XADD', events, 'MAXLEN', '~', events_max, unpack(entry))
+      end
+      return
+    end
     if events_max == '' then
       last_event = redis.call('XADD', events, '*', 'k', kind, 'c', name, 'w', worker, 'p', text, 'x', extra)
     else
@@ -53,15 +68,37 @@ local function publisher(epoch_key, events, i)
     return state
   end
 
+  -- Whether anybody hears a pub/sub channel of this server.
+  local patterns
+  local function heard(channel)
+    patterns = patterns or redis.call('PUBSUB', 'NUMPAT')
+    return patterns > 0 or redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0
+  end
+
   -- Publish a head (JSON text up to the epoch's value) that was accepted at a Unix time (ms).
   -- An extra is JSON that is kept with the event, or empty.
   function self.publish(name, accepted, head, extra)
     local state = self.channel(name)
     state.offset = state.offset + 1
     local offset = string.format('%d', state.offset)
-    local text = head .. state.epoch .. '","offset":' .. offset .. '}'
-    local payload = state.epoch .. ' ' .. offset .. ' ' .. accepted .. ' ' .. state.base .. '\n' .. text
+    local header = state.epoch .. ' ' .. offset .. ' ' .. accepted .. ' ' .. state.base
+    local tail = state.epoch .. '","offset":' .. offset .. '}'
     state.base = '-'
+    if string.byte(extra, 1) == 64 then
+      local refers, digest, at, rest = string.match(extra, '^@((%x+):(%d+)) (.*)$')
+      at = tonumber(at)
+      -- To put large texts together for nobody would be most of the work.
+      if heard(pub_prefix .. name) then
+        redis.call('PUBLISH', pub_prefix .. name, header .. '\n' .. string.sub(head, 1, at)
+          .. shared.contents[digest] .. string.sub(head, at + PLACEHOLDER + 1) .. tail)
+      end
+      state.log[#state.log + 1] = header .. ' ' .. refers .. '\n' .. head .. tail
+      event('published', name, head .. tail, rest, refers)
+      used[digest] = true
+      return
+    end
+    local text = head .. tail
+    local payload = header .. '\n' .. text
     state.log[#state.log + 1] = payload
     redis.call('PUBLISH', pub_prefix .. name, payload)
     event('published', name, text, extra)
@@ -89,8 +126,11 @@ local function publisher(epoch_key, events, i)
     return length == #entries
   end
 
-  -- Write positions and logs.
+  -- Write positions and logs, and when contents were used.
   function self.flush()
+    for digest in pairs(used) do
+      redis.call('ZADD', shared.index, string.match(last_event, '^%d+'), digest)
+    end
     -- The time (Unix seconds) at which Redis took the last event.
     local now = last_event and math.floor(tonumber(string.match(last_event, '^%d+')) / 1000)
     for _, state in ipairs(order) do

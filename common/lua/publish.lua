@@ -1,7 +1,7 @@
 -- Give up turns and, where they were still held, publish their jobs: once, in order, in one step.
--- KEYS: epoch, held, ready, active, waiting, returns, events, dead.
+-- KEYS: epoch, held, ready, active, waiting, returns, events, dead, contents.
 -- ARGV: lane, prefix of the lane's job lists, about how many dead letters are kept, ten as
--- publish.lib.lua has them; then per turn: partition, jobs done, n, and n times: scoped channel,
+-- publish.lib.lua has them, prefix of shared contents, n, n times: digest and content; then per turn: partition, jobs done, n, and n times: scoped channel,
 -- accepted (ms), head, extra (see publish.lib.lua).
 -- An entry with an empty accepted time is an event that nobody is sent (it expired): its head is
 -- complete. One with the accepted time `dead` is no job: its head is the text found, its extra the
@@ -10,13 +10,15 @@
 local held, ready, active, waiting = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local returns, dead = KEYS[6], KEYS[8]
 local lane, jobs_prefix, dead_max = ARGV[1], ARGV[2], ARGV[3]
-local out = publisher(KEYS[1], KEYS[7], 4)
+local content_prefix, contents, i = ARGV[14], {}, 16 + 2 * ARGV[15]
+for k = 16, i - 1, 2 do contents[ARGV[k]] = ARGV[k + 1] end
+local out = publisher(KEYS[1], KEYS[7], 4, {contents = contents, index = KEYS[9]})
 
 -- Lua does not roll back: what can fail because somebody else wrote a key is read first, or is the
 -- first to be written.
 redis.call('HGET', waiting, lane)
 local returned = redis.call('HLEN', returns) > 0
-local still_held, turns, again, idle, lost, buries, i = {}, {}, {}, {}, 0, false, 14
+local still_held, turns, again, idle, lost, buries = {}, {}, {}, {}, 0, false
 local of_loop = redis.call('LRANGE', held, 0, -1)
 for _, partition in ipairs(of_loop) do still_held[partition] = true end
 while i <= #ARGV do
@@ -43,6 +45,7 @@ end
 
 if buries then redis.call('XLEN', dead) end
 if #again > 0 then redis.call('LLEN', ready) end
+if next(contents) then redis.call('ZCARD', KEYS[9]) end
 
 if #idle > 0 then redis.call('SREM', active, unpack(idle)) end
 if #turns == #of_loop then
@@ -51,7 +54,18 @@ else
   for _, turn in ipairs(turns) do redis.call('LREM', held, 1, turn.partition) end
 end
 
-local published, removed = 0, 0
+local published, removed, kept = 0, 0, {}
+
+-- Keep a content, when the first publication of a turn that is held refers to it.
+local function keep(extra)
+  local digest = string.match(extra, '^@(%x+):')
+  if kept[digest] then return end
+  kept[digest] = true
+  if redis.call('EXISTS', content_prefix .. digest) == 0 then
+    redis.call('SET', content_prefix .. digest, contents[digest])
+  end
+end
+
 for _, turn in ipairs(turns) do
   for k = turn.first, turn.last, 4 do
     local name, accepted, head, extra = ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3]
@@ -61,6 +75,7 @@ for _, turn in ipairs(turns) do
       redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', extra, 'lane', lane, 'job', head)
       out.bury(head, extra)
     else
+      if string.byte(extra, 1) == 64 then keep(extra) end
       out.publish(name, accepted, head, extra)
       published = published + 1
     end

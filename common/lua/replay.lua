@@ -1,6 +1,6 @@
 -- What was published in one channel after a position. KEYS: epoch. ARGV: prefixes of channels and
 -- logs, a new epoch if one is needed, scoped channel, epoch and offset of the position, most
--- entries, most bytes.
+-- entries, most bytes, prefix of shared contents.
 -- Returns epoch and offset of the channel now, whether the entries continue the position without
 -- a hole (0 or 1), and the entries. With a hole they are what the log has of what nobody at that
 -- position can have seen.
@@ -35,19 +35,40 @@ if offset >= last then return {now, last, exact, {}} end
 local function is_at(index, expected)
   local entry = redis.pcall('LINDEX', log, index)
   if type(entry) ~= 'string' then return false end
-  return string.match(entry, '^%S+ (%d+) %d+ %S+\n') == string.format('%d', expected)
+  return string.match(entry, '^%S+ (%d+) %d+ %S+[^\n]*\n') == string.format('%d', expected)
 end
 local length = redis.pcall('LLEN', log)
 if type(length) ~= 'number' or not is_at(-1, last) then return {now, last, 0, {}} end
 local from = length - (last - offset)
 if from < 0 then exact, from = 0, 0 end
 if not is_at(from, last - length + from + 1) then return {now, last, 0, {}} end
+
+-- An entry with its shared content, or nil if that is gone.
+local function whole(entry)
+  local stop = string.find(entry, '\n', 1, true)
+  local header, digest, at =
+    string.match(string.sub(entry, 1, (stop or 1) - 1), '^(%S+ %S+ %S+ %S+) (%x+):(%d+)$')
+  if not header then return entry end
+  local content = redis.pcall('GET', ARGV[9] .. digest)
+  if type(content) ~= 'string' then return nil end
+  at = stop + at
+  return header .. string.sub(entry, stop, at) .. content
+    .. string.sub(entry, at + #'null,"data":null' + 1)
+end
+
 local entries, bytes = {}, tonumber(ARGV[8])
 for k = from, math.min(from + ARGV[7], length) - 1, 16 do
   for _, entry in ipairs(redis.call('LRANGE', log, k, math.min(k + 15, length - 1))) do
     if bytes <= 0 or #entries >= tonumber(ARGV[7]) then return {now, last, exact, entries} end
-    entries[#entries + 1] = entry
-    bytes = bytes - #entry
+    entry = whole(entry)
+    if entry then
+      entries[#entries + 1] = entry
+      bytes = bytes - #entry
+    elseif #entries > 0 then
+      return {now, last, exact, entries}
+    else
+      exact = 0
+    end
   end
 end
 return {now, last, exact, entries}

@@ -26,7 +26,7 @@ def request(*jobs: Job, key: str = "", fingerprint: str = "f", answer: str = "a"
     return Acceptance(key, fingerprint if key else "", answer, jobs)
 
 
-def notification(room: int | str = 1, **fields: Any) -> Acceptance:
+def notification(room: Any = 1, **fields: Any) -> Acceptance:
     body = {"type": "room", "userId": 1, "target": room, "message": "x"} | fields
     return plan_one(json.dumps(body).encode())
 
@@ -105,12 +105,12 @@ class Queue:
             self.redis,
             [
                 KEYS.epoch, KEYS.held(holder), KEYS.ready(LANE), KEYS.active(LANE), KEYS.waiting,
-                KEYS.returns, KEYS.events, KEYS.dead,
+                KEYS.returns, KEYS.events, KEYS.dead, KEYS.contents,
             ],
             [
                 LANE, f"{KEYS.jobs_prefix}{LANE}:", 100_000,
                 *await self._publisher(holder, log_max, channel_s, candidate),
-                *builder.batch.args,
+                KEYS.content_prefix, *builder.batch.content_args(), *builder.batch.args,
             ],
         )  # fmt: skip
         return found
@@ -168,7 +168,7 @@ class Queue:
             [KEYS.epoch],
             [
                 KEYS.channel_prefix, KEYS.log_prefix, secrets.token_hex(4), name, after.epoch,
-                after.offset, entries, size,
+                after.offset, entries, size, KEYS.content_prefix,
             ],
         )  # fmt: skip
         return (
