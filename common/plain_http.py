@@ -54,6 +54,22 @@ class _NoParser:
 _NO_PARSER: Final[Any] = _NoParser()
 
 
+class _Body(StreamReader):
+    """A body that its client is told to send when it is first read (RFC 9110, section 10.1.1)."""
+
+    __slots__ = ("_ask_for_it",)
+
+    def __init__(self, protocol: "PlainHttp", ask_for_it: Callable[[], None]) -> None:
+        super().__init__(protocol, READ_AHEAD_BYTES, loop=asyncio.get_running_loop())
+        self._ask_for_it = ask_for_it
+
+    async def readany(self) -> bytes:
+        """Read what there is."""
+        if not self.total_bytes and not self.is_eof():
+            self._ask_for_it()
+        return await super().readany()
+
+
 class PlainHttp(web.RequestHandler):
     """One connection that aiohttp serves.
 
@@ -66,8 +82,8 @@ class PlainHttp(web.RequestHandler):
     """
 
     __slots__ = (
-        "_answering", "_at", "_body", "_deaf", "_eof", "_is_last", "_lingered", "_payload",
-        "_queued", "_slices", "_timer", "_unread", "_working",
+        "_answering", "_at", "_body", "_deaf", "_eof", "_is_last", "_lingered", "_must_continue",
+        "_payload", "_queued", "_slices", "_timer", "_unread", "_working",
     )  # fmt: skip
 
     def __init__(self, server: web.Server, slices: Slices) -> None:
@@ -87,6 +103,8 @@ class PlainHttp(web.RequestHandler):
         """Of the request whose head was read last, until it came whole."""
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._answering = False
+        self._must_continue = False
+        """Whether the client waits to be told to send its body."""
         self._is_last = False
         """Whether no request is to be read any more."""
         self._lingered = -1
@@ -157,7 +175,13 @@ class PlainHttp(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Answer, then read the next request."""
+        if self._must_continue or self._payload.exception() is not None:
+            # Where its body ends, nobody knows.
+            resp.force_close()
         found = await super().finish_response(request, resp, start_time)
+        if self._payload.exception() is not None:
+            # aiohttp would read on, and log that as a fault of its own.
+            self._payload.feed_eof()
         self._answering = False
         self._is_last = self._is_last or not found[0].keep_alive
         self._go_on_later()
@@ -245,10 +269,16 @@ class PlainHttp(web.RequestHandler):
         """Give a request to aiohttp."""
         if head.is_chunked or head.length:
             self._body = ChunkedBody() if head.is_chunked else SizedBody(head.length)
-            self._payload = StreamReader(self, READ_AHEAD_BYTES, loop=self._loop)
+            self._payload = _Body(self, self._continue)
+            self._must_continue = head.version == (1, 1) and head.names(b"expect", b"100-continue")
         else:
             self._payload = EMPTY_PAYLOAD
-        fields = CIMultiDict((name.decode("ascii"), text_of(value)) for name, value in head.lines)
+        # With Expect, aiohttp tells a client to go on before anybody looked at its request.
+        fields = CIMultiDict(
+            (name.decode("ascii"), text_of(value))
+            for name, value in head.lines
+            if name.lower() != b"expect"
+        )
         message = RawRequestMessage(
             head.method,
             head.target,
@@ -269,6 +299,11 @@ class PlainHttp(web.RequestHandler):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def _continue(self) -> None:
+        if self._must_continue and self._answering and self.transport is not None:
+            self._must_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def _take_piece(self, body: SizedBody | ChunkedBody) -> bool:
         before = self._at
         try:
@@ -281,6 +316,7 @@ class PlainHttp(web.RequestHandler):
                 self.force_close()
             return False
         if piece:
+            self._must_continue = False
             self._payload.feed_data(piece)
         if body.is_complete:
             self._body = None

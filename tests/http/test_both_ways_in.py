@@ -270,6 +270,18 @@ async def test_an_encoding_is_refused_before_the_body_has_come(port: int) -> Non
         assert (await wire.reply()).status == 415
 
 
+async def test_who_waits_to_be_told_to_send_a_body_is_told_when_it_is_read(port: int) -> None:
+    for fields, first in (((), b"HTTP/1.1 100 "), (("Content-Encoding: gzip",), b"HTTP/1.1 415 ")):
+        data = request(GOOD, "Expect: 100-continue", *fields)
+        async with Wire(port) as wire:
+            await wire.send(data[: -len(GOOD)])
+            assert (await wire.reader.readline()).startswith(first)
+            if not fields:
+                await wire.reader.readline()
+                await wire.send(GOOD)
+                assert (await wire.reply()).status == 202
+
+
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity , identity"])
 async def test_no_encoding_by_another_name_is_none(port: int, encoding: str) -> None:
     for way in WAYS:
