@@ -7,6 +7,7 @@ none where the package index is a mirror without such a service. Here that is sa
 with `--required` it is a failure.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -87,13 +88,21 @@ def findings(dependencies: list[dict[str, Any]]) -> Findings:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> int:
     """Print what is known; 1: there are vulnerabilities, or packages that nobody knows."""
-    found = audit(LOCKS, *(one for one in arguments if one != "--required"))
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.audit",
+        description="Look for known vulnerabilities in the packages of the lock.",
+        epilog="Other options go to pip-audit.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--required", action="store_true", help="fail if nobody can be asked")
+    asked, options = parser.parse_known_args()
+    found = audit(LOCKS, *options)
     if found.nothing_audited:
         reason = found.failure or "the service knows none of the packages"
         print(f"NOT AUDITED for vulnerabilities: {reason}", file=sys.stderr)
-        return int("--required" in arguments)
+        return int(asked.required)
     for line in found.vulnerable:
         print(line, file=sys.stderr)
     for name in found.unknown:
@@ -103,4 +112,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

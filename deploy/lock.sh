@@ -4,6 +4,12 @@
 # Arguments are passed on to uv: `deploy/lock.sh --upgrade` takes newer versions.
 set -eu
 cd "$(dirname "$0")/.."
+case ${1-} in
+-h | --help)
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' deploy/lock.sh
+    exit
+    ;;
+esac
 
 lock() {
     output=requirements/$1.txt

@@ -4,6 +4,7 @@
 and up to date.
 """
 
+import argparse
 import re
 from enum import Enum
 from pathlib import Path
@@ -60,4 +61,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m deploy.settings_table", description=__doc__
+    ).parse_args()
     main()

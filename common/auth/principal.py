@@ -6,8 +6,6 @@ from typing import Final
 from common.auth.records import ALL_SCOPES, Scope
 from common.names import DEFAULT_CLIENT
 
-ANY_ROOM: Final = "*"
-
 
 @dataclass(frozen=True, slots=True)
 class Rooms:

@@ -1,6 +1,5 @@
 """Composition root of the local stack: `python -m deploy.local [--reload]`."""
 
-import argparse
 import asyncio
 import os
 import secrets
@@ -11,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from common.command_line import command_parser
 from common.settings import Settings, load_settings
 from common.store_urls import without_password
 from deploy.local.console import Console
@@ -85,9 +85,7 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
 
 def main() -> None:
     """Start it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.local", description="Run Roomcast here."
-    )
+    parser = command_parser("deploy.local", "Run Roomcast and its stores here, for development.")
     parser.add_argument(
         "--reload", action="store_true", help="start a process again when its sources change"
     )

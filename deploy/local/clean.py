@@ -4,6 +4,7 @@ It refuses while a stack of this clone runs, and removes what root's PostgreSQL 
 clone. Needs nothing but the standard library: the environment may be gone.
 """
 
+import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -65,4 +66,5 @@ def _short(path: Path, project: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m deploy.local.clean", description=__doc__).parse_args()
     main()

@@ -167,3 +167,51 @@ def test_the_operator_is_told_of_every_command() -> None:
     assert listed == {
         command.name: " ".join((command.module, *command.arguments)) for command in COMMANDS
     }
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "deploy.local",
+        "deploy.local.clean",
+        "deploy.audit",
+        "deploy.settings_table",
+        "loadtests.run_load",
+        "loadtests.bench",
+    ],
+)
+def test_no_tool_does_anything_when_it_is_asked_for_help(module: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: python -m {module} ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", ["deploy.local", "deploy.local.clean", "deploy.settings_table"])
+def test_no_tool_does_anything_when_it_is_misunderstood(module: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--nonsense"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ")
+
+
+@pytest.mark.parametrize("script", ["deploy/lock.sh", "deploy/docker/stand-in-images"])
+def test_scripts_tell_what_they_do_and_do_nothing(script: str) -> None:
+    done = subprocess.run([ROOT / script, "--help"], capture_output=True, text=True, check=True)
+    assert Path(script).name in done.stdout

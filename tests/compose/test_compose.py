@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -60,6 +61,8 @@ TREE = [
     "ws_gateway",
 ]
 ARRIVES_WITHIN_S = 15
+# All processes start at once, and compile what they import.
+RELOADED_WITHIN_S = 60
 SENT_THROUGH_A_DEATH = 60
 
 
@@ -226,7 +229,8 @@ def test_every_process_has_its_metrics_on_a_read_only_root(production: Stack) ->
     for service, port in ports.items():
         for container in production.containers(service):
             text = production.get(container, port, "/metrics")
-            assert f'roomcast_build_info{{version="{VERSION}"' in text, container.name
+            (build,) = re.findall(r"^roomcast_build_info\{(.*)\} 1\.0$", text, re.MULTILINE)
+            assert f'version="{VERSION}"' in build, container.name
 
 
 async def test_three_bodies_arrive_through_two_gateways(production: Stack) -> None:
@@ -302,7 +306,7 @@ async def test_saved_source_is_reloaded_by_every_process(development: Stack, tre
 
     source.write_text(text.replace(before, after))
 
-    deadline = time.monotonic() + ARRIVES_WITHIN_S
+    deadline = time.monotonic() + RELOADED_WITHIN_S
     while not all(after in answer for answer in await asyncio.to_thread(development.healthz)):
         assert time.monotonic() < deadline, development.logs()
         await asyncio.sleep(0.2)
