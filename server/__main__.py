@@ -16,6 +16,7 @@ from aiohttp import web
 from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
 from common.collector import collect_seldom
+from common.cors import add_cors
 from common.keys import Keys
 from common.plain_http import plain_http
 from common.receipts import Receipts
@@ -34,7 +35,6 @@ from server.app import make_app
 from server.changes import Changes
 from server.client_api.context import Context
 from server.clients import Clients
-from server.cors import add_cors
 from server.front import NotifyFront, close_overdue
 from server.gate import Gate
 from server.heads import HeadReader

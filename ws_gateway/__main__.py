@@ -19,6 +19,7 @@ from common.auth.authenticate import Authenticator, mode_notes
 from common.auth.directory import Directory
 from common.collector import collect_seldom
 from common.connections import ConnectionCounts
+from common.cors import EVENTS_HEADERS, add_cors
 from common.http_problems import problems, refuse_encodings
 from common.keys import Keys
 from common.plain_http import plain_http
@@ -36,6 +37,7 @@ from ws_gateway.admission import Admission
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.drain import drain
+from ws_gateway.event_stream import EVENTS_PATH
 from ws_gateway.front import Front
 from ws_gateway.hub import Hub
 from ws_gateway.log_reader import LogReader
@@ -61,6 +63,11 @@ async def _close_after_answer(_: web.Request, response: web.StreamResponse) -> N
     # An upgrade must never come on a connection that aiohttp holds.
     response.force_close()
     response.headers["Connection"] = "close"
+
+
+async def _no_stream(_: web.Request) -> web.Response:
+    # Streams are answered by `Front`: this is for what else may be asked of their path.
+    raise web.HTTPNotFound
 
 
 async def serve(settings: Settings) -> None:
@@ -126,7 +133,8 @@ async def serve(settings: Settings) -> None:
             request.headers.get("Authorization"), request.headers.get("x-api-key")
         )
 
-    app.add_routes(ops_routes(readiness, may_measure))
+    app.add_routes([*ops_routes(readiness, may_measure), web.get(EVENTS_PATH, _no_stream)])
+    add_cors(app, settings.allows_origin, EVENTS_HEADERS)
     app.on_response_prepare.append(_close_after_answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()

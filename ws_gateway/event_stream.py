@@ -4,20 +4,26 @@
 
 The stream is a connection like any other: registered from its query, in the same channels, left
 behind and caught up by the same rules. Only its framing differs. The id of each event holds the
-position of every channel, since a browser remembers nothing but the last id; `Last-Event-ID`, or
-`lastEventId` in the query, resumes from there. The format is the HTML standard's, section 9.2.
+position of every channel (`event_ids.py`), since a browser remembers nothing but the last id;
+`Last-Event-ID`, or `lastEventId` in the query, resumes from there. The format is the HTML
+standard's, section 9.2.
 """
 
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs
 
+from common.names import BROADCAST_CHANNEL, room_channel, user_channel
+from common.problems import Problem
 from common.publication import Position
+from common.request_head import HEAD_MAX_BYTES
 from ws_gateway.close_codes import REASONS, CloseCode
 from ws_gateway.connection import Connection
+from ws_gateway.event_ids import EventIds, longest_id, read_event_id
 from ws_gateway.frames import payloads
 from ws_gateway.handshake import refusal
 from ws_gateway.protocol import ClientError, ErrorCode, Register, parse_message
@@ -27,47 +33,36 @@ if TYPE_CHECKING:
     from ws_gateway.fan_out import Pass
     from ws_gateway.session import Gateway
 
+EVENTS_PATH: Final = "/events"
 HEAD: Final = (
     b"HTTP/1.1 200 OK\r\n"
     b"Content-Type: text/event-stream; charset=utf-8\r\n"
     b"Cache-Control: no-store\r\n"
     b"X-Accel-Buffering: no\r\n"
-    b"Vary: Origin\r\n"
     b"Connection: close\r\n"
 )
 _RETRY_AFTER: Final = "Retry-After: 10"
+_ID_LINE_BYTES: Final = len("Last-Event-ID: \r\n")
 _COMMENT: Final = b": ping\n\n"
 _PARAMETERS: Final = frozenset({"userId", "room", "lastEventId"})
 
 
-def format_event_id(positions: Mapping[str, Position]) -> str:
-    """Positions of all channels as one event id: `room:1~<epoch>~<offset>;…`."""
-    return ";".join(
-        f"{_quoted(channel)}~{position.epoch}~{position.offset}"
-        for channel, position in positions.items()
-    )
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Request for an event stream.
 
-
-def _quoted(channel: str) -> str:
-    # `quote` leaves the tilde as it is.
-    return quote(channel, safe=":").replace("~", "%7E")
-
-
-def parse_event_id(text: str) -> dict[str, Position]:
-    """Read what `format_event_id` wrote.
-
-    Raises:
-        ValueError: it is something else.
+    `message` is the first message of a socket that asked for the same; it names so many `channels`.
     """
-    positions = {}
-    for part in filter(None, text.split(";")):
-        channel, epoch, offset = part.split("~")
-        positions[unquote(channel)] = Position(epoch, int(offset))
-    return positions
+
+    message: bytes
+    channels: int
 
 
-def registration(query: str, last_event_id: str | None) -> bytes:
-    """The first message of a socket that asked for the same.
+def registration(query: str, last_event_id: str | None) -> Registration:
+    """Read the query of an event stream.
+
+    Whatever the last event id is, the stream is opened: a browser gives up for good when it is
+    refused. Of an id that is none of ours, no channel is recovered.
 
     Raises:
         ValueError: the query is not understood; the text says why.
@@ -78,42 +73,58 @@ def registration(query: str, last_event_id: str | None) -> bytes:
         raise ValueError(f"unknown parameter: {min(unknown)[:64]}")
     if len(fields.get("userId", [])) != 1:
         raise ValueError("userId is to be given once")
-    message: dict[str, object] = {"userId": fields["userId"][0], "room": fields.get("room", [])}
+    user, rooms = fields["userId"][0], fields.get("room", [])
+    message: dict[str, object] = {"userId": user, "room": rooms}
+    channels = dict.fromkeys([user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)])
     resume = last_event_id or "".join(fields.get("lastEventId", []))
     if resume:
-        rooms = {f"room:{room}" for room in fields.get("room", [])}
-        known = {f"user:{fields['userId'][0]}", "broadcast", *rooms}
-        try:
-            positions = parse_event_id(resume)
-        except ValueError:
-            raise ValueError("the last event id is not one of this server's") from None
         # Whoever changed its rooms keeps what it knows of the others.
         message["resume"] = {
             channel: position._asdict()
-            for channel, position in positions.items()
-            if channel in known
+            for channel, position in read_event_id(resume, channels).items()
         }
-    return json.dumps(message).encode()
+    return Registration(json.dumps(message).encode(), len(channels))
+
+
+def refuse_large(head_bytes: int, last_event_id: str | None, channels: int) -> None:
+    """Refuse a request that would be too large a head once it comes back with an event id.
+
+    Args:
+        head_bytes: of the request.
+        last_event_id: what it brought along.
+        channels: how many it names.
+
+    Raises:
+        Problem: 431.
+    """
+    without = head_bytes - (0 if last_event_id is None else len(last_event_id) + _ID_LINE_BYTES)
+    if without + _ID_LINE_BYTES + longest_id(channels) > HEAD_MAX_BYTES:
+        raise Problem(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head-too-large",
+            f"a head may have {HEAD_MAX_BYTES} bytes, and with so many or such long rooms this one "
+            "would have more when it comes back with the id of an event",
+        )
 
 
 class EventStream(Connection):
     """A connection whose client only listens."""
 
-    __slots__ = ("_positions", "_resume")
+    __slots__ = ("_ids", "_resume")
 
     DIRECT: ClassVar = False
 
     def __init__(self, gateway: "Gateway", number: int, address: str) -> None:
         super().__init__(gateway, number, address)
-        self._positions: dict[str, Position] = {}
+        self._ids: EventIds | None = None
         self._resume: Mapping[str, Position] = {}
 
-    def begin(self, message: bytes, origin: str | None = None) -> None:
+    def begin(self, message: bytes, *lines: str) -> None:
         """Answer the request, and register.
 
         Args:
             message: as a socket would send it.
-            origin: of the page, which may read the answer, if a browser asks.
+            lines: more lines of the answer's head, whatever the answer is.
         """
         assert self._transport is not None
         most = self.gateway.admission.most_rooms(self.principal)
@@ -129,12 +140,11 @@ class EventStream(Connection):
                     status, extra = HTTPStatus.TOO_MANY_REQUESTS, [_RETRY_AFTER]
                 case _:
                     status, extra = HTTPStatus.BAD_REQUEST, []
-            self._transport.write(refusal(status, error.code, str(error), *extra))
+            self._transport.write(refusal(status, error.code, str(error), *extra, *lines))
             self._transport.close()
             return
         self._resume = register.resume
-        allowed = f"Access-Control-Allow-Origin: {origin}\r\n" if origin is not None else ""
-        self._transport.write(HEAD + allowed.encode() + b"\r\n")
+        self._transport.write(HEAD + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n")
         self.gateway.connections.add(self)
         self.gateway.handle(self, message.decode())
 
@@ -145,16 +155,17 @@ class EventStream(Connection):
         """Send what a socket would get in answer, as an event of that name."""
         body = json.loads(payload)
         if body["type"] == "registered":
-            self._positions = {
-                channel: Position(found["epoch"], found["offset"])
-                for channel, found in body["channels"].items()
-            }
             # What was missed is still to come: until then the client is where it was.
-            for channel, position in self._resume.items():
-                if body["channels"][channel]["recovered"]:
-                    self._positions[channel] = position
-        elif body["type"] == "reset":
-            self._positions[body["channel"]] = Position(body["epoch"], body["offset"])
+            self._ids = EventIds(
+                {
+                    channel: self._resume[channel]
+                    if found.get("recovered")
+                    else Position(found["epoch"], found["offset"])
+                    for channel, found in body["channels"].items()
+                }
+            )
+        elif body["type"] == "reset" and self._ids:
+            self._ids.move(body["channel"], Position(body["epoch"], body["offset"]))
         self.write_if_bounded(self._event(payload, body["type"]))
 
     def write_frames(self, channel: "Channel", frames: bytes) -> None:
@@ -181,9 +192,10 @@ class EventStream(Connection):
 
     def _events(self, channel: "Channel", frames: bytes) -> bytes:
         events = []
+        assert self._ids is not None
         for payload in payloads(frames):
             body = json.loads(payload)
-            self._positions[channel.label] = Position(body["epoch"], body["offset"])
+            self._ids.move(channel.label, Position(body["epoch"], body["offset"]))
             events.append(self._event(payload, body["type"]))
         return b"".join(events)
 
@@ -191,8 +203,5 @@ class EventStream(Connection):
         # A sender may have broken lines between the tokens of its JSON.
         data = b"\ndata: ".join(payload.splitlines())
         kind = b"" if name in ("private", "room", "broadcast") else b"event: %b\n" % name.encode()
-        return b"%bid: %b\ndata: %b\n\n" % (
-            kind,
-            format_event_id(self._positions).encode(),
-            data,
-        )
+        place = b"id: %b\n" % self._ids.id() if self._ids else b""
+        return b"%b%bdata: %b\n\n" % (kind, place, data)

@@ -5,21 +5,21 @@ import math
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from common.address import peer_address
 from common.auth.attempts import TOO_MANY_FAILURES
+from common.cors import answer_lines, is_one_origin
 from common.problems import Problem, closing_answer
 from common.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
-from ws_gateway.event_stream import EventStream, registration
+from ws_gateway.event_stream import EVENTS_PATH, EventStream, refuse_large, registration
 from ws_gateway.handshake import answer_upgrade, is_upgrade, refusal, token_of, unauthorized
 from ws_gateway.protocol import ClientError, ErrorCode
 
 if TYPE_CHECKING:
     from ws_gateway.session import Gateway
-_EVENTS: Final = "/events"
 
 
 class Front(asyncio.Protocol):
@@ -40,6 +40,7 @@ class Front(asyncio.Protocol):
         "_gateway",
         "_head",
         "_in_line",
+        "_lines",
         "_number",
         "_transport",
         "since",
@@ -60,6 +61,7 @@ class Front(asyncio.Protocol):
         self._head = b""
         self._in_line = False
         self._eof = False
+        self._lines: list[str] = []
         self._transport: asyncio.Transport | None = None
         self.since = gateway.clock.now
 
@@ -94,6 +96,8 @@ class Front(asyncio.Protocol):
             self._hand_over(transport, self._aiohttp_handler(), head)
             return
         upgrade, events = is_upgrade(request), _asks_for_events(request)
+        if events:
+            self._lines = self._cors_lines(request.field("origin"))
         if (upgrade or events) and self._must_wait(transport, request):
             return
         if upgrade:
@@ -101,7 +105,7 @@ class Front(asyncio.Protocol):
             self._gateway.pacer.do(self, lambda: self._upgrade(request, end))
         elif events:
             self._in_line = True
-            self._gateway.pacer.do(self, lambda: self._stream_events(request))
+            self._gateway.pacer.do(self, lambda: self._stream_events(request, end))
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
@@ -131,7 +135,7 @@ class Front(asyncio.Protocol):
         """Answer with a problem document and close."""
         if self._transport and not self._transport.is_closing():
             metrics.handshakes.labels("refused").inc()
-            self._transport.write(closing_answer(problem))
+            self._transport.write(closing_answer(problem, *self._lines))
             self._transport.close()
 
     def abort(self) -> None:
@@ -153,18 +157,22 @@ class Front(asyncio.Protocol):
             return None
         return transport
 
-    def _stream_events(self, request: RequestHead) -> None:
+    def _stream_events(self, request: RequestHead, end: int) -> None:
         transport = self._admitted()
         if transport is None:
             return
+        last_event_id = request.field("last-event-id")
         try:
-            message = registration(request.query, request.field("last-event-id"))
+            asked = registration(request.query, last_event_id)
+            refuse_large(end, last_event_id, asked.channels)
         except ValueError as error:
             self.refuse(Problem(HTTPStatus.BAD_REQUEST, "bad-request", str(error)))
             return
-        origin = request.field("origin")
+        except Problem as problem:
+            self.refuse(problem)
+            return
         try:
-            self._check_origin(origin)
+            self._check_origin(request.field("origin"))
             principal = self._gateway.admission.principal_of(token_of(request), self._address)
         except ValueError as error:
             self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))
@@ -176,7 +184,12 @@ class Front(asyncio.Protocol):
         stream = EventStream(self._gateway, self._number, self._address)
         stream.principal = principal
         self._hand_over(transport, stream, b"")
-        stream.begin(message, origin)
+        stream.begin(asked.message, *self._lines)
+
+    def _cors_lines(self, origin: str | None) -> list[str]:
+        if origin is None or not self._may_connect(origin):
+            return answer_lines(None)
+        return answer_lines(origin)
 
     def _upgrade(self, request: RequestHead, end: int) -> None:
         gateway, transport = self._gateway, self._admitted()
@@ -203,20 +216,19 @@ class Front(asyncio.Protocol):
         self._hand_over(transport, connection, self._head[end:])
 
     def _check_origin(self, origin: str | None) -> None:
-        if origin is None:
-            return
-        is_one = origin.isascii() and origin.isprintable()
-        if not is_one or not self._gateway.admission.allows_origin(origin):
+        if origin is not None and not self._may_connect(origin):
             raise ClientError(ErrorCode.FORBIDDEN, "pages of this origin may not connect")
 
-    @staticmethod
-    def _turn_down(transport: asyncio.Transport, error: ClientError) -> None:
+    def _may_connect(self, origin: str) -> bool:
+        return is_one_origin(origin) and self._gateway.admission.allows_origin(origin)
+
+    def _turn_down(self, transport: asyncio.Transport, error: ClientError) -> None:
         metrics.handshakes.labels("refused").inc()
-        transport.write(refused_connection(error))
+        transport.write(refused_connection(error, *self._lines))
         transport.close()
 
-    @staticmethod
     def _turn_away(
+        self,
         transport: asyncio.Transport,
         code: str,
         detail: str,
@@ -224,7 +236,8 @@ class Front(asyncio.Protocol):
         wait_s: float = 1.0,
     ) -> None:
         metrics.handshakes.labels(code).inc()
-        transport.write(refusal(status, code, detail, f"Retry-After: {math.ceil(wait_s)}"))
+        retry = f"Retry-After: {math.ceil(wait_s)}"
+        transport.write(refusal(status, code, detail, retry, *self._lines))
         transport.close()
 
     def _hand_over(
@@ -244,18 +257,18 @@ class Front(asyncio.Protocol):
 
 
 def _asks_for_events(request: RequestHead) -> bool:
-    return request.method == "GET" and request.target.partition("?")[0] == _EVENTS
+    return request.method == "GET" and request.target.partition("?")[0] == EVENTS_PATH
 
 
-def refused_connection(error: ClientError) -> bytes:
-    """Answer over HTTP to whoever may not connect."""
+def refused_connection(error: ClientError, *lines: str) -> bytes:
+    """Answer over HTTP to whoever may not connect, with more lines of its head."""
     match error.code:
         case ErrorCode.UNAUTHORIZED:
-            return unauthorized(str(error)).data
+            return unauthorized(str(error), *lines).data
         case ErrorCode.UNAVAILABLE:
             status, extra = HTTPStatus.SERVICE_UNAVAILABLE, ["Retry-After: 1"]
         case ErrorCode.FORBIDDEN:
             status, extra = HTTPStatus.FORBIDDEN, []
         case _:
             status, extra = HTTPStatus.BAD_REQUEST, []
-    return refusal(status, error.code, str(error), *extra)
+    return refusal(status, error.code, str(error), *extra, *lines)

@@ -92,10 +92,10 @@ _ACCEPTED: Final = (
 )
 
 
-def unauthorized(detail: str) -> Answer:
-    """Refusal of a request whose credentials are wrong."""
+def unauthorized(detail: str, *lines: str) -> Answer:
+    """Refusal of a request whose credentials are wrong, with more lines of its head."""
     challenge = 'WWW-Authenticate: Bearer realm="roomcast"'
-    data = refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, challenge)
+    data = refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, challenge, *lines)
     return Answer(data, accepted=False)
 
 

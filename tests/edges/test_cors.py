@@ -167,14 +167,96 @@ async def test_who_is_no_browser_goes_the_short_way(
         assert "Server" not in response.headers
 
 
-async def test_events_can_be_read_by_listed_pages(
+STREAM_ORIGINS = [(LISTED, True), *((other, False) for other in OTHERS if other), (None, False)]
+
+
+def readable_by(response: aiohttp.ClientResponse) -> str | None:
+    """Return the origin whose pages may read an answer of the gateway."""
+    assert "Origin" in response.headers.getall("Vary")
+    return response.headers.get("Access-Control-Allow-Origin")
+
+
+async def test_event_streams_are_for_listed_pages_and_so_are_their_refusals(
     tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
-    with Stack(tmp_path, servers=0, workers=0, ALLOWED_ORIGINS=LISTED) as opened:
-        url = f"{opened.url('gateway-1')}/events?userId=1"
-        for origin, status in ((LISTED, 200), (OTHERS[0], 403), (None, 200)):
-            headers = {"Origin": origin} if origin else {}
-            async with session.get(url, headers=headers) as response:
-                assert response.status == status
-                given = response.headers.get("Access-Control-Allow-Origin")
-                assert given == (origin if status == 200 else None)
+    with Stack(tmp_path, servers=0, workers=0, ALLOWED_ORIGINS=LISTED, MAX_CONNECTIONS="1") as one:
+        url = f"{one.url('gateway-1')}/events"
+        long = "&room=" + "&room=".join(f"{n:0150}" for n in range(100))
+
+        async def check(query: str, statuses: tuple[int, int]) -> None:
+            """Ask for a stream from everywhere; the second status is for strange origins."""
+            for origin, listed in STREAM_ORIGINS:
+                headers = {"Origin": origin} if origin else {}
+                async with session.get(f"{url}?userId={query}", headers=headers) as response:
+                    assert response.status == statuses[not (listed or origin is None)]
+                    assert readable_by(response) == (origin if listed else None)
+                    if response.status == 503:
+                        assert response.headers["Retry-After"]
+
+        await check("", (400, 403))
+        await check("1&userId=2", (400, 400))
+        await check(f"1{long}", (431, 431))
+        async with session.get(f"{url}?userId=1", headers={"Origin": LISTED}) as response:
+            assert response.status == 200
+            assert readable_by(response) == LISTED
+            await check("1", (503, 503))
+
+        async def is_free() -> bool:
+            async with session.get(f"{url}?userId=1", headers={"Origin": OTHERS[0]}) as response:
+                assert readable_by(response) is None
+                return response.status == 403
+
+        await until(is_free)
+
+
+async def test_event_streams_tell_pages_that_a_token_is_not_accepted(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    with AuthStack(
+        tmp_path,
+        database=True,
+        servers=0,
+        workers=0,
+        AUTH_MODE="required",
+        ALLOWED_ORIGINS=LISTED,
+        FAILED_ATTEMPTS_PER_MINUTE="4",
+    ) as required:
+        url = f"{required.url('gateway-1')}/events?userId=1"
+        for status in (401, 401, 429, 429):
+            for origin, shown in ((LISTED, LISTED), (None, None)):
+                headers = {"Authorization": "Bearer x"} | ({"Origin": origin} if origin else {})
+                async with session.get(url, headers=headers) as response:
+                    assert response.status == status
+                    assert readable_by(response) == shown
+                    told_name = "Retry-After" if status == 429 else "WWW-Authenticate"
+                    assert response.headers[told_name]
+                    if shown:
+                        exposed = response.headers["Access-Control-Expose-Headers"]
+                        assert told_name in exposed.split(", ")
+
+
+async def test_a_preflight_of_an_event_stream_is_answered_like_one_of_the_server(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    with AuthStack(
+        tmp_path,
+        database=True,
+        servers=0,
+        workers=0,
+        AUTH_MODE="required",
+        ALLOWED_ORIGINS=LISTED,
+    ) as required:
+        url = f"{required.url('gateway-1')}/events?userId=1&room=x"
+        asked = {"Access-Control-Request-Method": "GET"}
+        names = "authorization,last-event-id,cache-control"
+        for origin, listed in STREAM_ORIGINS:
+            headers = asked | {"Access-Control-Request-Headers": names}
+            if origin:
+                headers["Origin"] = origin
+            async with session.options(url, headers=headers) as response:
+                assert response.status == (204 if listed else 405)
+                assert readable_by(response) == (origin if listed else None)
+                if listed:
+                    allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+                    assert set(names.split(",")) <= set(allowed)
+                    assert "GET" in response.headers["Access-Control-Allow-Methods"].split(", ")

@@ -5,22 +5,20 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import aiohttp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from yarl import URL
 
-from common.publication import Position
+from common.problems import Problem
 from tests.client import Client
-from tests.examples import examples
 from tests.sender import Sender, post
 from tests.stack import Stack
-from tests.unit import strategies
 from tests.waiting import WAIT_TIMEOUT_S
-from ws_gateway.event_stream import format_event_id, parse_event_id
+from ws_gateway.event_ids import longest_id
+from ws_gateway.event_stream import refuse_large
 
 
 class Listener:
@@ -118,8 +116,7 @@ async def test_reading_is_told_to_streams_too(stack: Stack) -> None:
     "query",
     [
         "", "userId=", "userId=1&userId=2", "userId=1&x=1", "userId=%ff", "userId=1&room=",
-        "userId=1&lastEventId=rubbish", "userId=1&lastEventId=broadcast~a~-1", "&&&", "userId",
-        "userId=1&lastEventId=broadcast~a~x", "userId=" + "x" * 129,
+        "&&&", "userId", "userId=" + "x" * 129,
     ],
 )  # fmt: skip
 async def test_a_query_that_is_not_understood_is_a_problem(stack: Stack, query: str) -> None:
@@ -139,11 +136,74 @@ async def test_a_stream_is_told_when_its_gateway_stops(make_stack: Any) -> None:
         assert (name, reason["code"], reason["comeBack"]) == ("close", 1012, True)
 
 
-@examples(200)
-@given(st.dictionaries(strategies.ids.map(str), st.integers(0, 2**53), max_size=5))
-def test_an_event_id_holds_any_position(channels: dict[str, int]) -> None:
-    positions = {f"room:{name}": Position("ab12", offset) for name, offset in channels.items()}
-    text = format_event_id(positions)
-    assert text.isascii()
-    assert "\n" not in text
-    assert parse_event_id(text) == positions
+async def test_an_id_that_is_not_understood_opens_the_stream_and_recovers_nothing(
+    stack: Stack,
+) -> None:
+    user = str(uuid4())
+    rubbish = ["rubbish", "broadcast~a~-1", "é", "A" * 5_000, "", "%00", "AYZk", ";;;"]
+    async with listen(stack.ws_urls[0], userId=user, room=user) as stream:
+        await stream.next()
+        own = stream.last_id
+    rubbish += [own[:-1], own[1:], own[:10] + "x" + own[11:], own + own]
+    for an_id in rubbish:
+        for way in ({"last_id": quote(an_id)}, {"lastEventId": an_id}):
+            async with listen(stack.ws_urls[1], userId=user, room=user, **way) as stream:
+                name, registered = await stream.next()
+                assert name == "registered"
+                told = {channel.get("recovered") for channel in registered["channels"].values()}
+                assert told == ({False} if an_id else {None}), an_id
+
+
+@pytest.mark.parametrize(
+    "rooms",
+    [
+        [f"{n:032x}" for n in range(100)],
+        [f"{n:0120}" for n in range(100)],
+        [f"{n:0128}" for n in range(64)],
+        ["\N{GRINNING FACE}" * 39 + f"{n:02}" for n in range(20)],
+        ["\N{CYRILLIC SMALL LETTER KA}" * 28 + f"{n:02}" for n in range(40)],
+    ],
+)
+async def test_what_was_let_in_can_come_back_however_many_and_long_its_rooms_are(
+    stack: Stack, rooms: list[str]
+) -> None:
+    user = str(uuid4())
+    async with listen(stack.ws_urls[0], userId=user, room=rooms) as stream:
+        await stream.next()
+        last_id = stream.last_id
+    missed = await post(
+        stack, {"type": "room", "userId": 1, "target": rooms[-1], "message": "while away"}
+    )
+    async with listen(stack.ws_urls[1], last_id, userId=user, room=rooms) as again:
+        _, registered = await again.next()
+        channels = registered["channels"]
+        assert {channel["recovered"] for channel in channels.values()} == {True}
+        assert len(channels) == len(rooms) + 2
+        assert (await again.next())[1]["id"] == missed.id
+        assert len(again.last_id) <= longest_id(len(channels)) < 8_192
+
+
+async def test_a_head_that_could_not_come_back_is_refused_at_first(stack: Stack) -> None:
+    query = urlencode({"userId": 1, "room": [f"{n:0128}" for n in range(100)]}, doseq=True)
+    url = URL(stack.ws_urls[0].replace("ws://", "http://") + "events?" + query, encoded=True)
+    async with aiohttp.ClientSession() as session:
+        # Until here there is room for the id of an event, too.
+        for padding, status in ((0, 200), (2_000, 431)):
+            headers = {"X-Padding": "x" * padding}
+            async with session.get(url, headers=headers) as answer:
+                assert answer.status == status
+                if status == 431:
+                    assert (await answer.json())["code"] == "head-too-large"
+
+
+def test_a_request_that_brings_an_id_is_no_larger_than_one_without() -> None:
+    for head_bytes in (14_000, 14_900, 15_500):
+        outcomes = set()
+        for an_id in (None, "x" * 100, "x" * 1_000):
+            extra = 0 if an_id is None else len(f"Last-Event-ID: {an_id}\r\n")
+            try:
+                refuse_large(head_bytes + extra, an_id, 100)
+                outcomes.add("taken")
+            except Problem:
+                outcomes.add("refused")
+        assert len(outcomes) == 1

@@ -16,11 +16,37 @@ RESPONSE_HEADERS: Final = (
     "Retry-After, RateLimit, RateLimit-Policy, RateLimit-Limit, RateLimit-Remaining, "
     "RateLimit-Reset, WWW-Authenticate"
 )
+EVENTS_HEADERS: Final = "Authorization, Cache-Control, Last-Event-ID"
+"""What a page may send to ask for an event stream."""
 MAX_AGE_S: Final = 600
 """How long a browser may remember what it was told."""
 
 
-def add_cors(app: web.Application, allows_origin: Callable[[str], bool]) -> None:
+def is_one_origin(text: str) -> bool:
+    """Return whether the value of `Origin` is one origin, in characters that may be repeated."""
+    return text.isascii() and text.isprintable() and "," not in text and " " not in text
+
+
+def answer_lines(origin: str | None) -> list[str]:
+    """Lines of the head of any answer that depends on the origin.
+
+    Args:
+        origin: of the page that may read it, if there is one and it may.
+    """
+    if origin is None:
+        return ["Vary: Origin"]
+    return [
+        "Vary: Origin",
+        f"Access-Control-Allow-Origin: {origin}",
+        f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}",
+    ]
+
+
+def add_cors(
+    app: web.Application,
+    allows_origin: Callable[[str], bool],
+    request_headers: str = REQUEST_HEADERS,
+) -> None:
     """Answer preflights, and tell browsers which answers their pages may read.
 
     A preflight needs no credentials: browsers send none with it.
@@ -28,11 +54,12 @@ def add_cors(app: web.Application, allows_origin: Callable[[str], bool]) -> None
     Args:
         app: whose answers they are, problem documents included.
         allows_origin: whether an origin is on the list.
+        request_headers: what pages may send, besides what they always may.
     """
 
     def allowed(request: web.BaseRequest) -> str | None:
         origins = request.headers.getall("Origin", [])
-        if len(origins) != 1 or not (origins[0].isascii() and origins[0].isprintable()):
+        if len(origins) != 1 or not is_one_origin(origins[0]):
             return None
         return origins[0] if allows_origin(origins[0]) else None
 
@@ -58,7 +85,7 @@ def add_cors(app: web.Application, allows_origin: Callable[[str], bool]) -> None
             status=HTTPStatus.NO_CONTENT,
             headers={
                 "Access-Control-Allow-Methods": ", ".join(sorted(wrong.allowed_methods)),
-                "Access-Control-Allow-Headers": REQUEST_HEADERS,
+                "Access-Control-Allow-Headers": request_headers,
                 "Access-Control-Max-Age": str(MAX_AGE_S),
             },
         )
