@@ -65,6 +65,25 @@ class Job(msgspec.Struct, rename="camel", omit_defaults=True):
     shared: bool = False
 
 
+KEPT_PER_TARGET_BYTES: Final = 1_000
+"""About what a publication takes in Redis, in log, event and position, besides its content."""
+
+
+def weight_of(job: Job) -> int:
+    """About how many bytes Redis will hold of a job once it is published, at most.
+
+    It is counted when the job is accepted and again when it is published, so it must depend on
+    nothing but the job.
+    """
+    targets = 1 if job.targets is None else len(job.targets)
+    if job.shared:
+        # The one content takes no more than the job did.
+        return targets * KEPT_PER_TARGET_BYTES
+    size = len(bytes(job.message)) + len(bytes(job.data))
+    # In the log and in the event.
+    return targets * (2 * size + KEPT_PER_TARGET_BYTES)
+
+
 class _Body(msgspec.Struct):
     message: msgspec.Raw = _NULL
     data: msgspec.Raw = _NULL
@@ -109,6 +128,8 @@ class Acceptance(NamedTuple):
     the same request, `answer` is what a repeat is answered with: the ids, separated by commas.
     `refusal` is why it can't be queued any more: it has no jobs then, and is asked only to find
     out whether it is a repeat of what was queued in time.
+    `weights` are what Redis will hold of each job once it is published, in bytes (`weight_of`).
+    `lane_max` bounds the waiting jobs of `client` in one lane; 0: only the lane does.
     """
 
     key: str
@@ -116,12 +137,23 @@ class Acceptance(NamedTuple):
     answer: str
     jobs: Sequence[tuple[str, int, bytes]]
     refusal: Problem | None = None
+    weights: Sequence[int] = ()
+    client: str = DEFAULT_CLIENT
+    lane_max: int = 0
 
     def arguments(self) -> list[str | bytes | int]:
         """Arguments of one request, as `common/lua/accept.lib.lua` reads them."""
-        out: list[str | bytes | int] = [self.key, self.fingerprint, self.answer, len(self.jobs)]
-        for job in self.jobs:
+        out: list[str | bytes | int] = [
+            self.key,
+            self.fingerprint,
+            self.answer,
+            self.client,
+            self.lane_max,
+            len(self.jobs),
+        ]
+        for index, job in enumerate(self.jobs):
             out += job
+            out.append(self.weights[index] if self.weights else 0)
         return out
 
     @property
@@ -158,7 +190,8 @@ def _jobs(
     notification_id: str,
     created_ms: int,
     client: str,
-) -> list[tuple[str, int, bytes]]:
+) -> tuple[list[tuple[str, int, bytes]], list[int]]:
+    """Jobs of a notification, and the weight of each."""
     kind = notification.type
     expires = notification.expiresAt
     job = Job(
@@ -180,7 +213,8 @@ def _jobs(
     if targets is None or len(targets) == 1:
         job.targets = targets
         channel = channel_of(kind, targets[0] if targets else None)
-        return [(lane, partition_of(scoped(channel, client)), encode_job(job))]
+        where = partition_of(scoped(channel, client))
+        return [(lane, where, encode_job(job))], [weight_of(job)]
     size = len(bytes(raw.message)) + len(bytes(raw.data))
     job.shared = size >= SHARED_MIN_BYTES
     most = max(1, min(TARGETS_PER_JOB, JOB_PUBLISHES_MAX_BYTES // (size + 1)))
@@ -188,12 +222,13 @@ def _jobs(
     for target in targets:
         partition = partition_of(scoped(channel_of(kind, target), client))
         by_partition.setdefault(partition, []).append(target)
-    jobs = []
+    jobs, weights = [], []
     for partition, those in by_partition.items():
         for first in range(0, len(those), most):
             job.targets = those[first : first + most]
             jobs.append((lane, partition, encode_job(job)))
-    return jobs
+            weights.append(weight_of(job))
+    return jobs, weights
 
 
 def _may_exceed(body: bytes, bounds: Bounds) -> bool:
@@ -268,8 +303,9 @@ def plan_one(
     now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
     refusal = _expired([notification], [""], now_ms) if refuse_expired else None
-    jobs = _jobs(notification, raw, an_id, now_ms, client) if refusal is None else []
-    return Acceptance(key, fingerprint(body) if key else "", an_id, jobs, refusal)
+    jobs, weights = _jobs(notification, raw, an_id, now_ms, client) if refusal is None else ([], [])
+    a_print = fingerprint(body) if key else ""
+    return Acceptance(key, a_print, an_id, jobs, refusal, weights, client)
 
 
 def plan_batch(
@@ -302,10 +338,14 @@ def plan_batch(
     ids = [new_id() for _ in notifications]
     refusal = _expired(notifications, places, now_ms) if refuse_expired else None
     jobs: list[tuple[str, int, bytes]] = []
+    weights: list[int] = []
     if refusal is None:
         for notification, raw, an_id in zip(notifications, raws, ids, strict=True):
-            jobs += _jobs(notification, raw, an_id, now_ms, client)
-    return Acceptance(key, fingerprint(body) if key else "", ",".join(ids), jobs, refusal)
+            more, theirs = _jobs(notification, raw, an_id, now_ms, client)
+            jobs += more
+            weights += theirs
+    a_print = fingerprint(body) if key else ""
+    return Acceptance(key, a_print, ",".join(ids), jobs, refusal, weights, client)
 
 
 def _expired(

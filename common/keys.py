@@ -73,6 +73,11 @@ class Keys:
         return f"{self.root}waiting"
 
     @property
+    def backlog(self) -> str:
+        """Hash: `<lane>/<client>` → that client's waiting jobs; `bytes` → what all will grow to."""
+        return f"{self.root}backlog"
+
+    @property
     def returns(self) -> str:
         """Hash: `<lane>:<partition>` → how often in a row its turn came back from a dead worker."""
         return f"{self.root}returns"

@@ -186,8 +186,19 @@ class Settings(BaseSettings):
     lane_max_jobs: Count = Field(
         500_000, description="Waiting jobs per lane; a full lane answers 503."
     )
+    lane_client_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of a lane that the waiting jobs of one client, or of all requests from "
+        "Kafka, may take; more: 503. Set 1 where one client is alone. Off in open mode.",
+    )
     redis_memory_max_ratio: float = Field(
-        0.8, gt=0, le=1, description="Share of Redis's maxmemory from which on the server says 503."
+        0.8,
+        gt=0,
+        le=1,
+        description="Share of Redis's maxmemory from which on the server says 503; what waiting "
+        "jobs will take is counted in.",
     )
     idempotency_ttl_s: Count = Field(
         86_400, description="How long an Idempotency-Key is remembered."
@@ -415,6 +426,13 @@ class Settings(BaseSettings):
     def proxies(self) -> tuple[Network, ...]:
         """Whose `X-Forwarded-For` is believed, for `peer_address`."""
         return parse_networks(self.trusted_proxies)
+
+    @property
+    def client_lane_jobs(self) -> int:
+        """Waiting jobs that one client may have in a lane; 0: as many as the lane."""
+        if self.auth_mode is AuthMode.OPEN:
+            return 0
+        return max(1, int(self.lane_client_share * self.lane_max_jobs))
 
     @property
     def reader_groups(self) -> list[str]:

@@ -15,6 +15,13 @@ from common.settings import Settings
 CALL_MAX_JOBS: Final = 500
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
 
+_NO_ROOM: Final = {
+    b"full": "the lane {} is full",
+    b"client-full": "too many requests wait in the lane {}",
+    b"no-room": "redis has no room for what waiting jobs will take",
+}
+"""Verdicts after which a request is to be tried again, as reasons."""
+
 
 class NoRoomError(Exception):
     """Redis has no room, or does not answer: try again later. The text says which."""
@@ -49,20 +56,25 @@ class Admission:
             NoRoomError: not even the first could be pushed.
         """
         try:
-            head = await self._fitting(acceptances)
-            verdicts = await self._push(head)
+            head, room = await self._fitting(acceptances)
+            verdicts = await self._push(head, room)
         except (RedisError, OSError, TimeoutError) as error:
             raise NoRoomError(f"redis: {type(error).__name__}: {error}") from None
         for index, verdict in enumerate(verdicts):
-            if verdict[0] == b"full":
+            if verdict[0] in _NO_ROOM:
                 # Others filled the lane at this moment.
                 if index == 0:
-                    raise NoRoomError(f"the lane {verdict[1].decode()} is full")
+                    raise NoRoomError(_NO_ROOM[verdict[0]].format(*map(bytes.decode, verdict[1:])))
                 return verdicts[:index]
         return verdicts
 
-    async def _fitting(self, acceptances: Sequence[Acceptance]) -> Sequence[Acceptance]:
-        """Those of the first ones that fit into one call and into what room there is now."""
+    async def _fitting(
+        self, acceptances: Sequence[Acceptance]
+    ) -> tuple[Sequence[Acceptance], int | str]:
+        """Those of the first ones that fit into one call and into what room there is now.
+
+        Besides, bytes that waiting jobs may grow to; empty: any number.
+        """
         keys, settings = self._keys, self._settings
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.xlen(keys.events)
@@ -77,6 +89,7 @@ class Admission:
         limit = memory.get("maxmemory", 0)
         if limit and memory["used_memory"] >= settings.redis_memory_max_ratio * limit:
             raise NoRoomError("redis is nearly full")
+        room = int(settings.redis_memory_max_ratio * limit) - memory["used_memory"] if limit else ""
         jobs: dict[str, int] = {}
         size = count = 0
         for index, acceptance in enumerate(acceptances):
@@ -92,10 +105,10 @@ class Admission:
             if full and index == 0:
                 raise NoRoomError(f"the lane {full[0]} is full")
             if index and (full or count > CALL_MAX_JOBS or size > CALL_MAX_BYTES):
-                return acceptances[:index]
-        return acceptances
+                return acceptances[:index], room
+        return acceptances, room
 
-    async def _push(self, acceptances: Sequence[Acceptance]) -> list[list[bytes]]:
+    async def _push(self, acceptances: Sequence[Acceptance], room: int | str) -> list[list[bytes]]:
         keys, settings = self._keys, self._settings
         args: list[str | bytes | int] = [
             keys.jobs_prefix,
@@ -104,9 +117,11 @@ class Admission:
             keys.accepted_prefix,
             settings.lane_max_jobs,
             settings.idempotency_ttl_s,
+            keys.backlog,
+            room,
         ]
         for acceptance in acceptances:
-            args += acceptance.arguments()
+            args += acceptance._replace(lane_max=settings.client_lane_jobs).arguments()
         if not settings.accept_fsync:
             verdicts: list[list[bytes]] = await self._script(self._redis, [keys.waiting], args)
             return verdicts

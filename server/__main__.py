@@ -84,7 +84,7 @@ async def serve(settings: Settings) -> None:
     keys = Keys()
     control = connect(settings.redis_url, timeout_s=settings.accept_timeout_s)
     watch = RedisWatch(control, keys, settings)
-    acceptor = Acceptor(keys, settings)
+    acceptor = Acceptor(keys, settings, lambda: watch.room)
 
     async def can_queue() -> str | None:
         if watch.events_full:

@@ -84,9 +84,17 @@ def _verdict_of(error: BaseException, call: _Call) -> Verdict:
 
 
 class Acceptor:
-    """Collects the requests of a loop turn and sends them as one script call."""
+    """Collects the requests of a loop turn and sends them as one script call.
 
-    def __init__(self, keys: Keys, settings: Settings) -> None:
+    Args:
+        keys: of the shard.
+        settings: bounds.
+        room: bytes that all waiting jobs may grow to when they are published; empty: any number.
+    """
+
+    def __init__(
+        self, keys: Keys, settings: Settings, room: Callable[[], int | str] = lambda: ""
+    ) -> None:
         self._url = settings.redis_url
         self._timeout_s = settings.accept_timeout_s
         self._link: Link | None = None
@@ -101,7 +109,9 @@ class Acceptor:
             keys.accepted_prefix,
             settings.lane_max_jobs,
             settings.idempotency_ttl_s,
+            keys.backlog,
         ]
+        self._room = room
         self._pending: deque[Item] = deque()
         self._calls: set[asyncio.Future[Any]] = set()
         self._scheduled = False
@@ -113,7 +123,8 @@ class Acceptor:
         Args:
             acceptance: the request.
             on_verdict: called once, with `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]`,
-                `[b"late"]`, `[b"full", lane]`, an `OutcomeUnknownError` or a `RefusedByRedisError`.
+                `[b"late"]`, `[b"full", lane]`, `[b"client-full", lane]`, `[b"no-room"]`, an
+                `OutcomeUnknownError` or a `RefusedByRedisError`.
 
         Raises:
             OverloadedError: too many wait.
@@ -155,7 +166,7 @@ class Acceptor:
         return under_way < CALLS_IN_FLIGHT and len(self._pending) >= GATHERED
 
     def _send(self, batch: list[Item]) -> None:
-        args = list(self._head)
+        args = [*self._head, self._room()]
         for acceptance, _ in batch:
             args += acceptance.arguments()
         call = _Call(batch, args, time.perf_counter())

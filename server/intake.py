@@ -191,6 +191,8 @@ class Intake:
                 lines = allowance.header_lines()
             done(_reply(acceptance, verdict, lines, batch=batch))
 
+        if allowance is not None:
+            acceptance = acceptance._replace(lane_max=allowance.lane_max)
         try:
             self._acceptor.submit(acceptance, verdict_came)
         except OverloadedError:
@@ -238,6 +240,16 @@ def _reply(
             return refused(
                 _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
             )
+        case [b"client-full", lane]:
+            return refused(
+                _unavailable(
+                    "client-lane-full",
+                    f"too many notifications of this client wait in lane {lane.decode()}; "
+                    "nothing was queued",
+                )
+            )
+        case [b"no-room"]:
+            return refused(_nearly_full())
         case OverloadedError():
             return refused(_unavailable("overloaded", "too many requests wait; nothing was queued"))
         case RefusedByRedisError() if says_full(verdict.__cause__):

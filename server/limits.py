@@ -38,13 +38,15 @@ class Allowance:
     """
 
     __slots__ = (
-        "_lines", "_lines_at", "_settings", "accepted", "bounds", "limits", "notifications",
-        "requests",
+        "_lines", "_lines_at", "_settings", "accepted", "bounds", "lane_max", "limits",
+        "notifications", "requests",
     )  # fmt: skip
 
     def __init__(self, client: str, bank: Bank, limits: ClientLimits, settings: Settings) -> None:
         self._settings = settings
         self._lines = ""
+        self.lane_max = settings.client_lane_jobs
+        """Jobs that may wait in a lane; 0: as many as the lane has room for."""
         self._lines_at = float("-inf")
         self.accepted = 0
         """Notifications that were queued since somebody took them from here."""

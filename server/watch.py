@@ -32,6 +32,8 @@ class RedisWatch:
         self.unfit: str | None = None
         """Why what Redis takes now could be lost; it is also the trouble."""
         self.nearly_full = False
+        self.room: int | str = ""
+        """Bytes that Redis may grow by; empty: any number, it has no maxmemory."""
         self.events_full = False
         """A reader of the event stream is so far behind that nothing may be added."""
         self.looked = asyncio.Event()
@@ -90,6 +92,7 @@ class RedisWatch:
 
     def _look_at_memory(self, info: dict[str, Any]) -> None:
         limit = info.get("maxmemory", 0)
+        self.room = max(0, int(self._ratio * limit) - info["used_memory"]) if limit else ""
         nearly_full = bool(limit) and info["used_memory"] >= self._ratio * limit
         if nearly_full != self.nearly_full:
             log.warning(

@@ -17,7 +17,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.jobs import Acceptance, decode_job
+from common.jobs import Acceptance, decode_job, weight_of
 from common.keys import Keys
 from common.names import Lane, channel_of, partition_of, scoped
 from common.problems import Problem
@@ -51,10 +51,14 @@ def plan_again(letter: DeadLetter) -> Acceptance:
         job = decode_job(text)
     except msgspec.MsgspecError:
         plan = read_by_hand(text, Lane(letter.lane))
-        return Acceptance("", "", plan.answer, plan.jobs)
+        return Acceptance("", "", plan.answer, plan.jobs, weights=plan.weights)
     target = None if job.targets is None else job.targets[0]
     partition = partition_of(scoped(channel_of(job.type, target), job.client))
-    return Acceptance("", "", job.id, [(letter.lane, partition, text)])
+    return Acceptance(
+        *("", "", job.id, [(letter.lane, partition, text)]),
+        weights=[weight_of(job)],
+        client=job.client,
+    )
 
 
 class DeadLetters:
@@ -103,6 +107,8 @@ class DeadLetters:
                 keys.accepted_prefix,
                 settings.lane_max_jobs,
                 settings.idempotency_ttl_s,
+                keys.backlog,
+                "",
                 letter.entry,
                 *plan_again(letter).arguments(),
             ],

@@ -116,6 +116,9 @@ class DoorLoop:
             keys.accepted_prefix,
             settings.lane_max_jobs,
             settings.idempotency_ttl_s,
+            keys.backlog,
+            # Of room for texts that are in Redis anyway nobody asks.
+            "",
             str(lane),
             settings.dead_max_entries,
         ]

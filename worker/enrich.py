@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from common.jobs import Job, decode_job
+from common.jobs import Job, decode_job, weight_of
 from common.names import channel_of, scoped
 from common.shared_content import content_of, digest_of, place_in
 
@@ -132,7 +132,8 @@ class BatchBuilder:
         What is no job (somebody wrote into the list) becomes a dead letter.
         """
         batch = self.batch
-        done, entries = 0, 0
+        done, entries, weight = 0, 0, 0
+        clients: Counter[str] = Counter()
         args: list[str | bytes | int] = []
         for text in jobs:
             full = batch.entries >= self._max_entries or batch.size >= self._max_bytes
@@ -146,9 +147,14 @@ class BatchBuilder:
                 batch.dead += 1
             else:
                 entries += self._add_job(job, args, now_ms)
+                weight += weight_of(job)
+                clients[job.client] += 1
             done += 1
             batch.jobs += 1
-        batch.args += (partition, done, entries, *args)
+        batch.args += (partition, done, weight, len(clients))
+        for pair in clients.items():
+            batch.args += pair
+        batch.args += (entries, *args)
 
     def _add_job(self, job: Job, args: list[str | bytes | int], now_ms: int) -> int:
         batch = self.batch

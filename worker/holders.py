@@ -123,6 +123,7 @@ class Holders:
             self._keys.waiting,
             self._keys.dead,
             self._keys.events,
+            self._keys.backlog,
         ]
         back, died, valid, clients = await self._lease(self._redis, keys, args)
         self.renewed_at = time.monotonic()
@@ -142,7 +143,13 @@ class Holders:
 
     async def _heal(self) -> None:
         for lane in Lane:
-            keys = [self._keys.workers, self._keys.ready(lane), self._keys.active(lane)]
+            keys = [
+                self._keys.workers,
+                self._keys.ready(lane),
+                self._keys.active(lane),
+                self._keys.waiting,
+                self._keys.backlog,
+            ]
             args: list[Any] = [
                 str(lane),
                 f"{self._keys.jobs_prefix}{lane}:",

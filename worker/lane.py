@@ -213,6 +213,7 @@ class LaneLoop:
                 keys.events,
                 keys.dead,
                 keys.contents,
+                keys.backlog,
             ],
             [
                 str(self._lane),

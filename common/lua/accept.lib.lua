@@ -1,15 +1,21 @@
 -- Shared by accept.lua, admit.lua and requeue.lua: queue jobs on partitioned lists and make turns.
 -- Nothing is written before settle(), but what at_once() writes; what can fail is read before.
 -- KEYS[1] waiting; ARGV[1..4] prefixes of jobs, ready, active, accepted; ARGV[5] lane bound (jobs);
--- ARGV[6] seconds for which an id or idempotency key is remembered.
+-- ARGV[6] seconds for which an id or idempotency key is remembered; ARGV[7] backlog; ARGV[8] bytes
+-- that all waiting jobs together may grow to when they are published (empty: any number).
 local waiting_key = KEYS[1]
 local jobs_prefix, ready_prefix, active_prefix, accepted_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lane_max, remember_s = tonumber(ARGV[5]), ARGV[6]
+local backlog, room = ARGV[7], tonumber(ARGV[8])
 
 -- What this call has read, once each, and will write: by lane the jobs that wait, those that are
 -- added and the partitions that get turns; by list of jobs how many it holds, whether its partition
 -- has a turn, and the jobs that are added; by key what is remembered.
 local lanes, lists, order, kept = {}, {}, {}, {}
+-- By lane and client, `high/c`: that client's jobs that wait and those that are added. What jobs that
+-- wait and those that are added will grow to.
+local shares, growth, grown = {}, nil, 0
+redis.call('HLEN', backlog)
 
 local function look(name, partition)
   local lane = lanes[name]
@@ -28,15 +34,26 @@ local function look(name, partition)
   return lane, list
 end
 
+local function share_of(name)
+  local share = shares[name]
+  if not share then
+    share = {waiting = tonumber(redis.call('HGET', backlog, name) or 0), added = 0}
+    shares[name] = share
+  end
+  return share
+end
+
 -- One request, taken or refused as a whole. Its arguments start at ARGV[i]:
---   key, fingerprint, answer, n, then n times: lane, partition, job.
+--   key, fingerprint, answer, client, most jobs of it in a lane (0: any number), n, then n times:
+--   lane, partition, job, bytes that it will grow to.
 -- With at_once, a request of one job that nothing waits ahead of is not queued: at_once() is called.
 -- A request without jobs came too late, and only asks whether its key was accepted in time.
--- Returns the verdict ({'ok'}, {'published'}, {'replay', answer}, {'conflict'}, {'late'} or
--- {'full', lane}) and the next i.
+-- Returns the verdict ({'ok'}, {'published'}, {'replay', answer}, {'conflict'}, {'late'},
+-- {'full', lane}, {'client-full', lane} or {'no-room'}) and the next i.
 local function accept(i, at_once)
-  local key, fingerprint, answer, n = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local first, after = i + 4, i + 4 + 3 * n
+  local key, fingerprint, answer, client = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local most, n = tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5])
+  local first, after = i + 6, i + 6 + 4 * n
   if key ~= '' then
     local seen = kept[key] or redis.call('GET', accepted_prefix .. key)
     if seen then
@@ -48,20 +65,32 @@ local function accept(i, at_once)
     end
   end
   if n == 0 then return {'late'}, after end
-  local more = {}
-  for k = first, after - 1, 3 do
+  local more, weight = {}, 0
+  for k = first, after - 1, 4 do
     look(ARGV[k], ARGV[k + 1])
     more[ARGV[k]] = (more[ARGV[k]] or 0) + 1
+    weight = weight + ARGV[k + 3]
   end
   for name, count in pairs(more) do
     if lanes[name].waiting + lanes[name].added + count > lane_max then return {'full', name}, after end
+    local share = share_of(name .. '/' .. client)
+    if most > 0 and share.waiting + share.added + count > most then return {'client-full', name}, after end
+  end
+  if room then
+    growth = growth or tonumber(redis.call('HGET', backlog, 'bytes') or 0)
+    if growth + grown + weight > room then return {'no-room'}, after end
   end
   local verdict, only = {'ok'}, at_once and n == 1 and select(2, look(ARGV[first], ARGV[first + 1]))
   if only and only.jobs == 0 and #only.added == 0 and not only.active then
     verdict = {'published'}
     at_once()
   else
-    for k = first, after - 1, 3 do
+    grown = grown + weight
+    for name, count in pairs(more) do
+      local share = share_of(name .. '/' .. client)
+      share.added = share.added + count
+    end
+    for k = first, after - 1, 4 do
       local lane, list = look(ARGV[k], ARGV[k + 1])
       lane.added = lane.added + 1
       list.added[#list.added + 1] = ARGV[k + 2]
@@ -93,6 +122,10 @@ local function settle()
     if #lane.turns > 0 then redis.call('SADD', active_prefix .. name, unpack(lane.turns)) end
     push(ready_prefix .. name, lane.turns)
   end
+  for name, share in pairs(shares) do
+    if share.added > 0 then redis.call('HINCRBY', backlog, name, share.added) end
+  end
+  if grown > 0 then redis.call('HINCRBY', backlog, 'bytes', string.format('%d', grown)) end
   for key, value in pairs(kept) do
     redis.call('SET', accepted_prefix .. key, value, 'EX', remember_s)
   end

@@ -1,8 +1,8 @@
 -- Take what was pushed by hand from the tail of a lane's open door. What nothing waits ahead of is
 -- published at once; everything else is queued.
 -- KEYS: waiting, door, dead, epoch, events.
--- ARGV[7] lane, ARGV[8] about how many dead letters are kept, ARGV[9..18] as publish.lib.lua has
--- them, ARGV[19] number of items; ARGV[20..]: per item the exact text expected at the tail and a
+-- ARGV[9] lane, ARGV[10] about how many dead letters are kept, ARGV[11..20] as publish.lib.lua has
+-- them, ARGV[21] number of items; ARGV[22..]: per item the exact text expected at the tail and a
 -- reason. An item with a reason goes to the dead letters; else there follow a scoped channel,
 -- accepted (ms), head, extra (see publish.lib.lua; without a channel it is queued in any case) and
 -- a request (see accept.lib.lua).
@@ -10,28 +10,28 @@
 -- its lane full, or that can't be taken. Returns one verdict per item handled: {'dead'},
 -- {'published'}, {'failed', why} or a verdict of accept().
 local door, dead = KEYS[2], KEYS[3]
-local out = publisher(KEYS[4], KEYS[5], 9)
-local count = tonumber(ARGV[19])
+local out = publisher(KEYS[4], KEYS[5], 11)
+local count = tonumber(ARGV[21])
 redis.call('XLEN', dead)
-local i = 20
+local i = 22
 while i <= #ARGV do
   if ARGV[i + 1] ~= '' then
     i = i + 2
   else
     if ARGV[i + 2] ~= '' then out.channel(ARGV[i + 2]) end
-    i = i + 10 + 3 * ARGV[i + 9]
+    i = i + 12 + 4 * ARGV[i + 11]
   end
 end
 
 local texts, taken, verdicts = redis.call('LRANGE', door, -count, -1), 0, {}
-i = 20
+i = 22
 while i <= #ARGV do
   local text, reason = ARGV[i], ARGV[i + 1]
   if texts[#texts - taken] ~= text then break end
   local verdict
   i = i + 2
   if reason ~= '' then
-    redis.call('XADD', dead, 'MAXLEN', '~', ARGV[8], '*', 'reason', reason, 'lane', ARGV[7], 'job', text)
+    redis.call('XADD', dead, 'MAXLEN', '~', ARGV[10], '*', 'reason', reason, 'lane', ARGV[9], 'job', text)
     out.bury(text, reason)
     verdict = {'dead'}
   else

@@ -1,6 +1,7 @@
 -- Find partitions that have jobs but whose turn is neither ready nor held, and make turns for
 -- those that were found the time before as well. It heals what deleted keys leave behind.
--- KEYS: workers, ready, active. ARGV: lane, prefixes of the lane's job lists and of held,
+-- What is counted of the lane's waiting jobs is put right as well.
+-- KEYS: workers, ready, active, waiting, backlog. ARGV: lane, prefixes of the lane's job lists and of held,
 -- number of partitions, then the partitions found the time before.
 -- Returns the partitions found now and not healed, then the number healed.
 local workers, ready, active = KEYS[1], KEYS[2], KEYS[3]
@@ -13,9 +14,12 @@ for _, holder in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
   end
 end
 for k = 5, #ARGV do before[ARGV[k]] = true end
+local jobs = 0
 for n = 0, ARGV[4] - 1 do
   local p = string.format('%d', n)
-  if not placed[p] and redis.call('LLEN', jobs_prefix .. p) > 0 then
+  local length = redis.call('LLEN', jobs_prefix .. p)
+  jobs = jobs + length
+  if not placed[p] and length > 0 then
     if before[p] then
       redis.call('SADD', active, p)
       redis.call('LPUSH', ready, p)
@@ -24,5 +28,16 @@ for n = 0, ARGV[4] - 1 do
       found[#found + 1] = p
     end
   end
+end
+if tonumber(redis.call('HGET', KEYS[4], lane) or 0) ~= jobs then
+  redis.call('HSET', KEYS[4], lane, string.format('%d', jobs))
+end
+if jobs == 0 then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
+    if string.sub(field, 1, #lane + 1) == lane .. '/' then redis.call('HDEL', KEYS[5], field) end
+  end
+  -- With none left of any lane, nothing is to grow.
+  local left = redis.call('HKEYS', KEYS[5])
+  if #left == 1 and left[1] == 'bytes' then redis.call('DEL', KEYS[5]) end
 end
 return {found, healed}

@@ -1,5 +1,5 @@
 -- Renew leases and put the turns of expired ones back.
--- KEYS: workers, returns, waiting, dead, events. ARGV: lease (ms), for how long (ms) an expired holder is
+-- KEYS: workers, returns, waiting, dead, events, backlog. ARGV: lease (ms), for how long (ms) an expired holder is
 -- watched on, prefixes of held, ready, active and jobs, returns in a row that condemn a job, about
 -- how many dead letters are kept, n, n holders to renew, then holders that are given up at once.
 -- Returns turns put back, jobs sent to the dead letters, whether each renewed holder was still
@@ -14,6 +14,7 @@ redis.call('HLEN', returns)
 redis.call('HLEN', waiting)
 redis.call('XLEN', dead)
 redis.call('XLEN', KEYS[5])
+redis.call('HLEN', KEYS[6])
 
 local back, died, given_up, valid, clients = 0, 0, {}, {}, {}
 for k = 10, 9 + n do
@@ -45,6 +46,9 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
         local read, found = pcall(cjson.decode, job)
         local client = read and type(found) == 'table' and found.client
         clients[died] = type(client) == 'string' and client or ''
+        -- What it would have grown to stays counted until the queue was empty (see audit.lua).
+        local share = lane .. '/' .. (clients[died] == '' and 'default' or clients[died])
+        if redis.call('HINCRBY', KEYS[6], share, -1) <= 0 then redis.call('HDEL', KEYS[6], share) end
       end
       redis.call('HDEL', returns, spot)
     end

@@ -1,8 +1,9 @@
 -- Give up turns and, where they were still held, publish their jobs: once, in order, in one step.
--- KEYS: epoch, held, ready, active, waiting, returns, events, dead, contents.
+-- KEYS: epoch, held, ready, active, waiting, returns, events, dead, contents, backlog.
 -- ARGV: lane, prefix of the lane's job lists, about how many dead letters are kept, ten as
--- publish.lib.lua has them, prefix of shared contents, n, n times: digest and content; then per turn: partition, jobs done, n, and n times: scoped channel,
--- accepted (ms), head, extra (see publish.lib.lua).
+-- publish.lib.lua has them, prefix of shared contents, n, n times: digest and content; then per turn:
+-- partition, jobs done, bytes that these were counted to grow to, c, c times: client and how many of
+-- them are its; n, and n times: scoped channel, accepted (ms), head, extra (see publish.lib.lua).
 -- An entry with an empty accepted time is an event that nobody is sent (it expired): its head is
 -- complete. One with the accepted time `dead` is no job: its head is the text found, its extra the
 -- reason.
@@ -17,19 +18,22 @@ local out = publisher(KEYS[1], KEYS[7], 4, {contents = contents, index = KEYS[9]
 -- Lua does not roll back: what can fail because somebody else wrote a key is read first, or is the
 -- first to be written.
 redis.call('HGET', waiting, lane)
+redis.call('HLEN', KEYS[10])
 local returned = redis.call('HLEN', returns) > 0
 local still_held, turns, again, idle, lost, buries = {}, {}, {}, {}, 0, false
 local of_loop = redis.call('LRANGE', held, 0, -1)
 for _, partition in ipairs(of_loop) do still_held[partition] = true end
 while i <= #ARGV do
-  local partition, n = ARGV[i], tonumber(ARGV[i + 2])
-  local last = i + 2 + 4 * n
+  local partition, clients = ARGV[i], i + 4
+  local at = clients + 2 * ARGV[i + 3]
+  local last = at + 4 * ARGV[at]
   if still_held[partition] then
     local done = tonumber(ARGV[i + 1])
-    turns[#turns + 1] = {partition = partition, done = done, first = i + 3, last = last}
+    turns[#turns + 1] = {partition = partition, done = done, weight = tonumber(ARGV[i + 2]),
+      clients = clients, first = at + 1, last = last}
     local rest = redis.call('LLEN', jobs_prefix .. partition) > done and again or idle
     rest[#rest + 1] = partition
-    for k = i + 3, last, 4 do
+    for k = at + 1, last, 4 do
       local accepted = ARGV[k + 1]
       if accepted == 'dead' then
         buries = true
@@ -54,7 +58,7 @@ else
   for _, turn in ipairs(turns) do redis.call('LREM', held, 1, turn.partition) end
 end
 
-local published, removed, kept = 0, 0, {}
+local published, removed, kept, weight, of_clients = 0, 0, {}, 0, {}
 
 -- Keep a content, when the first publication of a turn that is held refers to it.
 local function keep(extra)
@@ -82,10 +86,23 @@ for _, turn in ipairs(turns) do
   end
   local partition = turn.partition
   if turn.done > 0 then redis.call('LTRIM', jobs_prefix .. partition, 0, -turn.done - 1) end
-  removed = removed + turn.done
+  removed, weight = removed + turn.done, weight + turn.weight
+  for k = turn.clients, turn.first - 3, 2 do
+    of_clients[ARGV[k]] = (of_clients[ARGV[k]] or 0) + ARGV[k + 1]
+  end
   if returned then redis.call('HDEL', returns, lane .. ':' .. partition) end
 end
-if removed > 0 then redis.call('HINCRBY', waiting, lane, -removed) end
+local function less(field, by)
+  if redis.call('HINCRBY', KEYS[10], field, string.format('%d', -by)) <= 0 then
+    redis.call('HDEL', KEYS[10], field)
+  end
+end
+
+if removed > 0 then
+  redis.call('HINCRBY', waiting, lane, -removed)
+  for client, count in pairs(of_clients) do less(lane .. '/' .. client, count) end
+  if weight > 0 then less('bytes', weight) end
+end
 if #again > 0 then redis.call('LPUSH', ready, unpack(again)) end
 
 out.flush()

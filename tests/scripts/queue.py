@@ -61,11 +61,15 @@ class Queue:
             await self.redis.xadd(KEYS.events, fields)
 
     async def accept(
-        self, *requests: Acceptance, lane_max: int = 1000, remember_s: int = 100
+        self,
+        *requests: Acceptance,
+        lane_max: int = 1000,
+        remember_s: int = 100,
+        room: int | str = "",
     ) -> list[list[bytes]]:
         args: list[Any] = [
             KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
-            lane_max, remember_s,
+            lane_max, remember_s, KEYS.backlog, room,
         ]  # fmt: skip
         for one in requests:
             args += one.arguments()
@@ -106,6 +110,7 @@ class Queue:
             [
                 KEYS.epoch, KEYS.held(holder), KEYS.ready(LANE), KEYS.active(LANE), KEYS.waiting,
                 KEYS.returns, KEYS.events, KEYS.dead, KEYS.contents,
+                KEYS.backlog,
             ],
             [
                 LANE, f"{KEYS.jobs_prefix}{LANE}:", 100_000,
@@ -131,7 +136,7 @@ class Queue:
     ) -> tuple[int, int, list[int]]:
         back, died, valid, _ = await Script("lease")(
             self.redis,
-            [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events],
+            [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events, KEYS.backlog],
             [
                 lease_ms, watched_ms, KEYS.held_prefix, KEYS.ready_prefix, KEYS.active_prefix,
                 KEYS.jobs_prefix, condemned, 100_000, len(renewed), *renewed, *given_up,
@@ -142,7 +147,7 @@ class Queue:
     async def audit(self, *before: bytes) -> tuple[list[bytes], int]:
         found, healed = await Script("audit")(
             self.redis,
-            [KEYS.workers, KEYS.ready(LANE), KEYS.active(LANE)],
+            [KEYS.workers, KEYS.ready(LANE), KEYS.active(LANE), KEYS.waiting, KEYS.backlog],
             [LANE, f"{KEYS.jobs_prefix}{LANE}:", KEYS.held_prefix, PARTITIONS, *before],
         )
         return found, healed
@@ -185,7 +190,8 @@ class Queue:
     ) -> list[list[bytes]]:
         args: list[Any] = [
             KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
-            lane_max, 100, LANE, 100_000, *await self._publisher("w:door", 1000, 1000), len(items),
+            lane_max, 100, KEYS.backlog, "",
+            LANE, 100_000, *await self._publisher("w:door", 1000, 1000), len(items),
         ]  # fmt: skip
         for text, reason, one in items:
             args += [text, reason]
@@ -216,7 +222,7 @@ class Queue:
             [KEYS.waiting, KEYS.dead],
             [
                 KEYS.jobs_prefix, KEYS.ready_prefix, KEYS.active_prefix, KEYS.accepted_prefix,
-                lane_max, 100, entry, *one.arguments(),
+                lane_max, 100, KEYS.backlog, "", entry, *one.arguments(),
             ],
         )  # fmt: skip
         return found

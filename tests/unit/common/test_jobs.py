@@ -124,7 +124,10 @@ def test_a_given_id_and_a_key_are_kept() -> None:
 def test_arguments_are_those_that_the_script_reads() -> None:
     plan = plan_batch(b"[%b,%b]" % (BROADCAST, BROADCAST), key="k")
     (one, other) = plan.jobs
-    assert plan.arguments() == ["k", plan.fingerprint, plan.answer, 2, *one, *other]
+    assert plan.arguments() == [
+        *("k", plan.fingerprint, plan.answer, "default", 0, 2),
+        *(*one, plan.weights[0], *other, plan.weights[1]),
+    ]
     ids = plan.answer.split(",")
     assert [decode_job(text).id for _, _, text in plan.jobs] == ids
     assert len(set(ids)) == 2

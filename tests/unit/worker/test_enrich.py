@@ -23,8 +23,10 @@ def turns(args: list[Any]) -> list[tuple[Any, int, list[tuple[Any, Any, Any, Any
     """The arguments as publish.lua reads them."""
     found, i = [], 0
     while i < len(args):
-        partition, done, n = args[i : i + 3]
-        i += 3
+        partition, done, _, clients = args[i : i + 4]
+        i += 4 + 2 * clients
+        n = args[i]
+        i += 1
         found.append(
             (partition, int(done), [tuple(args[k : k + 4]) for k in range(i, i + 4 * n, 4)])
         )
