@@ -6,16 +6,37 @@ there once. It is read when a receipt of the user says so, or when it was publis
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from common.names import BROADCAST_CHANNEL, room_channel, user_channel
+from common.names import room_channel
 from common.publication import Position
 from history.database import from_unix_ms, unix_ms
 from history.dated import FOUND, span_of
 
 UNREAD_IDS_MAX: Final = 5_000
 """Unread ids that are read one by one; of more than these only the number is known."""
+
+SCANNED_MAX: Final = 5_000
+"""Publications that are looked at for one page, about."""
+
+LATE_MAX: Final = 5_000
+"""Publications that are looked at because they were published long after their creation."""
+
+CHANNELS_AT_ONCE: Final = 200
+"""Channels that are looked through together: those with the newest publications."""
+
+KEPT_MAX: Final = 1_000
+"""Unread notifications that are listed of what is settled; with more of them nothing is settled."""
+
+KEPT_READ_MAX: Final = 5_000
+"""As many of those, and of what was marked unread, are looked at, the newest first."""
+
+READS_COUNTED_MAX: Final = 50_000
+"""Receipts that are counted where unread notifications are not."""
+
+SETTLE_INTERVAL: Final = timedelta(minutes=10)
+"""An inbox in which too much is unread to be settled is tried again after this."""
 
 NEWEST_MAX: Final = 1_000
 """A channel's last publication is looked for among so many; as a rule it is the first of them."""
@@ -58,72 +79,157 @@ class Reader(NamedTuple):
 
 
 _MINE: Final = """
-    WITH mine AS (
-        SELECT $3::text AS channel, '-infinity'::timestamptz AS since
-        UNION ALL SELECT $4::text, '-infinity'::timestamptz
-        UNION ALL SELECT 'room:' || room, joined_at FROM room_members
-            WHERE client = $1 AND user_id = $2 AND joined_at IS NOT NULL
-    ), through AS (
+    WITH mine AS (SELECT channel, since FROM inbox_channels($1, $2)), through AS (
         SELECT coalesce(
             (SELECT read_through FROM users WHERE client = $1 AND id = $2), '-infinity'
         ) AS at
     )
 """
-_UNREAD: Final = """
-    p.published_at > through.at AND p.notification <> ALL($5::text[])
-    AND NOT EXISTS (
-        SELECT FROM receipts r WHERE r.client = $1 AND r.user_id = $2
-            AND r.kind = 'read' AND r.notification = p.notification
+# One probe per row, and no join with all that the user ever read. A receipt is not older than what
+# it is for by more than clocks may be apart, so older partitions are left alone.
+_READ_AT: Final = """(
+    SELECT min(r.at) FROM receipts r WHERE r.client = $1 AND r.user_id = $2 AND r.kind = 'read'
+        AND r.notification = {row}.notification
+        AND r.at >= {row}.created_at - interval '5 minutes'
+)"""
+_SCOPE: Final = """
+    SELECT mine.channel, greatest(mine.since, $3) AS since,
+        greatest(coalesce(
+            (SELECT read_through FROM users WHERE client = $1 AND id = $2), $3
+        ), $3) AS through,
+        greatest(coalesce(box.settled_created, $3), $3) AS settled_created,
+        greatest(coalesce(box.settled_published, $3), $3) AS settled_published,
+        greatest(coalesce(box.refused_at, $3), $3) AS refused_at
+    FROM inbox_channels($1, $2) mine
+        LEFT JOIN inboxes box ON box.client = $1 AND box.user_id = $2
+"""
+# The newest publication of each channel before a place.
+_HEADS: Final = """
+    SELECT mine.channel, mine.since, head.created_at
+    FROM unnest($2::text[], $3::timestamptz[]) AS mine(channel, since) JOIN (
+        SELECT channel, max(created_at) AS created_at FROM scan_channels($1, $2, $3, $4, $5, 1)
+        GROUP BY channel
+    ) head USING (channel)
+    ORDER BY head.created_at DESC LIMIT $6
+"""
+# Of each channel $7 publications before a place, newest first, whatever they are; and of these what
+# is wanted. Below the horizon, where one channel was not looked at any more, nothing is told.
+_SCAN_TEMPLATE: Final = """
+    WITH scanned AS MATERIALIZED (
+        SELECT found.*, count(*) OVER (PARTITION BY found.channel) AS number
+        FROM scan_channels($1, $3, $4, $5, $6, $7) found
+    ), horizon AS (
+        SELECT last.created_at, last.notification FROM (
+            SELECT DISTINCT ON (channel) channel, created_at, notification, number FROM scanned
+            ORDER BY channel, created_at, notification
+        ) last
+        WHERE last.number >= $7::bigint
+        ORDER BY last.created_at DESC, last.notification DESC LIMIT 1
+    ), wanted AS (
+        SELECT DISTINCT s.created_at, s.notification FROM scanned s
+        WHERE s.status = 'published' AND {wanted}
+        ORDER BY s.created_at DESC, s.notification DESC LIMIT $8
+    )
+    SELECT wanted.created_at, wanted.notification, horizon.created_at AS horizon_at,
+        horizon.notification AS horizon_id, (SELECT count(*) FROM scanned) AS scanned
+    FROM (SELECT) one LEFT JOIN horizon ON true LEFT JOIN wanted
+        ON horizon.created_at IS NULL
+        OR (wanted.created_at, wanted.notification) >= (horizon.created_at, horizon.notification)
+"""
+_SCAN_ALL: Final = _SCAN_TEMPLATE.format(wanted="$2::text IS NOT NULL")
+_SCAN_UNREAD: Final = _SCAN_TEMPLATE.format(
+    wanted=f"""s.published_at > $9 AND s.notification <> ALL($10::text[])
+        AND {_READ_AT.format(row="s")} IS NULL"""
+)
+# What was published since the inbox was settled, though it was created before.
+_LATE: Final = f"""
+    SELECT late.created_at, late.notification
+    FROM scan_late($1, $3, $4, greatest($5::timestamptz, $6::timestamptz), $7, $8) late
+    WHERE late.status = 'published' AND late.notification <> ALL($9::text[])
+        AND {_READ_AT.format(row="late")} IS NULL
+"""  # noqa: S608 - made of constants
+# What was unread when the inbox was settled, or marked unread since.
+_KEPT: Final = """
+    SELECT kept.created_at, kept.notification
+    FROM (
+        SELECT * FROM inbox_unread WHERE client = $1 AND user_id = $2
+        ORDER BY created_at DESC, notification DESC LIMIT $6
+    ) kept
+    WHERE EXISTS (
+        SELECT FROM publications p
+            JOIN unnest($3::text[], $4::timestamptz[]) AS mine(channel, since)
+            ON p.channel = mine.channel AND p.created_at >= mine.since
+        WHERE p.client = $1 AND p.created_at = kept.created_at
+            AND p.notification = kept.notification AND p.status = 'published'
+            AND greatest(p.published_at, kept.marked_at) > $5
+        OFFSET 0
+    ) AND NOT EXISTS (
+        SELECT FROM receipts r WHERE r.client = $1 AND r.user_id = $2 AND r.kind = 'read'
+            AND r.notification = kept.notification
+            AND r.at > greatest(kept.marked_at, kept.created_at - interval '5 minutes')
+        OFFSET 0
+    ) AND NOT EXISTS (
+        SELECT FROM unnest($7::text[], $8::timestamptz[]) AS lately(notification, at)
+        WHERE lately.notification = kept.notification AND lately.at > kept.marked_at
     )
 """
-# Per channel no more than a page is read, from the index by channel and time. A channel has a
-# notification twice if Redis lost that it was published, and it was published again.
-_PAGE: Final = """
-    SELECT DISTINCT ON (found.created_at, found.notification)
-        found.notification, found.created_at, found.frame,
+_FRAMES: Final = """
+    SELECT found.notification, found.created_at, found.frame,
+        CASE WHEN kept.marked_at > '-infinity' THEN kept.marked_at END AS marked_at,
         coalesce(
-            (SELECT min(r.at) FROM receipts r WHERE r.client = $1 AND r.user_id = $2
-                AND r.kind = 'read' AND r.notification = found.notification),
-            CASE WHEN found.published_at <= through.at THEN through.at END
+            (
+                SELECT min(r.at) FROM receipts r
+                WHERE r.client = $1 AND r.user_id = $2 AND r.kind = 'read'
+                    AND r.notification = found.notification
+                    AND r.at > greatest(kept.marked_at, found.created_at - interval '5 minutes')
+            ),
+            CASE WHEN greatest(found.published_at, kept.marked_at) <= $5 THEN $5 END
         ) AS read_at
-    FROM through, mine CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (p.created_at, p.notification)
-            p.notification, p.created_at, p.published_at, p.frame, p.channel
-        FROM publications p
-        WHERE p.client = $1 AND p.channel = mine.channel AND p.status = 'published'
-            AND p.created_at >= mine.since AND p.created_at >= $6
-            AND p.created_at <= $7 AND (p.created_at, p.notification) < ($7, $8)
-            AND ($5::text[] IS NULL OR {unread})
-        ORDER BY p.created_at DESC, p.notification DESC LIMIT $9
-    ) found
-    WHERE $10::text IS NULL OR mine.channel = $10
-    ORDER BY found.created_at DESC, found.notification DESC, found.channel LIMIT $9
+    FROM unnest($6::timestamptz[], $7::text[]) WITH ORDINALITY AS asked(created_at, id, number)
+        CROSS JOIN LATERAL (
+            SELECT p.notification, p.created_at, p.published_at, p.frame
+            FROM publications p JOIN unnest($3::text[], $4::timestamptz[]) AS mine(channel, since)
+                ON p.channel = mine.channel AND p.created_at >= mine.since
+            WHERE p.client = $1 AND p.created_at = asked.created_at
+                AND p.notification = asked.id AND p.status = 'published'
+            ORDER BY p.channel LIMIT 1
+        ) found LEFT JOIN inbox_unread kept ON kept.client = $1 AND kept.user_id = $2
+            AND kept.created_at = found.created_at AND kept.notification = found.notification
+    ORDER BY asked.number
 """
-_PAGE_ALL: Final = _MINE + _PAGE.format(unread="true")
-_PAGE_UNREAD: Final = _MINE + _PAGE.format(unread=_UNREAD)
-_UNREAD_IDS_TEMPLATE: Final = """
-    SELECT p.notification, max(p.created_at) AS created_at
-    FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
-        AND p.status = 'published' AND p.created_at >= mine.since
-    WHERE {unread}
-    GROUP BY p.notification ORDER BY 2 DESC, 1 DESC LIMIT $6
+_STRETCH: Final = "SELECT count_stretch($1, $2, $3, $4, $5)"
+_READS: Final = """
+    SELECT count(*) FROM (
+        SELECT FROM receipts WHERE client = $1 AND user_id = $2 AND kind = 'read' AND at >= $3
+        LIMIT $4
+    ) read
 """
-_UNREAD_IDS: Final = _MINE + _UNREAD_IDS_TEMPLATE.format(unread=_UNREAD)
-_UNREAD_COUNT_TEMPLATE: Final = """
-    SELECT count(DISTINCT p.notification)
-    FROM through, mine JOIN publications p ON p.client = $1 AND p.channel = mine.channel
-        AND p.status = 'published' AND p.created_at >= mine.since
-    WHERE {unread}
-"""
-_UNREAD_COUNT: Final = _MINE + _UNREAD_COUNT_TEMPLATE.format(unread=_UNREAD)
+_UNREAD: Final = f"""
+    NOT CASE WHEN kept.notification IS NOT NULL THEN
+        greatest(p.published_at, kept.marked_at) <= through.at
+        OR EXISTS (
+            SELECT FROM receipts r WHERE r.client = $1 AND r.user_id = $2 AND r.kind = 'read'
+                AND r.notification = p.notification
+                AND r.at > greatest(kept.marked_at, p.created_at - interval '5 minutes')
+        ) OR EXISTS (
+            SELECT FROM unnest($3::text[], $4::timestamptz[]) AS lately(notification, at)
+            WHERE lately.notification = p.notification AND lately.at > kept.marked_at
+        )
+    ELSE
+        p.published_at <= through.at OR p.notification = ANY($3::text[])
+        OR {_READ_AT.format(row="p")} IS NOT NULL
+    END
+"""  # noqa: S608 - made of constants
 _FIND_TEMPLATE: Final = """
-    SELECT bool_and(NOT ({unread})) AS read
+    SELECT bool_and(NOT ({unread})) AS read, max(p.created_at) AS created_at
     FROM through, mine JOIN {found} p ON p.channel = mine.channel
         AND p.status = 'published' AND p.created_at >= mine.since
+        LEFT JOIN inbox_unread kept ON kept.client = $1 AND kept.user_id = $2
+            AND kept.created_at = p.created_at AND kept.notification = p.notification
     HAVING count(*) > 0
 """
 _FIND: Final = _MINE + _FIND_TEMPLATE.format(
-    unread=_UNREAD, found=FOUND.format(id="$6", first="$7", last="$8")
+    unread=_UNREAD, found=FOUND.format(id="$5", first="$6", last="$7")
 )
 _READ_AMONG_TEMPLATE: Final = """
     SELECT notification FROM receipts WHERE client = $1 AND user_id = $2
@@ -139,16 +245,10 @@ _READ_AMONG: Final = _READ_AMONG_TEMPLATE.format(
 )
 _LAST: Final = from_unix_ms(253_402_300_799_000)
 _FIRST: Final = from_unix_ms(-62_000_000_000_000)
-
-
-def _arguments(reader: Reader) -> list[Any]:
-    return [
-        reader.client,
-        reader.user,
-        user_channel(reader.user),
-        BROADCAST_CHANNEL,
-        list(reader.reads),
-    ]
+_LATE_AFTER: Final = timedelta(seconds=10)
+"""As `publications_late` has it (`history/schema/0006.sql`)."""
+_TICK: Final = timedelta(microseconds=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 async def rooms_of(connection: Any, client: str, user: str) -> dict[str, int]:
@@ -164,15 +264,187 @@ async def rooms_of(connection: Any, client: str, user: str) -> dict[str, int]:
     return {row["room"]: unix_ms(row["joined_at"]) for row in rows}
 
 
-async def page(
+class _Scope(NamedTuple):
+    """What an inbox is made of: channels, and since when; from where on it is to be looked through.
+
+    All that was created by `settled` is read, but for what is kept, and what was published late,
+    after `late_from`.
+    """
+
+    channels: list[str]
+    since: list[datetime]
+    through: datetime
+    settled: datetime
+    late_from: datetime
+    refused_at: datetime
+
+
+class Found(NamedTuple):
+    """Some of an inbox, newest first, and from where on to ask for more; None: there is no more."""
+
+    places: list[Place]
+    following: Place | None
+
+
+_Spot = tuple[datetime, str]
+
+
+async def _scope(connection: Any, reader: Reader, filters: Filters) -> _Scope:
+    rows = await connection.fetch(_SCOPE, reader.client, reader.user, _FIRST)
+    wanted = None if filters.room is None else room_channel(filters.room)
+    mine = [row for row in rows if wanted in (None, row["channel"])]
+    since = filters.since or _FIRST
+    one = rows[0]
+    settled, late_from = one["settled_created"], one["settled_published"]
+    if one["through"] > settled + _LATE_AFTER:
+        settled, late_from = one["through"] - _LATE_AFTER, one["through"]
+    return _Scope(
+        [row["channel"] for row in mine],
+        [max(row["since"], since) for row in mine],
+        one["through"],
+        settled,
+        late_from,
+        one["refused_at"],
+    )
+
+
+async def _nearest(
+    connection: Any, reader: Reader, scope: _Scope, since: list[datetime], before: _Spot
+) -> tuple[list[str], list[datetime], _Spot | None]:
+    """The channels with the newest publications, and from where on there are others."""
+    if len(scope.channels) <= CHANNELS_AT_ONCE:
+        return scope.channels, since, None
+    heads = await connection.fetch(
+        _HEADS, reader.client, scope.channels, since, *before, CHANNELS_AT_ONCE + 1
+    )
+    near = heads[:CHANNELS_AT_ONCE]
+    rest = heads[CHANNELS_AT_ONCE:]
+    return (
+        [row["channel"] for row in near],
+        [row["since"] for row in near],
+        (rest[0]["created_at"] + _MILLISECOND, "") if rest else None,
+    )
+
+
+async def _scan(
+    connection: Any,
+    reader: Reader,
+    scope: _Scope,
+    *,
+    unread: bool,
+    before: _Spot,
+    limit: int,
+    budget: int,
+) -> tuple[list[_Spot], _Spot | None]:
+    """Places of an inbox from its end on, and where it was not looked at any more."""
+    since = scope.since
+    if unread:
+        settled = scope.settled + _TICK
+        since = [max(each, settled) for each in since]
+    found: list[_Spot] = []
+    each = 2 * limit
+    while True:
+        channels, starts, rest = await _nearest(connection, reader, scope, since, before)
+        most = max(1, budget // max(1, len(channels)))
+        each = min(each, most)
+        more = (scope.through, list(reader.reads)) if unread else ()
+        rows = await connection.fetch(
+            _SCAN_UNREAD if unread else _SCAN_ALL,
+            reader.client,
+            reader.user,
+            channels,
+            starts,
+            *before,
+            each,
+            limit - len(found),
+            *more,
+        )
+        horizon = (rows[0]["horizon_at"], rows[0]["horizon_id"]) if rows[0]["horizon_at"] else None
+        spots = [(row["created_at"], row["notification"]) for row in rows if row["created_at"]]
+        if rest is not None:
+            # Of the channels that were left out nothing is known from their first one on.
+            horizon = rest if horizon is None else max(horizon, rest)
+            spots = [spot for spot in spots if spot >= rest]
+        found += sorted(spots, reverse=True)
+        budget -= max(1, rows[0]["scanned"])
+        if len(found) >= limit:
+            return found, found[-1]
+        if horizon is None or budget <= 0:
+            return found, horizon
+        before = horizon
+        each *= 4
+
+
+async def _unread(
+    connection: Any,
+    reader: Reader,
+    scope: _Scope,
+    before: _Spot,
+    limit: int,
+    budget: int = SCANNED_MAX,
+) -> tuple[list[_Spot], _Spot | None]:
+    """Places of what is unread, newest first, and where it was not looked at any more."""
+    found, horizon = await _scan(
+        connection, reader, scope, unread=True, before=before, limit=limit, budget=budget
+    )
+    kept = await _kept(connection, reader, scope)
+    late: list[_Spot] = []
+    if scope.settled > _FIRST:
+        rows = await connection.fetch(
+            _LATE,
+            reader.client,
+            reader.user,
+            scope.channels,
+            scope.since,
+            scope.late_from,
+            scope.through,
+            scope.settled,
+            max(1, LATE_MAX // max(1, len(scope.channels))),
+            list(reader.reads),
+        )
+        late = [(row["created_at"], row["notification"]) for row in rows]
+    more = [spot for spot in (*kept, *late) if spot < before]
+    if more:
+        merged = sorted({*found, *more}, reverse=True)
+        if horizon is not None:
+            merged = [spot for spot in merged if spot >= horizon]
+        if len(merged) > limit:
+            horizon = merged[limit - 1]
+        found = merged[:limit]
+    return found, horizon
+
+
+async def _kept(connection: Any, reader: Reader, scope: _Scope) -> list[_Spot]:
+    rows = await connection.fetch(
+        _KEPT,
+        reader.client,
+        reader.user,
+        scope.channels,
+        scope.since,
+        scope.through,
+        KEPT_READ_MAX,
+        list(reader.reads),
+        [from_unix_ms(at) for at in reader.reads.values()],
+    )
+    return [(row["created_at"], row["notification"]) for row in rows]
+
+
+def _place(spot: _Spot) -> Place:
+    return Place(unix_ms(spot[0]), spot[1])
+
+
+async def find_page(
     connection: Any,
     reader: Reader,
     *,
     filters: Filters,
     before: Place | None,
     limit: int,
-) -> list[Item]:
-    """Newest notifications of an inbox.
+) -> tuple[list[Item], Place | None]:
+    """Newest notifications of an inbox, and from where on to ask for more; None: there is no more.
+
+    About `SCANNED_MAX` publications are looked at. If few of them are asked for, the page is short,
+    or empty, and there is more nevertheless.
 
     Args:
         connection: of asyncpg.
@@ -181,45 +453,140 @@ async def page(
         before: only what is older than this; None: from the newest on.
         limit: how many at most.
     """
+    scope = await _scope(connection, reader, filters)
+    start = (from_unix_ms(before.created_ms), before.id) if before else (_LAST, "")
+    if not scope.channels:
+        return [], None
+    if filters.unread:
+        spots, horizon = await _unread(connection, reader, scope, start, limit + 1)
+    else:
+        spots, horizon = await _scan(
+            connection,
+            reader,
+            scope,
+            unread=False,
+            before=start,
+            limit=limit + 1,
+            budget=SCANNED_MAX,
+        )
+    following = horizon
+    if len(spots) > limit:
+        spots = spots[:limit]
+        following = spots[-1]
+    items = await _items(connection, reader, scope, spots)
+    return items, None if following is None else _place(following)
+
+
+async def _items(connection: Any, reader: Reader, scope: _Scope, spots: list[_Spot]) -> list[Item]:
+    if not spots:
+        return []
     rows = await connection.fetch(
-        _PAGE_UNREAD if filters.unread else _PAGE_ALL,
-        *_arguments(reader),
-        filters.since or _FIRST,
-        from_unix_ms(before.created_ms) if before else _LAST,
-        before.id if before else "",
-        limit,
-        None if filters.room is None else room_channel(filters.room),
+        _FRAMES,
+        reader.client,
+        reader.user,
+        scope.channels,
+        scope.since,
+        scope.through,
+        [at for at, _ in spots],
+        [notification for _, notification in spots],
     )
     return [
         Item(
             row["notification"],
             unix_ms(row["created_at"]),
-            reader.reads.get(row["notification"])
-            if row["read_at"] is None
-            else unix_ms(row["read_at"]),
+            _read_ms(row, reader.reads),
             row["frame"].encode(),
         )
         for row in rows
     ]
 
 
+def _read_ms(row: Any, reads: dict[str, int]) -> int | None:
+    if row["read_at"] is not None:
+        return unix_ms(row["read_at"])
+    lately = reads.get(row["notification"])
+    if lately is None or (row["marked_at"] and lately <= unix_ms(row["marked_at"])):
+        return None
+    return lately
+
+
+async def page(
+    connection: Any,
+    reader: Reader,
+    *,
+    filters: Filters,
+    before: Place | None,
+    limit: int,
+) -> list[Item]:
+    """Newest notifications of an inbox, as `find_page` has them."""
+    items, _ = await find_page(connection, reader, filters=filters, before=before, limit=limit)
+    return items
+
+
+async def find_unread(connection: Any, reader: Reader, limit: int) -> Found:
+    """Newest unread notifications of an inbox, `limit` at most.
+
+    `SCANNED_MAX` publications are looked at, or twice the limit.
+    """
+    scope = await _scope(connection, reader, Filters())
+    budget = max(SCANNED_MAX, 2 * limit)
+    spots, horizon = await _unread(connection, reader, scope, (_LAST, ""), limit, budget)
+    return Found([_place(spot) for spot in spots], horizon and _place(horizon))
+
+
 async def unread_ids(connection: Any, reader: Reader, limit: int) -> list[Place]:
-    """Newest unread notifications of an inbox, `limit` at most."""
-    rows = await connection.fetch(_UNREAD_IDS, *_arguments(reader), limit)
-    return [Place(unix_ms(row["created_at"]), row["notification"]) for row in rows]
+    """Newest unread notifications of an inbox, as `find_unread` has them."""
+    return (await find_unread(connection, reader, limit)).places
 
 
 async def unread_count(connection: Any, reader: Reader) -> int:
-    """Number of unread notifications of an inbox."""
-    return int(await connection.fetchval(_UNREAD_COUNT, *_arguments(reader)))
+    """Number of unread notifications of an inbox.
+
+    It is exact up to `UNREAD_IDS_MAX`. Past that, or if many more than `SCANNED_MAX` publications
+    would have to be looked at, the rest is worked out from offsets, less the receipts that there
+    are (`READS_COUNTED_MAX` at most): a notification of several rooms then counts for each of them.
+    """
+    scope = await _scope(connection, reader, Filters())
+    limit = UNREAD_IDS_MAX + 1
+    spots, horizon = await _unread(connection, reader, scope, (_LAST, ""), limit, 2 * SCANNED_MAX)
+    if horizon is None:
+        return len(spots)
+    since = [max(each, scope.settled + _TICK) for each in scope.since]
+    rest = await connection.fetchval(_STRETCH, reader.client, scope.channels, since, *horizon)
+    reads = await connection.fetchval(
+        _READS, reader.client, reader.user, min(since), READS_COUNTED_MAX
+    )
+    kept = [spot for spot in await _kept(connection, reader, scope) if spot < horizon]
+    return len(spots) + len(kept) + max(0, int(rest or 0) - int(reads))
+
+
+async def settle(connection: Any, reader: Reader) -> bool:
+    """Look an inbox through once, so that nobody has to again.
+
+    Returns:
+        Whether that was any use; not if too much is unread there, or it was tried a while ago.
+    """
+    scope = await _scope(connection, reader, Filters())
+    if datetime.now(UTC) - scope.refused_at < SETTLE_INTERVAL:
+        return False
+    await connection.fetchval(
+        "SELECT settle_inbox($1, $2, $3)", reader.client, reader.user, KEPT_MAX
+    )
+    return (await _scope(connection, reader, Filters())).settled > scope.settled
 
 
 async def is_read(connection: Any, reader: Reader, notification: str) -> bool | None:
     """Whether a notification is read, or None if it is not in the inbox."""
-    found: bool | None = await connection.fetchval(
-        _FIND, *_arguments(reader), notification, *span_of(notification)
+    row = await connection.fetchrow(
+        _FIND,
+        reader.client,
+        reader.user,
+        list(reader.reads),
+        [from_unix_ms(at) for at in reader.reads.values()],
+        notification,
+        *span_of(notification),
     )
-    return found
+    return None if row is None else bool(row["read"])
 
 
 async def read_among(connection: Any, reader: Reader, ids: Sequence[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -46,13 +47,23 @@ class _Head(msgspec.Struct, rename="camel"):
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
 
 
+@dataclass(frozen=True, slots=True)
 class _View:
-    """One reading of an inbox in the database, and whether it may be cached."""
+    """One reading of an inbox in the database.
 
-    def __init__(self, unread: list[Place], page: CachedPage, count: int) -> None:
-        self.unread = unread
-        self.page = page
-        self.count = count
+    Attributes:
+        unread: ids of what is unread; some of them, if not `complete`.
+        page: the first one.
+        count: how many are unread.
+        complete: whether all that is unread is known.
+        caught_up: whether the database has all that it is to have, if this is to be cached.
+    """
+
+    unread: list[Place]
+    page: CachedPage
+    count: int
+    complete: bool
+    caught_up: bool
 
 
 class Inbox:
@@ -102,8 +113,8 @@ class Inbox:
 
     async def page(
         self, user: str, filters: Filters, before: Place | None, limit: int
-    ) -> tuple[list[Item], bool]:
-        """Newest notifications, and whether there are more.
+    ) -> tuple[list[Item], Place | None]:
+        """Newest notifications, and from where on to ask for more; None: there are no more.
 
         Args:
             user: whose inbox.
@@ -125,10 +136,13 @@ class Inbox:
             return cached
         reader = self._reader(user, await self._marks(user))
         async with self._database.connection() as connection:
-            items = await queries.page(
-                connection, reader, filters=filters, before=before, limit=limit + 1
+            found = await queries.find_page(
+                connection, reader, filters=filters, before=before, limit=limit
             )
-        return items[:limit], len(items) > limit
+            if found[1] is not None and len(found[0]) < limit and filters.unread:
+                # It took long to find so few; whoever asks next is to have it shorter.
+                await queries.settle(connection, reader)
+        return found
 
     async def mark_read(self, user: str, notification: str) -> bool:
         """Mark one notification read.
@@ -165,9 +179,9 @@ class Inbox:
         marks = await self.cache.marks(user)
         reader = self._reader(user, marks)
         async with self._database.snapshot() as connection:
-            unread = await queries.unread_ids(connection, reader, MARKED_MAX)
+            unread, following = await queries.find_unread(connection, reader, MARKED_MAX)
             count = len(unread)
-            if count == MARKED_MAX:
+            if following is not None or count == MARKED_MAX:
                 count = await queries.unread_count(connection, reader)
             rooms = await queries.rooms_of(connection, self._client, user)
         ids = {place.id: None for place in unread}
@@ -197,30 +211,49 @@ class Inbox:
         """Read an inbox from the database, and cache it if the database is not behind."""
         _database_answers.inc()
         marks = await self._marks(user)
-        reader = self._reader(user, marks)
         positions = await self._positions(user) if marks else None
-        async with self._database.snapshot() as connection:
-            unread = await queries.unread_ids(connection, reader, UNREAD_IDS_MAX + 1)
-            items = await queries.page(
-                connection, reader, filters=Filters(), before=None, limit=PAGE_DEFAULT + 1
-            )
-            many = len(unread) > UNREAD_IDS_MAX
-            count = await queries.unread_count(connection, reader) if many else len(unread)
-            caught_up = (
-                marks is not None
-                and positions is not None
-                # Had the reads been lost, nobody could tell whether the database has them.
-                and bool(marks.reads or not marks.last_read)
-                and await _knows(connection, self._client, positions)
-                and await queries.knows_reads(connection, reader)
-            )
-        page = CachedPage(items[:PAGE_DEFAULT], len(items) > PAGE_DEFAULT)
-        if marks and positions and caught_up and not many:
+        view = await self._read(user, marks, positions)
+        if not view.complete and len(view.unread) <= UNREAD_IDS_MAX:
+            # So much was read one by one that it can't be looked through each time.
+            async with self._database.connection() as connection:
+                settled = await queries.settle(connection, self._reader(user, marks))
+            if settled:
+                view = await self._read(user, marks, positions)
+        if marks and positions and view.caught_up and view.complete:
             try:
-                await self.cache.store(user, marks, positions, unread, page)
+                await self.cache.store(user, marks, positions, view.unread, view.page)
             except _TROUBLE as error:
                 log.debug("an inbox could not be cached", extra={"reason": str(error)})
-        return _View(unread, page, count)
+        return view
+
+    async def _read(
+        self,
+        user: str,
+        marks: Marks | None,
+        positions: list[tuple[str, Position | None]] | None,
+    ) -> _View:
+        reader = self._reader(user, marks)
+        async with self._database.snapshot() as connection:
+            found = await queries.find_unread(connection, reader, UNREAD_IDS_MAX + 1)
+            items, following = await queries.find_page(
+                connection, reader, filters=Filters(), before=None, limit=PAGE_DEFAULT
+            )
+            unread = found.places
+            complete = found.following is None and len(unread) <= UNREAD_IDS_MAX
+            return _View(
+                unread,
+                CachedPage(items, following),
+                len(unread) if complete else await queries.unread_count(connection, reader),
+                complete=complete,
+                caught_up=(
+                    marks is not None
+                    and positions is not None
+                    # Had the reads been lost, nobody could tell whether the database has them.
+                    and bool(marks.reads or not marks.last_read)
+                    and await _knows(connection, self._client, positions)
+                    and await queries.knows_reads(connection, reader)
+                ),
+            )
 
     async def _positions(self, user: str) -> list[tuple[str, Position | None]] | None:
         async with self._database.connection() as connection:

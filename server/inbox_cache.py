@@ -28,7 +28,7 @@ CHANNELS_MAX: Final = 1_000
 """The inbox of a user with more channels is not cached."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_page: Final = msgspec.msgpack.Decoder(tuple[list[Item], bool]).decode
+_decode_page: Final = msgspec.msgpack.Decoder(tuple[list[Item], Place | None]).decode
 
 
 class Marks(NamedTuple):
@@ -44,10 +44,10 @@ class Marks(NamedTuple):
 
 
 class CachedPage(NamedTuple):
-    """First page of an inbox, and whether there is more."""
+    """First page of an inbox, and from where on to ask for more; None: there is no more."""
 
     items: list[Item]
-    more: bool
+    following: Place | None
 
 
 class InboxCache:
@@ -84,13 +84,17 @@ class InboxCache:
         found = await self._ask(user, "1")
         if found is None:
             return None
-        items, more = _decode_page(found[1])
+        try:
+            items, following = _decode_page(found[1])
+        except msgspec.MsgspecError:
+            # A server of another version stored it.
+            return None
         return CachedPage(
             [
                 item._replace(read_ms=_read_ms(item, found[k], found[k + 1]))
                 for item, k in zip(items, range(2, len(found), 2), strict=True)
             ],
-            more,
+            following,
         )
 
     async def _ask(self, user: str, page: str) -> Any:

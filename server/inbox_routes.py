@@ -46,13 +46,13 @@ async def _page(request: web.Request, history: History) -> web.Response:
         since=parameter(request, "since", moment),
     )
     before = parameter(request, "cursor", cursor)
-    items, more = await history.inbox.page(
+    items, after = await history.inbox.page(
         user,
         filters,
         InboxPlace(*before) if before else None,
         limit_of(request),
     )
-    following = cursor_text(Place(items[-1].created_ms, items[-1].id)) if more else None
+    following = None if after is None else cursor_text(Place(*after))
     body = b'{"notifications":[%b],"nextCursor":%b}' % (
         b",".join(map(_item_text, items)),
         _encode(following),

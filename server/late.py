@@ -69,9 +69,24 @@ class LateEvents:
         self._events = keys.events
         self._client = client
 
-    async def mentioning(self, text: bytes, since_ms: int | None) -> AsyncIterator[Event]:
-        """Events with this in their text, oldest first, from a Unix time (ms) on or from all."""
-        start = "-" if since_ms is None else str(max(0, since_ms))
+    async def position(self) -> str | None:
+        """Up to where the writer has written, an id in the stream; None: it never has."""
+        written = await acknowledged(self._redis, self._events, HISTORY_GROUP)
+        return None if written is None else written.decode()
+
+    async def mentioning(
+        self, text: bytes, *, since_ms: int | None, after: str | None
+    ) -> AsyncIterator[Event]:
+        """Events with this in their text, oldest first.
+
+        Args:
+            text: some of an event's.
+            since_ms: only from this Unix time on.
+            after: only behind this id in the stream.
+        """
+        start = "-" if after is None else f"({after}"
+        if since_ms is not None and (after is None or int(after.partition("-")[0]) < since_ms):
+            start = str(max(0, since_ms))
         async for entries in self._pages(self._redis.xrange, start, "+"):
             for event in parse_entries([e for e in entries if text in e[1].get(b"p", b"")]):
                 if self._owns(event):

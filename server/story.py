@@ -40,6 +40,9 @@ async def _story(request: web.Request, history: History) -> web.Response:
     kind = parameter(request, "receipts", one_of("delivered", "read"))
     after = parameter(request, "cursor", cursor)
     limit = limit_of(request)
+    late = LateEvents(history.redis, history.keys, history.client)
+    # Before the database is asked: what is written meanwhile is then looked for in both.
+    written = await late.position()
     # What waits is read first: what is published meanwhile is then found there as well.
     waiting = await QueuedJobs(history.redis, history.keys, history.client).find(notification)
     async with history.database.snapshot() as connection:
@@ -67,7 +70,7 @@ async def _story(request: web.Request, history: History) -> web.Response:
     dead = [{"reason": one.reason, "at": format_time(one.at_ms)} for one in letters]
     head = _head(published, waiting)
     if not channels and not dead:
-        head_of_late, channels, dead = await _late(history, notification)
+        head_of_late, channels, dead = await _late(late, written, notification)
         head = head or head_of_late
     if not channels and not dead and not waiting:
         raise Problem(
@@ -185,7 +188,7 @@ def _expired_channel(channel: str, at: str, worker: str) -> dict[str, Any]:
 
 
 async def _late(
-    history: History, notification: str
+    late: LateEvents, written: str | None, notification: str
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
     """Head, channels and dead letters from events that the history writer has not written yet."""
     made = made_at_ms(notification)
@@ -193,8 +196,8 @@ async def _late(
     head: dict[str, Any] | None = None
     channels: list[dict[str, Any]] = []
     dead: list[dict[str, Any]] = []
-    late = LateEvents(history.redis, history.keys, history.client)
-    async for event in late.mentioning(notification.encode(), since_ms):
+    text = notification.encode()
+    async for event in late.mentioning(text, since_ms=since_ms, after=written):
         at = format_time(event.at_ms)
         channel = event.channel.partition("/")[2]
         try:
