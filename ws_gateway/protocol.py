@@ -107,7 +107,8 @@ def _fields(text: str) -> dict[str, Any]:
         raise ClientError(ErrorCode.MALFORMED, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ClientError(ErrorCode.MALFORMED, "a message is a JSON object")
-    return value
+    # Go, Java and C# write what they leave out as null.
+    return {name: one for name, one in value.items() if one is not None}
 
 
 def _only(fields: dict[str, Any], *known: str) -> None:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from aiohttp import web
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from common.auth.principal import Principal
 from common.auth.records import ALL_SCOPES, ClientLimits
@@ -21,6 +21,7 @@ from server.client_api.context import (
     Body,
     Context,
     Route,
+    Whole,
     actor_of,
     bad,
     no_client,
@@ -33,7 +34,7 @@ from server.history_access import json_answer
 # Without `\s`, which means another thing to each who reads a pattern.
 _EMAIL_PART: Final = r"[^@\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 Email = Annotated[str, StringConstraints(max_length=254, pattern=f"^{_EMAIL_PART}@{_EMAIL_PART}$")]
-Limit = Annotated[int, Field(ge=1, le=2**53)]
+Limit = Annotated[Whole, Field(ge=1, le=2**53)]
 
 
 class NewClient(Body):
@@ -60,7 +61,7 @@ class Limits(Body):
 class ClientChange(Body):
     """Body of `PATCH /clients/{id}`; what is left out stays."""
 
-    disabled: bool | None = None
+    disabled: StrictBool | None = None
     limits: Limits | None = None
 
 

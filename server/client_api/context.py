@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Any, Final
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticKnownError
 
 from common.auth.directory import Directory
 from common.auth.principal import Principal
@@ -27,9 +28,19 @@ WARNING: Final = "This key is shown once. Keep it secret; whoever has it can sen
 
 
 class Body(BaseModel):
-    """A body in which no unknown field is allowed, and no number where text is needed or so."""
+    """A body in which no unknown field is allowed."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
+
+
+def _no_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_number)]
+"""A number without a fraction: 60 and 60.0, but neither "60" nor true."""
 
 
 @dataclass(frozen=True, slots=True)

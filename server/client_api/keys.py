@@ -22,6 +22,7 @@ from server.client_api.context import (
     Body,
     Context,
     Route,
+    Whole,
     actor_of,
     bad,
     own,
@@ -35,7 +36,7 @@ KEYS_MAX: Final = 100
 """Keys of a client that are good at once."""
 
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
-Overlap = Annotated[int, Field(ge=0, le=OVERLAP_MAX_S)]
+Overlap = Annotated[Whole, Field(ge=0, le=OVERLAP_MAX_S)]
 
 
 class NewApiKey(Body):

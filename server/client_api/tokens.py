@@ -19,6 +19,7 @@ from server.client_api.context import (
     Body,
     Context,
     Route,
+    Whole,
     actor_of,
     bad,
     own,
@@ -38,7 +39,7 @@ class NewToken(Body):
 
     userId: Id  # noqa: N815 - as it is on the wire
     rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] | None = None
-    ttl: Annotated[int, Field(ge=1)] | None = TTL_DEFAULT_S
+    ttl: Annotated[Whole, Field(ge=1)] | None = TTL_DEFAULT_S
 
 
 class TokenKeys(Body):

@@ -157,6 +157,29 @@ async def test_what_has_passed_is_refused_and_what_is_to_come_is_not(api: Api) -
         assert (await api("POST", "/clients/me/keys", json=key)).status == 422
 
 
+async def test_numbers_are_numbers_and_a_key_may_end(validating: Stack, api: Api) -> None:
+    made = await api("POST", "/clients", json={"name": "n", "email": "n@example.com"})
+    mine = {"x-api-key": made.body["apiKey"]}
+
+    async def known() -> bool:
+        return (await api("GET", "/clients/me", headers=mine)).status == 200
+
+    await until(known)
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    for path, field, rest, statuses in (
+        ("/tokens", "ttl", {"userId": 1}, {60: 201, 61.0: 201, "60": 422, True: 422, 1.5: 422}),
+        ("/clients/me/keys", "expiresAt", {"name": "k", "scopes": ["read"]},
+         {soon: 201, "soon": 422, 1_900_000_000: 422, True: 422}),
+        ("/clients/me/token-secret/rotate", "overlapS", {}, {0: 201, 1.0: 201, "0": 422}),
+    ):  # fmt: skip
+        for value, status in statuses.items():
+            answer = await api("POST", path, json={**rest, field: value}, headers=mine)
+            assert answer.status == status, (path, value, answer)
+    for disabled in ("yes", 1, "true"):
+        path = f"/clients/{made.body['clientId']}"
+        assert (await api("PATCH", path, json={"disabled": disabled})).status == 422
+
+
 async def test_a_repeat_after_its_time_is_answered_as_the_first_one_was(
     api: Api, validating: Stack
 ) -> None:
