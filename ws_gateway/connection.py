@@ -6,7 +6,7 @@ reading of this socket, so nothing queues up behind it.
 """
 
 import asyncio
-from collections import deque
+import time
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from common.auth.principal import Principal
@@ -19,7 +19,9 @@ from ws_gateway.frames import (
     Close,
     FrameError,
     FrameReader,
+    Part,
     Ping,
+    Received,
     Text,
     close_frame,
     pong_frame,
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long a closed client may take to answer the close frame."""
+SLICE_FRAMES: Final = 64
+"""Frames of one connection that are read in a slice of a loop turn."""
+SLICE_S: Final = 0.001
+"""Time past which a slice is over; the frame that goes past it is the last."""
+FRAGMENTS_PER_MESSAGE: Final = 32
+"""So many fragments count as one message against a client's limit."""
+CLOSED_FRAMES: Final = 256
+"""Frames that are read after the close, to find the peer's answer to it."""
 
 
 class Connection(asyncio.Protocol):
@@ -52,7 +62,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_backlog",
         "_broken",
         "_frames",
         "_reader",
@@ -88,7 +97,6 @@ class Connection(asyncio.Protocol):
         self.fd = -1
         """The socket; -1: all must go through the transport."""
         self._reader: FrameReader | None = None
-        self._backlog: deque[Text | Binary] | None = None
         self.user: str | None = None
         self.principal: Principal | None = None
         """On whose behalf it is here: known once it registered, or by what its handshake said."""
@@ -105,65 +113,131 @@ class Connection(asyncio.Protocol):
         self._broken = False
 
     def data_received(self, data: bytes) -> None:
-        """Read frames."""
+        """Read frames, a slice of a loop turn at most; the peer waits for the rest."""
         if self._broken:
             return
         self.seen = self.gateway.clock.now
         self.pinged = False
         reader = self._reader or FrameReader(self.gateway.limits.client_frame_max_bytes)
-        try:
-            for item in reader.feed(data):
-                if self.closing_since is not None and not isinstance(item, Close):
-                    continue
-                if isinstance(item, Close):
-                    self._answer_close(item.code)
-                    return
-                if self._too_many():
-                    self.close(CloseCode.TOO_MANY_FRAMES)
-                    continue
-                if isinstance(item, Text | Binary):
-                    self._take(item)
-                elif isinstance(item, Ping):
-                    self.write_if_bounded(pong_frame(item.payload))
-        except FrameError as error:
-            # Nothing behind a broken frame can be understood; it is read and dropped until the
-            # peer hangs up, or the close frame could be lost in a reset.
-            self._broken = True
-            self.close(error.code)
-            if self._transport and not self._transport.is_closing():
-                if self._transport.can_write_eof():
-                    self._transport.write_eof()
-                else:
-                    # TLS has no half-closed state; it reads on until the peer agrees.
-                    self._transport.close()
-        else:
-            self._reader = None if reader.at_rest else reader
+        reader.receive(data)
+        self._reader = reader
+        if not reader.is_queued and not self._must_wait:
+            self._read(reader)
 
-    def _take(self, item: Text | Binary) -> None:
-        if self.busy:
-            if self._backlog is None:
-                self._backlog = deque()
-            self._backlog.append(item)
-        elif isinstance(item, Text):
-            self.gateway.handle(self, item.text)
-        else:
-            self.refuse(ClientError(ErrorCode.UNSUPPORTED, "messages are text"))
+    @property
+    def _must_wait(self) -> bool:
+        """Whether an action is waited for. The answer to a close frame is read all the same."""
+        return self.busy and self.closing_since is None
+
+    def _read(self, reader: FrameReader) -> None:
+        ends = time.monotonic() + SLICE_S
+        try:
+            for _ in range(SLICE_FRAMES):
+                item = reader.read()
+                if item is None:
+                    if reader.at_rest:
+                        self._reader = None
+                    return
+                if not self._take(item, reader):
+                    return
+                if time.monotonic() >= ends:
+                    break
+        except FrameError as error:
+            self.close(error.code)
+            self._drop_the_rest()
+            return
+        self._read_later(reader)
+
+    def _read_later(self, reader: FrameReader) -> None:
+        """Queue for the next slice."""
+        if not reader.is_queued:
+            reader.is_queued = True
+            self._pause()
+            self.gateway.slices.later(self._read_on)
+
+    def _read_on(self) -> None:
+        reader = self._reader
+        if reader is None:
+            return
+        reader.is_queued = False
+        if self._transport is None or self._broken or self._must_wait:
+            return
+        self._read(reader)
+        if not reader.is_queued and not self._must_wait:
+            self._listen()
+
+    def _take(self, item: Received, reader: FrameReader) -> bool:
+        """Do what a frame says; return whether the next one may be read in the same slice."""
+        if isinstance(item, Close):
+            self._answer_close(item.code)
+            self._broken = True
+            self._reader = None
+            return False
+        if self.closing_since is not None:
+            self._frames += 1
+            if self._frames > CLOSED_FRAMES:
+                self._drop_the_rest()
+                return False
+        elif isinstance(item, Part):
+            if not reader.fragments % FRAGMENTS_PER_MESSAGE:
+                self._count()
+        elif self._count():
+            if isinstance(item, Text):
+                self.gateway.handle(self, item.text)
+            elif isinstance(item, Ping):
+                self.write_if_bounded(pong_frame(item.payload))
+            elif isinstance(item, Binary):
+                self.refuse(ClientError(ErrorCode.UNSUPPORTED, "messages are text"))
+        return not reader.is_queued and not self._must_wait
+
+    def _drop_the_rest(self) -> None:
+        """Drop what comes from here on, until the peer hangs up.
+
+        Nothing behind a broken frame can be understood, and a peer that goes on sending after the
+        close does not wait for it. All is received nevertheless: the close frame could otherwise be
+        lost in a reset.
+        """
+        self._broken = True
+        self._reader = None
+        transport = self._transport
+        if transport and not transport.is_closing():
+            self._listen()
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                # TLS has no half-closed state; it reads on until the peer agrees.
+                transport.close()
 
     def wait(self) -> None:
         """Stop reading until `resume`: an action waits for Redis."""
         self.busy = True
-        if self._transport and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._pause()
 
     def resume(self) -> None:
         """Go on with what was received meanwhile."""
         self.busy = False
-        while self._backlog and not self.busy and self.closing_since is None:
-            self._take(self._backlog.popleft())
-        if not self.busy:
-            self._backlog = None
-            if self._transport and not self._transport.is_closing():
-                self._transport.resume_reading()
+        if self._reader is None:
+            self._listen()
+        else:
+            self._read_later(self._reader)
+
+    def _pause(self) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _listen(self) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _count(self) -> bool:
+        """Count a message or control frame, and close if they are too many.
+
+        Returns:
+            Whether it may be taken.
+        """
+        if self._too_many():
+            self.close(CloseCode.TOO_MANY_FRAMES)
+        return self.closing_since is None
 
     def _too_many(self) -> bool:
         limits, now = self.gateway.limits, self.gateway.clock.now
@@ -272,7 +346,11 @@ class Connection(asyncio.Protocol):
     def _part(self, transport: asyncio.Transport, code: CloseCode) -> None:
         transport.write(close_frame(code))
         # The close frame is answered even if an action was waiting.
-        transport.resume_reading()
+        self._frames = 0
+        if self._reader is None:
+            transport.resume_reading()
+        else:
+            self._read_later(self._reader)
 
     def _answer_close(self, code: int) -> None:
         if self._transport is None:
@@ -323,7 +401,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         # The transport closes the socket only after this, so that until now it was nobody else's.
         self.fd = -1
-        self._backlog = None
+        self._reader = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from the front."""

@@ -41,6 +41,8 @@ HEAD: Final = (
     b"X-Accel-Buffering: no\r\n"
     b"Connection: close\r\n"
 )
+RECEIVED_MAX_BYTES: Final = 64 * 1024
+"""Bytes that a client may send behind its request; they are dropped."""
 _RETRY_AFTER: Final = "Retry-After: 10"
 _ID_LINE_BYTES: Final = len("Last-Event-ID: \r\n")
 _COMMENT: Final = b": ping\n\n"
@@ -110,7 +112,7 @@ def refuse_large(head_bytes: int, last_event_id: str | None, channels: int) -> N
 class EventStream(Connection):
     """A connection whose client only listens."""
 
-    __slots__ = ("_ids", "_resume")
+    __slots__ = ("_ids", "_received", "_resume")
 
     DIRECT: ClassVar = False
 
@@ -118,6 +120,7 @@ class EventStream(Connection):
         super().__init__(gateway, number, address)
         self._ids: EventIds | None = None
         self._resume: Mapping[str, Position] = {}
+        self._received = 0
 
     def begin(self, message: bytes, *lines: str) -> None:
         """Answer the request, and register.
@@ -149,7 +152,10 @@ class EventStream(Connection):
         self.gateway.handle(self, message.decode())
 
     def data_received(self, data: bytes) -> None:
-        """Drop what comes: there is nothing to say."""
+        """Drop what comes, as there is nothing to say; close if it is too much."""
+        self._received += len(data)
+        if self._received > RECEIVED_MAX_BYTES:
+            self.close(CloseCode.PROTOCOL_ERROR)
 
     def send(self, payload: bytes) -> None:
         """Send what a socket would get in answer, as an event of that name."""

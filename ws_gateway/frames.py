@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from wsproto.frame_protocol import FrameDecoder, MessageDecoder, Opcode, ParseFailed
+from wsproto.frame_protocol import Frame, FrameDecoder, MessageDecoder, Opcode, ParseFailed
 
 from ws_gateway.close_codes import REASONS, CloseCode
 
@@ -78,7 +78,15 @@ class Close:
     code: int
 
 
-Received = Text | Binary | Ping | Pong | Close
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A fragment of a message, and not its last one."""
+
+
+Received = Text | Binary | Ping | Pong | Close | Part
+
+PIECE_BYTES: Final = 4 * 1024
+"""Bytes that are decoded at a time: the decoder copies all that it has for each frame."""
 
 
 class FrameError(Exception):
@@ -96,7 +104,18 @@ class FrameReader:
         max_bytes: of one message, over all its fragments.
     """
 
-    __slots__ = ("_decoder", "_empty", "_max_bytes", "_messages", "_parts", "_size")
+    __slots__ = (
+        "_at",
+        "_decoder",
+        "_empty",
+        "_max_bytes",
+        "_messages",
+        "_parts",
+        "_size",
+        "_unread",
+        "fragments",
+        "is_queued",
+    )
 
     def __init__(self, max_bytes: int) -> None:
         self._decoder = FrameDecoder(client=False)
@@ -104,57 +123,80 @@ class FrameReader:
         self._parts: list[str] = []
         self._size = self._empty = 0
         self._max_bytes = max_bytes
+        self._unread = b""
+        self._at = 0
+        self.fragments = 0
+        """Frames so far that did not complete their message."""
+        self.is_queued = False
+        """For whoever reads in slices: whether the next one is due."""
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing is partly received, so that a new reader would do as well."""
         return (
-            not len(self._decoder.buffer)
+            self._at == len(self._unread)
+            and not len(self._decoder.buffer)
             and self._decoder.header is None
             and self._messages.opcode is None
         )
 
-    def feed(self, data: bytes) -> Iterator[Received]:
-        """Messages that are complete with `data`, in order.
+    def receive(self, data: bytes) -> None:
+        """Take bytes, to be read with `read`."""
+        self._unread, self._at = self._unread[self._at :] + data, 0
+
+    def read(self) -> Received | None:
+        """Return the next message, control frame or fragment; None if it has not come whole.
+
+        After a `Close` there is nothing to read.
 
         Raises:
             FrameError: not a frame, not UTF-8, or too large.
         """
-        self._decoder.receive_bytes(data)
         try:
             while True:
                 frame = self._decoder.process_buffer()
                 header = self._decoder.header
                 if header is not None and header.payload_len > self._max_bytes:
                     raise FrameError(CloseCode.TOO_LARGE, "frame too large")
-                if frame is None:
-                    return
-                if frame.opcode is Opcode.CLOSE:
-                    yield Close(_code_to_answer(bytes(frame.payload)))  # type: ignore[arg-type]
-                    return
-                if frame.opcode is Opcode.PING:
-                    yield Ping(bytes(frame.payload))  # type: ignore[arg-type]
-                elif frame.opcode is Opcode.PONG:
-                    yield Pong()
-                else:
-                    self._size += len(frame.payload)
-                    self._empty += not frame.payload
-                    # Without end, empty fragments would take memory and time too.
-                    if self._size > self._max_bytes or self._empty > self._max_bytes:
-                        raise FrameError(CloseCode.TOO_LARGE, "message too large")
-                    frame = self._messages.process_frame(frame)
-                    text = isinstance(frame.payload, str)
-                    if isinstance(frame.payload, str):
-                        self._parts.append(frame.payload)
-                    if frame.frame_finished and frame.message_finished:
-                        whole = "".join(self._parts)
-                        self._parts = []
-                        self._size = self._empty = 0
-                        yield Text(whole) if text else Binary()
+                if frame is not None:
+                    if (item := self._take(frame)) is not None:
+                        return item
+                    continue
+                piece = self._unread[self._at : self._at + PIECE_BYTES]
+                if not piece:
+                    return None
+                self._at += len(piece)
+                self._decoder.receive_bytes(piece)
         except ParseFailed as error:
             not_text = int(error.code) == CloseCode.NOT_TEXT
             code = CloseCode.NOT_TEXT if not_text else CloseCode.PROTOCOL_ERROR
             raise FrameError(code, str(error)) from None
+
+    def _take(self, frame: Frame) -> Received | None:
+        if frame.opcode is Opcode.CLOSE:
+            return Close(_code_to_answer(bytes(frame.payload)))  # type: ignore[arg-type]
+        if frame.opcode is Opcode.PING:
+            return Ping(bytes(frame.payload))  # type: ignore[arg-type]
+        if frame.opcode is Opcode.PONG:
+            return Pong()
+        self._size += len(frame.payload)
+        self._empty += not frame.payload
+        # Without end, empty fragments would take memory and time too.
+        if self._size > self._max_bytes or self._empty > self._max_bytes:
+            raise FrameError(CloseCode.TOO_LARGE, "message too large")
+        frame = self._messages.process_frame(frame)
+        text = isinstance(frame.payload, str)
+        if isinstance(frame.payload, str):
+            self._parts.append(frame.payload)
+        if not frame.frame_finished:
+            return None
+        if not frame.message_finished:
+            self.fragments += 1
+            return Part()
+        whole = "".join(self._parts)
+        self._parts = []
+        self._size = self._empty = 0
+        return Text(whole) if text else Binary()
 
 
 def _code_to_answer(payload: bytes) -> int:

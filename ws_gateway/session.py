@@ -11,6 +11,7 @@ from common.auth.records import ClientRecord
 from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
 from common.publication import Position
 from common.settings import Settings
+from common.slices import Slices
 from ws_gateway import metrics
 from ws_gateway.admission import Admission, refuse_rooms
 from ws_gateway.catch_up import CatchUp, Missed
@@ -78,6 +79,8 @@ class Gateway:
         self._receipts = receipts
         self.pacer = pacer
         self.admission = admission
+        self.slices = Slices(asyncio.get_running_loop())
+        """Gives loop turns to connections that sent more than fits into one."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
