@@ -48,6 +48,8 @@ SLICE_S: Final = 0.001
 """Time past which a slice is over; the frame that goes past it is the last."""
 FRAGMENTS_PER_MESSAGE: Final = 32
 """So many fragments count as one message against a client's limit."""
+DROPPED_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Bytes that are received and dropped after the close, past which the connection is aborted."""
 CLOSED_FRAMES: Final = 256
 """Frames that are read after the close, to find the peer's answer to it."""
 
@@ -110,11 +112,16 @@ class Connection(asyncio.Protocol):
         self.closing_since: float | None = None
         self.since = self.seen = self._window = gateway.clock.now
         self._frames = 0
+        """Messages that count against its limit; once it is closed frames, and then bytes, that came
+        since."""
         self._broken = False
 
     def data_received(self, data: bytes) -> None:
         """Read frames, a slice of a loop turn at most; the peer waits for the rest."""
         if self._broken:
+            self._frames += len(data)
+            if self._frames > DROPPED_MAX_BYTES:
+                self.abort()
             return
         self.seen = self.gateway.clock.now
         self.pinged = False
@@ -198,6 +205,7 @@ class Connection(asyncio.Protocol):
         lost in a reset.
         """
         self._broken = True
+        self._frames = 0
         self._reader = None
         transport = self._transport
         if transport and not transport.is_closing():
