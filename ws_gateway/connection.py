@@ -112,8 +112,7 @@ class Connection(asyncio.Protocol):
         self.closing_since: float | None = None
         self.since = self.seen = self._window = gateway.clock.now
         self._frames = 0
-        """Messages that count against its limit; once it is closed frames, and then bytes, that came
-        since."""
+        """Messages that count against its limit; once it is closed, frames, then bytes since."""
         self._broken = False
 
     def data_received(self, data: bytes) -> None:
