@@ -24,7 +24,7 @@ CONTRACT := tests/http/test_contract.py
 UNMEASURED := tests/acceptance tests/edges tests/local tests/auth/test_contract.py \
     tests/auth/test_kills.py
 
-.PHONY: help install run dev test check load bench compose-test lock docs clean
+.PHONY: help install run dev client test check load bench compose-test lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,10 @@ run: $(LOCAL) ## start the whole system here; Ctrl-C stops it
 
 dev: $(LOCAL) ## the same, and a process starts again when its sources change
 	@exec $(BIN)/python -m deploy.local --reload
+
+client: $(LOCAL) ## a client application of the running stack, and its API key: NAME=… EMAIL=… [ADMIN=1]
+	@NAME='$(subst ','\'',$(value NAME))' EMAIL='$(subst ','\'',$(value EMAIL))' ADMIN='$(ADMIN)' \
+	    $(BIN)/python -m deploy.local.client
 
 test: $(DEV) ## all tests but those of compose, with branch coverage by module
 	$(PYTEST) -n 2 --dist loadfile --cov --cov-report=term \

@@ -175,8 +175,13 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
     )
+    verbose: bool = Field(
+        False,
+        description="`make run` shows every line that its processes log, not only warnings.",
+    )
     data_dir: Path = Field(
-        Path(".data"), description="`make run` keeps Valkey's files and its own state here."
+        Path(".data"),
+        description="`make run` keeps Valkey's files, its logs and its own state here.",
     )
     valkey_port: Port = Field(6390, description="Port of the Valkey that `make run` starts.")
     postgres_port: Port = Field(6391, description="Port of the PostgreSQL that `make run` starts.")

@@ -13,7 +13,9 @@ from typing import Final
 from common.command_line import command_parser
 from common.settings import Settings, load_settings
 from common.store_urls import without_password
+from deploy.local.client import make_client_command, stores_file, write_stores
 from deploy.local.console import Console
+from deploy.local.log_files import LogFiles
 from deploy.local.parts import (
     child_environment,
     complete,
@@ -27,8 +29,8 @@ from deploy.local.parts import (
 )
 from deploy.local.ports import find_conflicts
 from deploy.local.running import InUseError, hold_clone, hold_data
-from deploy.local.screen import first_screen, readiness_urls
-from deploy.local.stack import RUNNER, Stack
+from deploy.local.screen import first_client, first_screen, readiness_urls
+from deploy.local.stack import RUNNER, Stack, Start
 from deploy.local.supervision import Control, Places, UnfitPathError, write_configuration
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
@@ -72,15 +74,64 @@ def run(settings: Settings, pipes: Path, *, reload: bool) -> int:
         kafka = f"{settings.kafka_brokers} (KAFKA_BROKERS)"
     else:
         kafka = "off: KAFKA_BROKERS is empty"
-    screen = first_screen(settings, redis, _shorten(places.configuration), database, kafka)
-    console = Console([RUNNER, *(part.name for part in parts)])
+    command = make_client_command(settings)
+    logs = LogFiles(settings.data_dir.resolve() / "logs")
+    screen = first_screen(
+        settings,
+        redis,
+        _shorten(places.configuration),
+        database,
+        kafka,
+        logs=_shorten(logs.folder),
+        client_command=command,
+    )
+    environment = child_environment(settings, own_valkey=own_valkey)
+    write_stores(
+        settings, environment.get("REDIS_CLIENT", settings.redis_client.get_secret_value())
+    )
+    names = [part.name for part in parts]
+    console = Console([RUNNER, *names], logs=logs, verbose=settings.verbose)
+    ports = {
+        "valkey": settings.valkey_port,
+        "postgres": settings.postgres_port,
+        "kafka": settings.kafka_port,
+    }
+    start = Start(
+        readiness_urls(settings),
+        {name: port for name, port in ports.items() if name in names},
+        screen,
+        first_client(make_client_command(settings, admin=True)),
+        reload,
+    )
 
     async def run_stack() -> int:
-        stack = Stack(parts, places, Control(places.socket, password), console, PROJECT)
-        environment = child_environment(settings, own_valkey=own_valkey)
-        return await stack.run(environment, readiness_urls(settings), screen, reload=reload)
+        control = Control(places.socket, password)
+        return await Stack(parts, places, control, console, logs, PROJECT).run(environment, start)
 
-    return asyncio.run(run_stack())
+    try:
+        status = asyncio.run(run_stack())
+    finally:
+        stores_file(settings.data_dir).unlink(missing_ok=True)
+    console.text(RUNNER, _farewell(settings, own_valkey=own_valkey, own_postgres=own_postgres))
+    if logs.trouble:
+        console.text(RUNNER, f"not all that was logged could be written: {logs.trouble}")
+    logs.close()
+    return status
+
+
+def _farewell(settings: Settings, *, own_valkey: bool, own_postgres: bool) -> str:
+    folders = []
+    if own_valkey:
+        folders.append(_shorten(valkey_folder(settings)))
+    if own_postgres:
+        folders.append(_shorten(postgres_folder(settings)))
+    logs = f"logs are in {_shorten(settings.data_dir.resolve() / 'logs')}"
+    if not folders:
+        return f"stopped; {logs}"
+    return (
+        f"stopped; data is in {' and '.join(folders)}, {logs}. "
+        "The next `make run` goes on with it, `make clean` removes it"
+    )
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
-"""The terminal: every line of every process, whole and under its process's name."""
+"""The terminal: what a person should see of the processes' lines, under each one's name."""
 
 import asyncio
 import re
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO, Final
+from contextlib import suppress
+from typing import BinaryIO, Final, Protocol
+
+from deploy.local.log_files import LogFiles
 
 _COLOURS: Final = ("36", "33", "32", "35", "34", "31")
 _WIDTH: Final = 11
@@ -16,22 +19,55 @@ _MAX_LINE_BYTES: Final = 65_536
 # to the front instead of being said twice, and keeps its replica's number that way.
 _LOG_LINE: Final = re.compile(rb"(\d\d:\d\d:\d\d) ([a-z_]+(?:\.\d+)?) +(.*)", re.DOTALL)
 
+# A line of ours that a person should act on: as text, or as JSON.
+_LOUD: Final = re.compile(
+    rb"\d\d:\d\d:\d\d [a-z_]+(?:\.\d+)? +(?:WARNING|ERROR|CRITICAL) "
+    rb'|\{.*"level": "(?:WARNING|ERROR|CRITICAL)"|setting [A-Z_]+ is refused'
+)
+
+
+class Lines(Protocol):
+    """Takes lines of processes."""
+
+    def line(self, name: str, line: bytes) -> None:
+        """Take one line, without its line end, of the process of that name."""
+
 
 class Console:
     """Writes prefixed lines.
 
+    Every line goes to its process's log file, if there are log files. The terminal gets all of
+    them if it is `verbose`, and otherwise our own processes' warnings and errors.
+
     Args:
         names: the processes; each gets a colour of its own on a terminal.
-        output: where to.
+        output: where to; a terminal that is gone is no trouble.
+        logs: the log files.
+        verbose: whether the terminal gets every line.
     """
 
-    def __init__(self, names: Sequence[str], output: BinaryIO | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        output: BinaryIO | None = None,
+        logs: LogFiles | None = None,
+        *,
+        verbose: bool = True,
+    ) -> None:
+        self._logs = logs
+        self._verbose = verbose
         self._output = output or sys.stdout.buffer
         coloured = self._output.isatty()
         self._colours = dict(zip(names, _COLOURS, strict=False)) if coloured else {}
 
     def line(self, name: str, line: bytes) -> None:
         """Write one line, without its line end, of the process of that name."""
+        if self._logs:
+            self._logs.write(name, line)
+        if self._verbose or _LOUD.match(line):
+            self._show(name, line)
+
+    def _show(self, name: str, line: bytes) -> None:
         said_by = name
         if (match := _LOG_LINE.fullmatch(line)) and _is_replica(match[2], name):
             said_by = match[2].decode()
@@ -42,28 +78,35 @@ class Console:
         self._write(prefix + line + b"\n")
 
     def text(self, name: str, text: str) -> None:
-        """Write a text of one or more lines."""
+        """Write a text of one or more lines that a person should see."""
         for line in text.splitlines():
-            self.line(name, line.encode())
+            if self._logs:
+                self._logs.write(name, line.encode())
+            if self._verbose:
+                self._show(name, line.encode())
+            else:
+                self._write(line.encode() + b"\n")
 
     def plain(self, text: str) -> None:
         """Write a text as it stands, to be copied from."""
         self._write(text.encode())
 
     def _write(self, line: bytes) -> None:
-        self._output.write(line)
-        self._output.flush()
+        # A terminal that was closed, or `| head`: the stack goes on, or stops in order.
+        with suppress(OSError, ValueError):
+            self._output.write(line)
+            self._output.flush()
 
 
 class LineProtocol(asyncio.Protocol):
-    """Cuts what comes through a pipe into lines and hands them to a console.
+    """Cuts what comes through a pipe into lines and hands them on.
 
     Args:
         console: gets the lines.
         name: whose lines they are.
     """
 
-    def __init__(self, console: Console, name: str) -> None:
+    def __init__(self, console: Lines, name: str) -> None:
         self._console = console
         self._name = name
         self._rest = b""

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from itertools import combinations
 
+from deploy.local.listeners import find_listener
 from deploy.local.parts import Listener
 
 
@@ -35,8 +36,9 @@ def _reason_against(listener: Listener) -> str | None:
         except OSError as error:
             where = f"{listener.host}:{listener.port}"
             if error.errno == errno.EADDRINUSE:
+                who = find_listener(listener.port) or "something"
                 return (
-                    f"{listener.setting} {listener.port} is taken: something listens on {where} "
+                    f"{listener.setting} {listener.port} is taken: {who} listens on {where} "
                     f"already. Stop it, or set another {listener.setting}"
                 )
             return f"{listener.setting} {listener.port} can't be used on {where}: {error.strerror}"

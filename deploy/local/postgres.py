@@ -157,7 +157,7 @@ def _copy(wheel: Path, home: Path) -> Path:
     if copy.is_dir() and _sizes(copy, wheel.name) == wanted:
         return copy
     sys.stdout.write(
-        f"copying PostgreSQL's programs to {home}, where {_OS_USER_FOR_ROOT} can read\n"
+        f"copying PostgreSQL's programs to {home}, for the OS user {_OS_USER_FOR_ROOT} to read\n"
     )
     sys.stdout.flush()
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=home))

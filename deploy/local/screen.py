@@ -2,9 +2,13 @@
 
 from typing import Final
 
-from common.settings import Settings
+from common.settings import AuthMode, Settings
 
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not bound
+
+_PRIVATE: Final = (
+    '{"userId":2,"message":"Private message for userId 1","target":1,"type":"private"}'
+)
 
 
 def base_url(host: str, port: int, scheme: str = "http") -> str:
@@ -33,21 +37,28 @@ def first_screen(
     configuration: str,
     database: str = "off: DATABASE_URL is empty",
     kafka: str = "off: KAFKA_BROKERS is empty",
+    *,
+    logs: str = ".data/logs",
+    client_command: str = "make client NAME=… EMAIL=…",
 ) -> str:
     """Text that is shown once the stack is ready.
 
     Args:
-        settings: where it listens.
+        settings: where it listens, and whether it asks for credentials.
         redis: what it keeps its jobs in, in words.
         configuration: supervisord's, for its own command line.
         database: what it keeps its history in, in words.
         kafka: where it mirrors its events to, in words.
+        logs: folder of the log files.
+        client_command: makes a client.
     """
     s = "s" if settings.tls_cert_file else ""
     http = base_url(settings.host, settings.port, f"http{s}")
     worker = base_url(settings.host, settings.worker_port)
     gateway = base_url(settings.host, settings.ws_port, f"http{s}")
     sockets = base_url(settings.host, settings.ws_port, f"ws{s}")
+    required = settings.auth_mode is AuthMode.REQUIRED
+    calls = _calls_with_credentials if required else _calls
     return f"""
 Roomcast is ready.  Ctrl-C stops all of it.
 
@@ -57,8 +68,16 @@ Roomcast is ready.  Ctrl-C stops all of it.
   Redis       {redis}
   history     {database}
   Kafka       {kafka}
+  logs        {logs}
   processes   .venv/bin/supervisorctl -c {configuration} status
 
+{calls(http, sockets, client_command)}
+"""
+
+
+def _calls(http: str, sockets: str, client_command: str) -> str:
+    del client_command
+    return f"""\
 Two commands to try, each in a terminal of its own. Listen as user 1 in room 1:
 
   (echo '{{"userId":1,"room":1}}'; cat) | .venv/bin/python -m websockets {sockets}/
@@ -66,6 +85,40 @@ Two commands to try, each in a terminal of its own. Listen as user 1 in room 1:
 and send to that user:
 
   curl {http}/notify -H 'Content-Type: application/json' \\
-    -d '{{"userId":2,"message":"Private message for userId 1","target":1,"type":"private"}}'
+    -d '{_PRIVATE}'
+"""
+
+
+def _calls_with_credentials(http: str, sockets: str, client_command: str) -> str:
+    return f"""\
+AUTH_MODE is `required`: whoever sends shows an API key, and whoever listens a token. This makes a
+client and prints its key:
+
+  {client_command}
+
+Two things to try with that key, each in a terminal of its own. Listen as user 1 in room 1:
+
+  KEY=rk_…
+  TOKEN=$(curl -s {http}/tokens -H "x-api-key: $KEY" -H 'Content-Type: application/json' \\
+    -d '{{"userId":1,"rooms":["1"]}}' | cut -d '"' -f 4)
+  (echo '{{"userId":1,"room":1,"token":"'$TOKEN'"}}'; cat) \\
+    | .venv/bin/python -m websockets {sockets}/
+
+and send to that user:
+
+  KEY=rk_…
+  curl {http}/notify -H "x-api-key: $KEY" -H 'Content-Type: application/json' \\
+    -d '{_PRIVATE}'
+"""
+
+
+def first_client(command: str) -> str:
+    """Text that is shown when the stack waits for nothing but a first client."""
+    return f"""
+Roomcast runs, and waits for its first client, because AUTH_MODE is `required`. In another terminal:
+
+  {command}
+
+makes one that manages all others, and prints its API key.
 
 """

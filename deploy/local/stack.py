@@ -2,19 +2,23 @@
 
 import asyncio
 import os
+import re
+import shlex
 import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import aiohttp
 
-from deploy.local.console import Console, LineProtocol
-from deploy.local.parts import Part
+from deploy.local.console import Console, LineProtocol, Lines
+from deploy.local.log_files import LogFiles
+from deploy.local.parts import LOOPBACK, Part
 from deploy.local.reload import watch
 from deploy.local.supervision import START_TRIES, Control, Places, Process
 
@@ -23,6 +27,37 @@ RUNNER: Final = "runner"
 _LOOK_EVERY_S: Final = 0.3
 _COMPLAIN_AFTER_S: Final = 20
 _PROBE_TIMEOUT_S: Final = 2
+_TAIL_LINES: Final = 15
+
+# How long a part that was given up waits before it is started again: twice as long each time.
+_FIRST_WAIT_S: Final = 2.0
+_LONGEST_WAIT_S: Final = 30.0
+_AGAIN_S: Final = 10.0
+"""A part that ran for so long after it was given up is said to run again."""
+_STEADY_S: Final = 30.0
+"""A part that ran for so long begins anew: with its tries, and then with the first wait."""
+
+_EXITED: Final = re.compile(rb".* exited: (\w+) \((.+?)(?:; (?:not )?expected)?\)")
+_NO_CLIENT: Final = "no client is known"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a start waits for, and what it then says.
+
+    Attributes:
+        urls: URL per part that answers 200 once the part is ready.
+        ports: port per store that takes connections once the store is ready.
+        screen: shown when all are ready.
+        first_client: shown when nothing is missing but a first client.
+        reload: parts start again when their sources change, and nothing is given up.
+    """
+
+    urls: Mapping[str, str]
+    ports: Mapping[str, int]
+    screen: str
+    first_client: str
+    reload: bool
 
 
 class Stack:
@@ -33,6 +68,7 @@ class Stack:
         places: its files.
         control: how to talk to it.
         console: where every line goes.
+        logs: where the console keeps them.
         project: folder that everything runs in.
     """
 
@@ -42,32 +78,32 @@ class Stack:
         places: Places,
         control: Control,
         console: Console,
+        logs: LogFiles,
         project: Path,
     ) -> None:
         self._parts = parts
         self._places = places
         self._control = control
         self._console = console
+        self._logs = logs
         self._project = project
+        self._ready = False
+        self._deaths: dict[str, tuple[int, float]] = {}
+        """Of each part: how often it died soon after its start, and when it last did."""
+        self._waits: dict[str, float] = {}
+        self._again_at: dict[str, float] = {}
+        self._down: set[str] = set()
+        self._up_since: dict[str, tuple[int, float]] = {}
         self._stop = asyncio.Event()
         self._failed = False
         self._running: Mapping[str, Process] = {}
 
-    async def run(
-        self,
-        environment: Mapping[str, str],
-        readiness: Mapping[str, str],
-        screen: str,
-        *,
-        reload: bool,
-    ) -> int:
+    async def run(self, environment: Mapping[str, str], start: Start) -> int:
         """Run it.
 
         Args:
             environment: of all parts.
-            readiness: URL per part that answers 200 once the part is ready.
-            screen: shown when all of them do.
-            reload: restart parts whose sources change.
+            start: what to wait for.
 
         Returns:
             The exit status: 0 when it was asked to stop and did, 1 when something failed.
@@ -76,8 +112,8 @@ class Stack:
             supervisord = await self._start(environment)
             self._handle_signals()
             ended = asyncio.ensure_future(supervisord.wait())
-            duties: list[Awaitable[None]] = [self._watch_start(readiness, screen, reload)]
-            if reload:
+            duties: list[Awaitable[None]] = [self._watch(start)]
+            if start.reload:
                 duties.append(self._reload())
             stop = asyncio.ensure_future(self._stop.wait())
             tasks = [asyncio.ensure_future(duty) for duty in duties]
@@ -95,7 +131,7 @@ class Stack:
             if isinstance(result, Exception):
                 raise result
         if by_itself:
-            self._say(f"supervisord ended by itself with status {status}")
+            self._say(f"supervisord ended by itself with status {status}{self._tail(RUNNER)}")
         return 1 if by_itself or self._failed or status else 0
 
     @asynccontextmanager
@@ -110,7 +146,8 @@ class Stack:
             reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             # Without a writer of our own, the pipe ends each time supervisord reopens it.
             kept_open.append(os.open(path, os.O_WRONLY))
-            protocols.append(await self._show(part.name, os.fdopen(reading, "rb")))
+            pipe = os.fdopen(reading, "rb")
+            protocols.append(await self._show(part.name, pipe, self._console))
         try:
             yield
         finally:
@@ -118,15 +155,27 @@ class Stack:
                 os.close(descriptor)
             await asyncio.gather(*(protocol.ended for protocol in protocols))
 
-    async def _show(self, name: str, pipe: BinaryIO) -> LineProtocol:
+    async def _show(self, name: str, pipe: BinaryIO, lines: Lines) -> LineProtocol:
         _, protocol = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: LineProtocol(self._console, name), pipe
+            lambda: LineProtocol(lines, name), pipe
         )
         return protocol
 
+    def line(self, name: str, line: bytes) -> None:
+        """Take a line of supervisord's; say that a part ended, if nobody asked it to."""
+        self._console.line(name, line)
+        if not self._ready or self._stop.is_set() or not (match := _EXITED.fullmatch(line)):
+            return
+        part, why = match[1].decode(), match[2].decode()
+        now = time.monotonic()
+        count, last = self._deaths.get(part, (0, now))
+        self._deaths[part] = (count + 1 if now - last < _STEADY_S else 1), now
+        if part not in self._down:
+            self._say(f"{part} ended ({why}); it starts again")
+
     async def _start(self, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
         reading, writing = os.pipe()
-        await self._show(RUNNER, os.fdopen(os.dup(reading), "rb"))
+        await self._show(RUNNER, os.fdopen(os.dup(reading), "rb"), self)
         try:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -162,44 +211,115 @@ class Stack:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
 
-    async def _watch_start(self, readiness: Mapping[str, str], screen: str, reload: bool) -> None:
-        """Show the first screen once all is ready; watch for parts that were given up, always."""
-        complain_at = time.monotonic() + _COMPLAIN_AFTER_S
-        ready = False
-        given_up: set[str] = set()
+    async def _watch(self, start: Start) -> None:
+        """Show the first screen once all is ready, then keep all running; return on a failure."""
+        if not await self._watch_start(start):
+            self._failed = True
+            return
+        if not self._stop.is_set():
+            self._ready = True
+            self._console.plain(start.screen)
+        while not self._stop.is_set():
+            await self._revive(await asyncio.to_thread(self._control.processes))
+            await asyncio.sleep(1)
+
+    async def _watch_start(self, start: Start) -> bool:
+        began = time.monotonic()
+        complain_at = began + _COMPLAIN_AFTER_S
         starts: defaultdict[str, set[int]] = defaultdict(set)
+        ready: set[str] = set()
+        told = False
+        names = [*start.ports, *start.urls]
+        self._say(
+            f"starting {', '.join(names)}; all they log is in {_short(self._logs.folder)} "
+            "(VERBOSE=1 shows it here)"
+        )
         async with aiohttp.ClientSession() as session:
             while True:
                 processes = await asyncio.to_thread(self._control.processes)
-                fatal = {name for name, one in processes.items() if one.state == "FATAL"}
-                if not ready and not reload:
-                    # On a busy machine a part may fail later than supervisord calls it started,
-                    # and would be started for ever.
-                    for name, one in processes.items():
-                        starts[name].add(one.pid)
-                    fatal |= {name for name in starts if len(starts[name] - {0}) > START_TRIES + 1}
-                for name in sorted(fatal - given_up):
-                    self._say(self._why_given_up(name))
-                given_up = fatal
-                if fatal and not ready and not reload:
-                    self._failed = True
-                    return
-                if not ready:
-                    waiting = await _find_unready(session, readiness)
-                    ready = not waiting
-                    if ready:
-                        self._console.plain(screen)
-                    elif time.monotonic() > complain_at:
-                        self._say("not ready yet: " + "; ".join(waiting))
-                        complain_at += _COMPLAIN_AFTER_S
-                await asyncio.sleep(_LOOK_EVERY_S if not ready else 1)
+                given_up = {name for name, one in processes.items() if one.state == "FATAL"}
+                # On a busy machine a part may fail later than supervisord calls it started, and
+                # would be started for ever.
+                for name, one in processes.items():
+                    starts[name].add(one.pid)
+                    if len(starts[name] - {0}) > START_TRIES + 1:
+                        given_up.add(name)
+                if start.reload:
+                    await self._revive(processes)
+                elif given_up:
+                    for name in sorted(given_up):
+                        self._say(self._why_given_up(name))
+                    return False
+                waiting = await _find_unready(session, start, ready)
+                if self._stop.is_set():
+                    return True
+                after = time.monotonic() - began
+                if fresh := [name for name in names if name not in waiting and name not in ready]:
+                    ready |= set(fresh)
+                    self._say(f"ready after {after:.1f} s: {', '.join(fresh)}")
+                if not waiting:
+                    return True
+                if waiting.keys() == {"server"} and _NO_CLIENT in waiting["server"]:
+                    if not told:
+                        self._console.plain(start.first_client)
+                    told = True
+                elif time.monotonic() > complain_at:
+                    reasons = "; ".join(f"{name}: {why}" for name, why in waiting.items())
+                    self._say(f"not ready after {after:.0f} s: {reasons}")
+                    complain_at += _COMPLAIN_AFTER_S
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _revive(self, processes: Mapping[str, Process]) -> None:
+        """Start again what ends soon after each start, for ever, with waits that grow.
+
+        supervisord gives up what ends within `START_S`. What takes longer to fail, it would start
+        again without a pause.
+        """
+        now = time.monotonic()
+        for name, one in processes.items():
+            if name in self._again_at:
+                if now >= self._again_at[name]:
+                    del self._again_at[name]
+                    await asyncio.to_thread(self._control.start, name)
+                continue
+            if one.state == "FATAL" or self._deaths.get(name, (0, 0.0))[0] > START_TRIES:
+                await self._put_off(name, now)
+            elif one.state == "RUNNING":
+                self._note_running(name, one.pid, now)
+
+    async def _put_off(self, name: str, now: float) -> None:
+        await asyncio.to_thread(self._control.stop, name)
+        self._deaths.pop(name, None)
+        self._down.add(name)
+        wait = min(2 * self._waits.get(name, _FIRST_WAIT_S / 2), _LONGEST_WAIT_S)
+        self._waits[name], self._again_at[name] = wait, now + wait
+        self._say(
+            f"{name} ended soon after its start {START_TRIES + 1} times; the next try is "
+            f"in {wait:.0f} s, and so on until it runs{self._tail(name, 3)}"
+        )
+
+    def _note_running(self, name: str, pid: int, now: float) -> None:
+        known, since = self._up_since.get(name, (0, now))
+        if known != pid:
+            since = now
+        self._up_since[name] = pid, since
+        if name in self._down and now - since >= _AGAIN_S:
+            self._down.discard(name)
+            self._say(f"{name} runs again")
+        if now - since >= _STEADY_S:
+            self._waits.pop(name, None)
 
     def _why_given_up(self, name: str) -> str:
         command = next(part.command for part in self._parts if part.name == name)
         return (
-            f"{name} ended soon after its start {START_TRIES + 1} times and was given up; its "
-            f"reason is above, under its name ({' '.join(command)})"
+            f"{name} ended soon after its start {START_TRIES + 1} times and was given up "
+            f"({shlex.join(command)}){self._tail(name)}"
         )
+
+    def _tail(self, name: str, count: int = _TAIL_LINES) -> str:
+        lines = self._logs.tail(name, count)
+        where = _short(self._logs.path(name))
+        return f". The end of {where}:\n    " + "\n    ".join(lines) if lines else f"; see {where}"
 
     async def _reload(self) -> None:
         async for names in watch(self._parts, self._project):
@@ -212,9 +332,32 @@ class Stack:
         self._console.text(RUNNER, text)
 
 
-async def _find_unready(session: aiohttp.ClientSession, urls: Mapping[str, str]) -> list[str]:
-    answers = await asyncio.gather(*(_probe(session, url) for url in urls.values()))
-    return [f"{name}: {why}" for name, why in zip(urls, answers, strict=True) if why is not None]
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+async def _find_unready(
+    session: aiohttp.ClientSession, start: Start, known: Collection[str]
+) -> dict[str, str]:
+    """Ask who is not ready, and why; a store that took a connection once is not asked again."""
+    ports = {name: port for name, port in start.ports.items() if name not in known}
+    answers = await asyncio.gather(
+        *(_connect(port) for port in ports.values()),
+        *(_probe(session, url) for url in start.urls.values()),
+    )
+    names = [*ports, *start.urls]
+    return {name: why for name, why in zip(names, answers, strict=True) if why is not None}
+
+
+async def _connect(port: int) -> str | None:
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError as error:
+        return str(error) or type(error).__name__
+    writer.close()
+    return None
 
 
 async def _probe(session: aiohttp.ClientSession, url: str) -> str | None:

@@ -6,6 +6,7 @@ import shlex
 import xmlrpc.client
 from collections.abc import Iterable
 from configparser import RawConfigParser
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -15,7 +16,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from deploy.local.parts import Part
 
 # A part that ends sooner than this after its start has failed to start. Its next tries come after
-# 1, 2 and 3 seconds; then it is left alone, in the state FATAL.
+# 1, 2 and 3 seconds; then it is left alone, in the state FATAL, until the console starts it again.
 START_S: Final = 3
 START_TRIES: Final = 3
 
@@ -168,6 +169,16 @@ class Control:
             except xmlrpc.client.Fault:
                 # It wasn't running, or supervisord itself starts it at this moment.
                 continue
+
+    def stop(self, part: str) -> None:
+        """Stop a part, and leave it stopped."""
+        with suppress(OSError, xmlrpc.client.Error):
+            self._ask("stopProcess", part)
+
+    def start(self, part: str) -> None:
+        """Start a part that was given up or stopped; nothing if it runs."""
+        with suppress(OSError, xmlrpc.client.Error):
+            self._ask("startProcess", part, False)
 
     def _ask(self, request: str, *arguments: object) -> object:
         # A transport is one connection with a state: each thread has its own.

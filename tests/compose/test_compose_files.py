@@ -9,7 +9,7 @@ from common.version import VERSION
 from tests.compose.engine import ROOT, base_images
 
 # What only `make run` reads.
-LOCAL_ONLY = {"DATA_DIR", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"}
+LOCAL_ONLY = {"DATA_DIR", "VERBOSE", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"}
 
 
 def test_every_setting_reaches_the_containers() -> None:

@@ -32,6 +32,7 @@ PORTS = (
     "KAFKA_PORT",
     "KAFKA_BRIDGE_PORT",
 )
+START_TIMEOUT_S = 120
 OTHERS = ("REDIS_CLIENT", "DATABASE_URL", "KAFKA_BROKERS")
 
 
@@ -77,6 +78,7 @@ class LocalStack:
                     **{name: str(port) for name, port in self.ports.items()},
                     "DATA_DIR": str(data_dir),
                     "DRAIN_S": "0.2",
+                    "VERBOSE": "1",
                     **environment,
                 },
                 stdin=subprocess.DEVNULL,
@@ -107,13 +109,14 @@ class LocalStack:
 
     def wait_until_ready(self) -> None:
         wait_until(
-            lambda: "Roomcast is ready" in self.said() or self.console.poll() is not None, "ready"
+            lambda: "Roomcast is ready" in self.said() or self.console.poll() is not None,
+            "ready",
+            START_TIMEOUT_S,
         )
         assert self.console.poll() is None, self.said()
 
-    def pids(self) -> dict[str, int]:
-        """Process id of every part, as supervisord tells."""
-        status = subprocess.run(
+    def _status(self) -> str:
+        return subprocess.run(
             [
                 *(sys.executable, "-m", "supervisor.supervisorctl"),
                 *("-c", str(self.data_dir / "run/supervisord.conf"), "status"),
@@ -122,7 +125,17 @@ class LocalStack:
             text=True,
             check=False,
         ).stdout
+
+    def pids(self) -> dict[str, int]:
+        """Process id of every part, as supervisord tells."""
+        status = self._status()
         found = re.findall(r"^(\w+) +(?:RUNNING) +pid (\d+)", status, re.MULTILINE)
+        return {name: int(pid) for name, pid in found}
+
+    def started_pids(self) -> dict[str, int]:
+        """Process id of every part, as it was last started; it may be over."""
+        log = (self.data_dir / "logs" / "runner.log").read_text()
+        found = re.findall(r"spawned: '(\w+)' with pid (\d+)", log)
         return {name: int(pid) for name, pid in found}
 
     def url(self, port: str, path: str) -> str:
