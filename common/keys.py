@@ -201,5 +201,14 @@ class Keys:
 
     @property
     def dead(self) -> str:
-        """Stream: dead letters."""
+        """Stream: dead letters of the client `default`, and of nobody."""
         return f"{self.root}dead"
+
+    def dead_of(self, client: str) -> str:
+        """Stream: dead letters of another client."""
+        return f"{self.root}dead:{client}"
+
+    @property
+    def dead_clients(self) -> str:
+        """Set: the clients that have had such a stream."""
+        return f"{self.root}dead_clients"

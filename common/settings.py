@@ -251,7 +251,9 @@ class Settings(BaseSettings):
         description="Event stream entries at which new notifications are refused (503), because "
         "a reader is too far behind.",
     )
-    dead_max_entries: Count = Field(100_000, description="Dead letters kept (about).")
+    dead_max_entries: Count = Field(
+        100_000, description="Dead letters kept of each client (about)."
+    )
 
     # History and Kafka.
     reader_niceness: Annotated[int, Field(ge=0, le=19)] = Field(

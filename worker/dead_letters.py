@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from common.jobs import Acceptance, decode_job, weight_of
 from common.keys import Keys
-from common.names import Lane, channel_of, partition_of, scoped
+from common.names import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
 from common.problems import Problem
 from common.redis_client import connect
 from common.scripts import Script
@@ -32,12 +32,22 @@ _TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One entry: its id in the stream, why it is there, its lane, and the text of the job."""
+    """One entry: its name, why it is there, its lane, the text of the job, and whose it is.
+
+    The name is the id in the stream; for a client with a stream of its own, behind the client's id
+    and a colon.
+    """
 
     entry: str
     reason: str
     lane: str
     job: str
+    client: str = DEFAULT_CLIENT
+
+    @property
+    def entry_id(self) -> str:
+        """Id in its stream."""
+        return self.entry.rpartition(":")[2]
 
 
 def plan_again(letter: DeadLetter) -> Acceptance:
@@ -71,17 +81,30 @@ class DeadLetters:
         self._requeue = Script("requeue")
 
     async def all(self) -> AsyncIterator[DeadLetter]:
-        """Every letter, oldest first.
+        """Every letter, of each client oldest first.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
         """
+        redis: Any = self._redis
+        clients = [client.decode() for client in await redis.smembers(self._keys.dead_clients)]
+        for client in (DEFAULT_CLIENT, *sorted(clients)):
+            async for letter in self._of(client):
+                yield letter
+
+    def _stream(self, client: str) -> str:
+        return self._keys.dead if client == DEFAULT_CLIENT else self._keys.dead_of(client)
+
+    async def _of(self, client: str) -> AsyncIterator[DeadLetter]:
         start = "-"
+        prefix = "" if client == DEFAULT_CLIENT else f"{client}:"
         while True:
-            page: Any = await self._redis.xrange(self._keys.dead, start, "+", count=_PAGE)
+            page: Any = await self._redis.xrange(self._stream(client), start, "+", count=_PAGE)
             for entry, fields in page:
                 texts = {k.decode(): v.decode(errors="replace") for k, v in fields.items()}
-                yield DeadLetter(entry.decode(), texts["reason"], texts["lane"], texts["job"])
+                yield DeadLetter(
+                    *(prefix + entry.decode(), texts["reason"], texts["lane"], texts["job"], client)
+                )
                 start = f"({entry.decode()}"
             if len(page) < _PAGE:
                 return
@@ -99,7 +122,7 @@ class DeadLetters:
         keys, settings = self._keys, self._settings
         verdict = await self._requeue(
             self._redis,
-            [keys.waiting, keys.dead],
+            [keys.waiting, self._stream(letter.client)],
             [
                 keys.jobs_prefix,
                 keys.ready_prefix,
@@ -109,7 +132,7 @@ class DeadLetters:
                 settings.idempotency_ttl_s,
                 keys.backlog,
                 "",
-                letter.entry,
+                letter.entry_id,
                 *plan_again(letter).arguments(),
             ],
         )
@@ -121,7 +144,7 @@ class DeadLetters:
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
         """
-        await self._redis.xdel(self._keys.dead, letter.entry)
+        await self._redis.xdel(self._stream(letter.client), letter.entry_id)
 
 
 async def _run(command: str, entries: list[str], *, every: bool, settings: Settings) -> int:

@@ -124,6 +124,7 @@ class Holders:
             self._keys.dead,
             self._keys.events,
             self._keys.backlog,
+            self._keys.dead_clients,
         ]
         back, died, valid, clients = await self._lease(self._redis, keys, args)
         self.renewed_at = time.monotonic()

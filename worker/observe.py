@@ -44,12 +44,17 @@ class QueueObserver:
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._keys.waiting)
         pipe.xlen(self._keys.dead)
+        pipe.smembers(self._keys.dead_clients)
         for lane in Lane:
             pipe.llen(self._keys.ready(lane))
             pipe.scard(self._keys.active(lane))
             pipe.llen(self._keys.door(lane))
         pipe.info()
-        waiting, dead, *lanes, info = await pipe.execute()
+        waiting, dead, clients, *lanes, info = await pipe.execute()
+        for client in clients:
+            pipe.xlen(self._keys.dead_of(client.decode()))
+        if clients:
+            dead += sum(await pipe.execute())
         self._look_at_fitness(info)
         metrics.dead_letter_entries.set(dead)
         for index, lane in enumerate(Lane):

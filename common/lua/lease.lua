@@ -1,5 +1,7 @@
 -- Renew leases and put the turns of expired ones back.
--- KEYS: workers, returns, waiting, dead, events, backlog. ARGV: lease (ms), for how long (ms) an expired holder is
+-- A condemned job of a client is a dead letter in that client's own stream, where those of others can't
+-- push it out.
+-- KEYS: workers, returns, waiting, dead, events, backlog, dead_clients. ARGV: lease (ms), for how long (ms) an expired holder is
 -- watched on, prefixes of held, ready, active and jobs, returns in a row that condemn a job, about
 -- how many dead letters are kept, n, n holders to renew, then holders that are given up at once.
 -- Returns turns put back, jobs sent to the dead letters, whether each renewed holder was still
@@ -15,6 +17,17 @@ redis.call('HLEN', waiting)
 redis.call('XLEN', dead)
 redis.call('XLEN', KEYS[5])
 redis.call('HLEN', KEYS[6])
+redis.call('SCARD', KEYS[7])
+
+local function bury(client, reason, lane, job)
+  local letter = {'MAXLEN', '~', dead_max, '*', 'reason', reason, 'lane', lane, 'job', job}
+  if client ~= '' and client ~= 'default' then
+    redis.call('SADD', KEYS[7], client)
+    -- Somebody may have written something else there.
+    if type(redis.pcall('XADD', dead .. ':' .. client, unpack(letter))) == 'string' then return end
+  end
+  redis.call('XADD', dead, unpack(letter))
+end
 
 local back, died, given_up, valid, clients = 0, 0, {}, {}, {}
 for k = 10, 9 + n do
@@ -39,13 +52,13 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
       local job = redis.call('RPOP', jobs)
       if job then
         local reason = string.format('its turn came back %d times in a row', condemned)
-        redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', reason, 'lane', lane, 'job', job)
         redis.call('XADD', KEYS[5], '*', 'k', 'dead', 'c', '', 'w', '', 'p', job, 'x', reason)
         redis.call('HINCRBY', waiting, lane, -1)
         died = died + 1
         local read, found = pcall(cjson.decode, job)
         local client = read and type(found) == 'table' and found.client
         clients[died] = type(client) == 'string' and client or ''
+        bury(clients[died], reason, lane, job)
         -- What it would have grown to stays counted until the queue was empty (see audit.lua).
         local share = lane .. '/' .. (clients[died] == '' and 'default' or clients[died])
         if redis.call('HINCRBY', KEYS[6], share, -1) <= 0 then redis.call('HDEL', KEYS[6], share) end

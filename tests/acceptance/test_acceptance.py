@@ -390,6 +390,7 @@ async def run_lease(stack: Stack) -> None:
     """What any worker does several times per lease."""
     script = (ROOT / "common/lua/lease.lua").read_text()
     keys = [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events, KEYS.backlog]
+    keys.append(KEYS.dead_clients)
     args: list[str | int] = [2000, 6000, KEYS.held_prefix, KEYS.ready_prefix, KEYS.active_prefix]
     back, *_ = stack.valkey.command(
         *("EVAL", script, len(keys), *keys, *args, KEYS.jobs_prefix, 5, 1000, 0)

@@ -136,7 +136,10 @@ class Queue:
     ) -> tuple[int, int, list[int]]:
         back, died, valid, _ = await Script("lease")(
             self.redis,
-            [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events, KEYS.backlog],
+            [
+                KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events, KEYS.backlog,
+                KEYS.dead_clients,
+            ],
             [
                 lease_ms, watched_ms, KEYS.held_prefix, KEYS.ready_prefix, KEYS.active_prefix,
                 KEYS.jobs_prefix, condemned, 100_000, len(renewed), *renewed, *given_up,

@@ -1,9 +1,13 @@
 import asyncio
+import json
 
 import pytest
 
+from common.jobs import plan_one
 from common.names import PARTITIONS
+from common.settings import Settings
 from tests.scripts.queue import KEYS, Queue, notification, request
+from worker.dead_letters import DeadLetters
 
 HOLDER = "w:high.0.1"
 OTHER = "v:high.0.1"
@@ -156,3 +160,51 @@ async def test_an_audit_leaves_what_is_ready_or_held_alone(queue: Queue) -> None
     everything = [b"%d" % p for p in range(PARTITIONS)]
     assert await queue.audit(*everything) == ([], 0)
     assert await queue.snapshot() == before
+
+
+async def condemn(queue: Queue, client: str) -> str:
+    """Accept a job of a client, whose worker dies once too often; return its id."""
+    body = b'{"type":"broadcast","userId":1,"message":"x"}'
+    plan = plan_one(body, client=client)
+    await queue.accept(plan)
+    await queue.lease("w:high.0.1", lease_ms=-1_000)
+    await queue.take("w:high.0.1")
+    assert (await queue.lease(condemned=1))[:2] == (1, 1)
+    return plan.answer
+
+
+async def test_a_client_s_dead_letters_do_not_push_out_another_s(queue: Queue) -> None:
+    first = await condemn(queue, "a")
+    letters = DeadLetters(queue.redis, KEYS, Settings(_env_file=None))
+    own = await condemn(queue, "default")
+    # Whatever becomes of the others.
+    await queue.redis.xtrim(KEYS.dead, maxlen=0, approximate=False)
+    await condemn(queue, "b")
+    await queue.redis.xtrim(KEYS.dead_of("b"), maxlen=0, approximate=False)
+    (letter,) = [one async for one in letters.all()]
+    assert (letter.client, json.loads(letter.job)["id"]) == ("a", first)
+    assert letter.entry.startswith("a:")
+    assert own not in letter.job
+    assert await letters.requeue(letter) == "ok"
+    assert await letters.requeue(letter) == "gone"
+    (waiting,) = (await queue.take("w:high.0.2")).values()
+    assert json.loads(waiting[0])["id"] == first
+
+
+async def test_letters_are_dropped_by_name(queue: Queue) -> None:
+    await condemn(queue, "a")
+    await condemn(queue, "default")
+    letters = DeadLetters(queue.redis, KEYS, Settings(_env_file=None))
+    default, other = [one async for one in letters.all()]
+    await letters.drop(other)
+    assert [one async for one in letters.all()] == [default]
+    await letters.drop(default)
+    assert [one async for one in letters.all()] == []
+
+
+async def test_a_letter_is_kept_where_somebody_wrote_over_its_client_s_stream(
+    queue: Queue,
+) -> None:
+    await queue.redis.set(KEYS.dead_of("a"), "x")
+    await condemn(queue, "a")
+    assert len(await queue.dead()) == 1
