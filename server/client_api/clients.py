@@ -18,10 +18,10 @@ from server.bodies import read_json
 from server.client_api.context import (
     NO_STORE,
     WARNING,
+    WHOLE,
     Body,
     Context,
     Route,
-    Whole,
     actor_of,
     bad,
     no_client,
@@ -34,7 +34,7 @@ from server.history_access import json_answer
 # Without `\s`, which means another thing to each who reads a pattern.
 _EMAIL_PART: Final = r"[^@\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 Email = Annotated[str, StringConstraints(max_length=254, pattern=f"^{_EMAIL_PART}@{_EMAIL_PART}$")]
-Limit = Annotated[Whole, Field(ge=1, le=2**53)]
+Limit = Annotated[int, Field(ge=1, le=2**53), WHOLE]
 
 
 class NewClient(Body):

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -39,8 +39,8 @@ def _no_number(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_number)]
-"""A number without a fraction: 60 and 60.0, but neither "60" nor true."""
+WHOLE: Final = BeforeValidator(_no_number)
+"""Of an `int`, behind its bounds: 60 and 60.0 are one, but neither "60" nor true."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from server.bodies import read_json
 from server.client_api.context import (
     NO_STORE,
     WARNING,
+    WHOLE,
     Body,
     Context,
     Route,
-    Whole,
     actor_of,
     bad,
     own,
@@ -36,7 +36,7 @@ KEYS_MAX: Final = 100
 """Keys of a client that are good at once."""
 
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
-Overlap = Annotated[Whole, Field(ge=0, le=OVERLAP_MAX_S)]
+Overlap = Annotated[int, Field(ge=0, le=OVERLAP_MAX_S), WHOLE]
 
 
 class NewApiKey(Body):

@@ -16,10 +16,10 @@ from server.bodies import read_json
 from server.client_api.context import (
     NO_STORE,
     WARNING,
+    WHOLE,
     Body,
     Context,
     Route,
-    Whole,
     actor_of,
     bad,
     own,
@@ -39,7 +39,7 @@ class NewToken(Body):
 
     userId: Id  # noqa: N815 - as it is on the wire
     rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] | None = None
-    ttl: Annotated[Whole, Field(ge=1)] | None = TTL_DEFAULT_S
+    ttl: Annotated[int, Field(ge=1), WHOLE] | None = TTL_DEFAULT_S
 
 
 class TokenKeys(Body):
