@@ -21,8 +21,7 @@ def problem_response(problem: Problem) -> web.Response:
     )
 
 
-@web.middleware
-async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
+def refuse_encoding(request: web.Request) -> None:
     """Refuse a body with a `Content-Encoding` before it is read: nothing is ever decompressed.
 
     Raises:
@@ -36,6 +35,12 @@ async def refuse_encodings(request: web.Request, handler: Handler) -> web.Stream
                 "send the body as it is, without a Content-Encoding",
                 headers={"Accept-Encoding": "identity"},
             )
+
+
+@web.middleware
+async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse encoded bodies on every route; see `refuse_encoding`."""
+    refuse_encoding(request)
     return await handler(request)
 
 

@@ -134,9 +134,10 @@ class PlainHttp(web.RequestHandler):
             return
         self._unread = self._unread[self._at :] + data if self._unread else data
         self._at = 0
-        if not self._queued:
+        if self._queued:
+            self._listen_if_wanted()
+        else:
             self._go_on()
-        self._listen_if_wanted()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, aiohttp's never does
         """Keep the transport while there is something to answer."""
@@ -273,12 +274,9 @@ class PlainHttp(web.RequestHandler):
             self._must_continue = head.version == (1, 1) and head.names(b"expect", b"100-continue")
         else:
             self._payload = EMPTY_PAYLOAD
-        # With Expect, aiohttp tells a client to go on before anybody looked at its request.
-        fields = CIMultiDict(
-            (name.decode("ascii"), text_of(value))
-            for name, value in head.lines
-            if name.lower() != b"expect"
-        )
+        fields = CIMultiDict([(name.decode("ascii"), text_of(value)) for name, value in head.lines])
+        # With it, aiohttp tells a client to go on before anybody looked at its request.
+        fields.popall("Expect", None)
         message = RawRequestMessage(
             head.method,
             head.target,

@@ -59,21 +59,21 @@ class RequestHead:
         """See httptools."""
         self.lines.append((name, value))
         name = name.lower()
-        before = self.fields.get(name)
-        if before is not None:
-            value = before + b", " + value
+        fields = self.fields
+        if name in fields:
+            value = fields[name] + b", " + value
             if name in ONCE:
                 self.repeated = name
-        self.fields[name] = value
+        fields[name] = value
 
     def on_headers_complete(self) -> None:
         """See httptools."""
         self.complete = True
 
-    def field(self, name: str) -> str | None:
+    def field(self, name: bytes) -> str | None:
         """Value of a field, by its name in lower case; see `text_of`."""
-        value = self.fields.get(name.encode())
-        return None if value is None else text_of(value)
+        value = self.fields.get(name)
+        return None if value is None else value.decode("utf-8", "surrogateescape")
 
     def names(self, name: bytes, token: bytes) -> bool:
         """Whether a field is a list that has a token, in whatever case."""

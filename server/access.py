@@ -14,11 +14,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from common.auth.principal import Principal
 from common.auth.records import Scope
+from common.http_problems import refuse_encoding
 from common.problems import Problem
 from server.gate import Gate
 from server.limits import Limiter
 
 _PRINCIPAL: Final = "principal"
+_CREDENTIALS: Final = ("Authorization", "x-api-key")
 
 
 class Access(Enum):
@@ -145,26 +147,29 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
 
     @web.middleware
     async def control(request: web.Request, handler: Handler) -> web.StreamResponse:
-        authorization, api_key = _header(request, "Authorization"), _header(request, "x-api-key")
-        resource = request.match_info.route.resource
-        if resource is None or request.match_info.http_exception is not None:
-            # There is no such path or method; that is no secret, and costs as much as any other.
-            access = None
-            is_free = authorization is None and api_key is None
-        else:
+        match = request.match_info
+        resource = match.route.resource
+        access = None
+        if resource is not None and match.http_exception is None:
             method = "GET" if request.method == "HEAD" else request.method
             access = ACCESS[method, resource.canonical]
             is_free = access is Access.ANYONE or (access is Access.REGISTRATION and registration)
-        if is_free:
-            return await handler(request)
-        principal = gate.principal(
-            request.transport, authorization, api_key, _header(request, "X-Forwarded-For")
-        )
-        # First of all: what is refused for any other reason costs as much.
-        await _count(limiter, principal)
-        if access is not None:
-            allow(access, principal, request.match_info.get("id"))
-        request[_PRINCIPAL] = principal
+        else:
+            # There is no such path or method; that is no secret, but costs as much as any other.
+            is_free = not any(name in request.headers for name in _CREDENTIALS)
+        if not is_free:
+            principal = gate.principal(
+                request.transport,
+                _header(request, "Authorization"),
+                _header(request, "x-api-key"),
+                _header(request, "X-Forwarded-For"),
+            )
+            # First of all: what is refused for any other reason costs as much.
+            await _count(limiter, principal)
+            if access is not None:
+                allow(access, principal, match.get("id"))
+            request[_PRINCIPAL] = principal
+        refuse_encoding(request)
         return await handler(request)
 
     return control

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
 
-from common.http_problems import problems, refuse_encodings
+from common.http_problems import problems
 from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
 from server.access import check_routes, principal_of
@@ -57,9 +57,7 @@ def make_app(
             headers[name] = value
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
-    app = web.Application(
-        client_max_size=BODY_MAX_BYTES, middlewares=[problems, control, refuse_encodings]
-    )
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems, control])
     app.add_routes([web.post("/notify", notify), *ops_routes(readiness), *docs_routes()])
     of_history = [
         *inbox_routes(), *room_routes(), *user_routes(), *sent_routes(), *story_routes()

@@ -96,7 +96,7 @@ class NotifyFront(asyncio.Protocol):
         self._at = 0
         if not self._queued:
             self._go_on(SLICE_REQUESTS)
-        if self._transport:
+        elif self._transport:
             self._listen_if_wanted(self._transport)
 
     def eof_received(self) -> bool:

@@ -28,11 +28,12 @@ class Head:
     )  # fmt: skip
 
     def __init__(self, read: RequestHead) -> None:
-        self.content_type = read.field("content-type")
-        self.idempotency_key = read.field("idempotency-key")
-        self.authorization = read.field("authorization")
-        self.api_key = read.field("x-api-key")
-        self.forwarded_for = read.field("x-forwarded-for")
+        field = read.field
+        self.content_type = field(b"content-type")
+        self.idempotency_key = field(b"idempotency-key")
+        self.authorization = field(b"authorization")
+        self.api_key = field(b"x-api-key")
+        self.forwarded_for = field(b"x-forwarded-for")
         self.length = read.length
 
 

@@ -133,7 +133,9 @@ async def serve(settings: Settings) -> None:
             request.headers.get("Authorization"), request.headers.get("x-api-key")
         )
 
-    app.add_routes([*ops_routes(readiness, may_measure), web.get(EVENTS_PATH, _no_stream)])
+    app.add_routes(
+        [*ops_routes(readiness, may_measure), web.get(EVENTS_PATH, _no_stream, allow_head=False)]
+    )
     add_cors(app, settings.allows_origin, EVENTS_HEADERS)
     app.on_response_prepare.append(_close_after_answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)

@@ -97,7 +97,7 @@ class Front(asyncio.Protocol):
             return
         upgrade, events = is_upgrade(request), _asks_for_events(request)
         if events:
-            self._lines = self._cors_lines(request.field("origin"))
+            self._lines = self._cors_lines(request.field(b"origin"))
         if (upgrade or events) and self._must_wait(transport, request):
             return
         if upgrade:
@@ -119,7 +119,7 @@ class Front(asyncio.Protocol):
     def _must_wait(self, transport: asyncio.Transport, request: RequestHead) -> bool:
         admission, now = self._gateway.admission, time.monotonic()
         if admission.counts_addresses:
-            forwarded_for = request.field("x-forwarded-for")
+            forwarded_for = request.field(b"x-forwarded-for")
             self._address = peer_address(transport, forwarded_for, admission.proxies)
         wait_s = admission.failed.wait_s(self._address, now)
         if wait_s:
@@ -161,7 +161,7 @@ class Front(asyncio.Protocol):
         transport = self._admitted()
         if transport is None:
             return
-        last_event_id = request.field("last-event-id")
+        last_event_id = request.field(b"last-event-id")
         try:
             asked = registration(request.query, last_event_id)
             refuse_large(end, last_event_id, asked.channels)
@@ -172,7 +172,7 @@ class Front(asyncio.Protocol):
             self.refuse(problem)
             return
         try:
-            self._check_origin(request.field("origin"))
+            self._check_origin(request.field(b"origin"))
             principal = self._gateway.admission.principal_of(token_of(request), self._address)
         except ValueError as error:
             self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))

@@ -76,7 +76,7 @@ def answer_upgrade(read: RequestHead) -> Answer:
     accept = generate_accept_token(read.fields[b"sec-websocket-key"])
     protocol = _PROTOCOL_CHOSEN if SUBPROTOCOL in _protocols(read) else b""
     return Answer(
-        _ACCEPTED % (protocol, accept), accepted=True, token=token, origin=read.field("origin")
+        _ACCEPTED % (protocol, accept), accepted=True, token=token, origin=read.field(b"origin")
     )
 
 

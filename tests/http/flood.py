@@ -1,4 +1,4 @@
-"""One stranger that sends without end: `python -m tests.http.flood PORT KIND SECONDS`.
+"""One stranger that sends without end: `python -m tests.http.flood PORT KIND SECONDS [CA_FILE]`.
 
 A process of its own, so that what it costs to send is not felt by whoever measures. It connects
 again when it is hung up on, and prints how many bytes it got rid of.
@@ -6,6 +6,7 @@ again when it is hung up on, and prints how many bytes it got rid of.
 
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -73,12 +74,19 @@ def _read(connection: socket.socket) -> None:
         pass
 
 
-def flood(port: int, kind: str, ends: float) -> int:
+def connect(port: int, ca_file: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not ca_file:
+        return connection
+    context = ssl.create_default_context(cafile=ca_file)
+    return context.wrap_socket(connection, server_hostname="127.0.0.1")
+
+
+def flood(port: int, kind: str, ends: float, ca_file: str = "") -> int:
     sent = 0
     while time.monotonic() < ends:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(1)
+        with connect(port, ca_file) as connection:
             threading.Thread(target=_read, args=(connection,), daemon=True).start()
             try:
                 for payload in payloads(kind):
@@ -96,6 +104,6 @@ def flood(port: int, kind: str, ends: float) -> int:
 if __name__ == "__main__":
     # It stands for another machine: it gets what those whose time is measured leave.
     os.nice(19)
-    sys.stdout.write(
-        str(flood(int(sys.argv[1]), sys.argv[2], time.monotonic() + float(sys.argv[3])))
-    )
+    port, kind, seconds, *files = sys.argv[1:]
+    sent = flood(int(port), kind, time.monotonic() + float(seconds), *files)
+    sys.stdout.write(str(sent))

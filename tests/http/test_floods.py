@@ -1,11 +1,15 @@
 """Whatever one connection sends, it gets a slice of each loop turn, and others are answered."""
 
 import asyncio
+import ssl
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.edges.certificates import Certificate, make_certificate
 from tests.http.flood import KINDS, SLOW
 from tests.http.wire import Wire, request
 from tests.process import ROOT
@@ -18,17 +22,39 @@ LEAST_S = 0.005
 """What a scheduler's hiccup on a busy machine may cost at any time counts as quiet."""
 
 
-async def asked(port: int, path: str, seconds: float) -> list[float]:
+async def asked(
+    port: int, path: str, seconds: float, tls: ssl.SSLContext | None = None
+) -> list[float]:
     """Seconds that each of one client's requests took, each on a connection of its own."""
     found, ends = [], time.monotonic() + seconds
     while time.monotonic() < ends:
         began = time.perf_counter()
-        async with Wire(port) as wire:
+        async with Wire(port, tls) as wire:
             await wire.send(request(method="GET", path=path, content_type=None, length=False))
             assert (await wire.reply()).status == 200
         found.append(time.perf_counter() - began)
         await asyncio.sleep(0.01)
     return found
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def tls_stack(
+    tmp_path_factory: pytest.TempPathFactory, certificate: Certificate
+) -> Iterator[Stack]:
+    settings: Any = certificate.settings
+    with Stack(
+        tmp_path_factory.mktemp("tls"),
+        gateways=0,
+        workers=0,
+        ca_file=certificate.ca_file,
+        **settings,
+    ) as started:
+        yield started
 
 
 AT_ALL = [*KINDS, SLOW]
@@ -44,15 +70,30 @@ AT_HEALTH = ["a GET, then POSTs", "GET /healthz", "unknown paths", "chunks of a 
 async def test_a_flood_on_one_connection_leaves_others_their_answers(
     stack: Stack, process: str, kind: str
 ) -> None:
+    await compare(stack, process, kind)
+
+
+@pytest.mark.parametrize("kind", ["empty POSTs", "a GET, then POSTs", "chunks of a byte"])
+async def test_a_flood_over_tls_leaves_others_their_answers(
+    tls_stack: Stack, certificate: Certificate, kind: str
+) -> None:
+    await compare(tls_stack, "server-1", kind, certificate)
+
+
+async def compare(
+    stack: Stack, process: str, kind: str, certificate: Certificate | None = None
+) -> None:
+    """Hold the worst answer beside a flood against the worst one without."""
     port = stack.ports[process]
-    quiet = await asked(port, "/healthz", QUIET_S)
+    quiet = await asked(port, "/healthz", QUIET_S, stack.tls)
+    files = [str(certificate.ca_file)] if certificate else []
     flood = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.http.flood", str(port), kind, str(FLOOD_S + 0.5),
+        sys.executable, "-m", "tests.http.flood", str(port), kind, str(FLOOD_S + 0.5), *files,
         stdout=asyncio.subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
     try:
         await asyncio.sleep(0.3)
-        beside = await asked(port, "/healthz", FLOOD_S)
+        beside = await asked(port, "/healthz", FLOOD_S, stack.tls)
         async with asyncio.timeout(30):
             out, _ = await flood.communicate()
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,11 +25,14 @@ class Reply:
 class Wire:
     """One connection; a context manager."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
+        self._tls = tls
 
     async def __aenter__(self) -> Self:
-        self.reader, self.writer = await asyncio.open_connection(LOOPBACK, self._port)
+        self.reader, self.writer = await asyncio.open_connection(
+            LOOPBACK, self._port, ssl=self._tls
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -33,7 +33,7 @@ def refusal(data: bytes) -> Problem:
 )
 def test_blanks_around_a_value_are_no_part_of_it(name: bytes, blanks: bytes) -> None:
     read = read_head(head(name + b":" + blanks + b"a b" + blanks))
-    assert read.field(name.decode().lower()) == "a b"
+    assert read.field(name.lower()) == "a b"
     assert read.lines[1] == (name, b"a b")
 
 
@@ -57,7 +57,7 @@ def test_a_field_that_may_be_there_once_is_refused_twice(name: bytes) -> None:
 
 def test_other_fields_are_joined_in_their_order() -> None:
     read = read_head(head(b"X-Forwarded-For: 192.0.2.1, 10.0.0.1", b"x-forwarded-for:198.51.100.7"))
-    assert read.field("x-forwarded-for") == "192.0.2.1, 10.0.0.1, 198.51.100.7"
+    assert read.field(b"x-forwarded-for") == "192.0.2.1, 10.0.0.1, 198.51.100.7"
 
 
 @pytest.mark.parametrize(
