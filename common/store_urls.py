@@ -31,7 +31,9 @@ def check_url(url: str, schemes: Collection[str]) -> None:
     if parts.scheme not in schemes:
         raise ValueError(f"must begin with {', '.join(f'{scheme}://' for scheme in schemes)}")
     _, _, hosts = parts.netloc.rpartition("@")
-    if not all(_has_a_port_or_none(host) for host in hosts.split(",")):
+    # PostgreSQL's library takes several, Redis's one.
+    each = hosts.split(",") if parts.scheme in DATABASE_SCHEMES else [hosts]
+    if not all(_has_a_port_or_none(host) for host in each):
         raise ValueError(_ENCODE)
     if "redis" in parts.scheme and not _DATABASE.fullmatch(parts.path):
         raise ValueError(f"must end with the number of a database, such as /0; else it {_ENCODE}")
