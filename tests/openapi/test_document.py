@@ -27,7 +27,7 @@ def test_every_operation_has_a_name_of_its_own_that_is_a_method_s() -> None:
     names = [operation["operationId"] for _, operation in OPERATIONS]
     assert len(set(names)) == len(names)
     verb = re.compile(
-        r"(notify|(add|archive|create|delete|get|list|mark|remove|revoke|rotate|set|update)"
+        r"(notify|(add|archive|create|delete|get|list|mark|remove|restore|revoke|rotate|set|unarchive|update)"
         r"([A-Z][a-z]+)+)"
     )
     assert [name for name in names if not verb.fullmatch(name)] == []
