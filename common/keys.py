@@ -163,6 +163,10 @@ class Keys:
         """Sorted set with expiry: what a scoped user read of late, by when (Unix ms)."""
         return f"{self.root}reads:{user}"
 
+    def acks(self, user: str) -> str:
+        """Sorted set with expiry: what a scoped user acknowledged lately, by when (Unix ms)."""
+        return f"{self.root}acks:{user}"
+
     def changes(self, user: str) -> str:
         """Hash with expiry: last read `r` and last change `m` of a scoped user's inbox.
 

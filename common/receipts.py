@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
 from common.names import DEFAULT_CLIENT, scoped, user_channel
+from common.problems import Problem
 from common.scripts import Argument, Script
 from common.settings import Settings
 
@@ -20,6 +22,14 @@ IDS_MAX: Final = 1_000
 READS_MAX: Final = 1_000
 """Reads of a user that are remembered until the history writer has surely written them."""
 READS_KEPT_S: Final = 86_400
+ACKS_MAX: Final = 1_000
+"""Deliveries of a user that are remembered, so that a repeat is no event."""
+ACKS_KEPT_S: Final = 3_600
+SHARE: Final = 0.5
+"""Part of `EVENTS_BOUND` past which no receipts are taken: the rest is for notifications."""
+FILLING: Final = -1
+"""Reply of the script: the event stream is filling, and nothing was written."""
+RETRY_AFTER_S: Final = 10
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -38,7 +48,9 @@ class Receipts:
         self._redis: Any = redis
         self._keys = keys
         self._writer = writer
-        self._events_max: Argument = "" if settings.reader_groups else settings.events_max_entries
+        kept = bool(settings.reader_groups)
+        self._events_max: Argument = "" if kept else settings.events_max_entries
+        self._bound: Argument = max(1, int(settings.events_bound * SHARE)) if kept else ""
         self.script = Script("receipt")
 
     async def record(
@@ -62,15 +74,26 @@ class Receipts:
             connection: id of the connection that it came from, if any.
             client: the client application that the user belongs to.
 
+        What was written before, of the last `READS_MAX` or `ACKS_MAX`, is not written again.
+
         Raises:
+            Problem: 503; the event stream is filling, and nothing was written.
             redis.exceptions.RedisError: refused, or the outcome is unknown; repeating is harmless.
         """
         words = self.command(kind, user, notifications, connection=connection, client=client)
         try:
-            await self._redis.execute_command(*words)
+            written = await self._redis.execute_command(*words)
         except NoScriptError:
             await self._redis.script_load(self.script.text)
-            await self._redis.execute_command(*words)
+            written = await self._redis.execute_command(*words)
+        if written == FILLING:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "events-filling",
+                "the readers of the event stream are behind, and notifications come first; "
+                "try again later",
+                retry_after_s=RETRY_AFTER_S,
+            )
 
     def command(
         self,
@@ -84,7 +107,8 @@ class Receipts:
         """Return the command that `record` sends, for a caller who sends several together."""
         channel = scoped(user_channel(user), client)
         signal = b""
-        if kind is EventKind.READ:
+        marks = kind is EventKind.READ
+        if marks:
             frame = _encode({"type": "read", "userId": user, "ids": notifications})
             signal = b"! %b\n%b" % (connection.encode(), frame)
         at_ms = time.time_ns() // 1_000_000
@@ -98,11 +122,13 @@ class Receipts:
             self._keys.pub(channel),
             self._keys.unread(user_scoped),
             signal,
-            self._keys.reads(user_scoped),
+            self._keys.reads(user_scoped) if marks else self._keys.acks(user_scoped),
             self._keys.changes(user_scoped),
-            at_ms if kind is EventKind.READ else "",
-            READS_MAX,
-            READS_KEPT_S,
+            at_ms,
+            READS_MAX if marks else ACKS_MAX,
+            READS_KEPT_S if marks else ACKS_KEPT_S,
+            int(marks),
+            self._bound,
         ]
         for notification in notifications:
             args += (notification, _encode({"id": notification, "userId": user, "at": at}))

@@ -329,6 +329,19 @@ class Settings(BaseSettings):
         20.0, description="Messages per second a client may send on average."
     )
     client_frames_burst: Count = Field(200, description="Messages a client may send in one burst.")
+    user_receipts_per_s: Seconds = Field(
+        100.0,
+        description="Receipts (ids of `ack` and `read`) per second of one user, on average, that a "
+        "gateway process takes.",
+    )
+    user_receipts_burst: Annotated[int, Field(ge=1_000, le=2**40)] = Field(
+        2_000, description="Receipts of one user that it takes in one burst."
+    )
+    client_receipts_per_s: Count = Field(
+        10_000,
+        description="Receipts per second of all users of one client application that a gateway "
+        "process takes, and as many again in one burst. Off in open mode.",
+    )
     max_rooms: Count = Field(100, description="Rooms per connection.")
     slow_client_max_bytes: Count = Field(
         1_048_576,

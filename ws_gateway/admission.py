@@ -29,6 +29,8 @@ class Admission:
 
     def __init__(self, authenticator: Authenticator, seats: Seats, settings: Settings) -> None:
         self._authenticator = authenticator
+        self.required = authenticator.required
+        """Whether everybody has to say who they are."""
         self._seats = seats
         self._settings = settings
         self.proxies = settings.proxies

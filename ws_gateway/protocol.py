@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     NOT_IN_ROOM = "not-in-room"
     UNSUPPORTED = "unsupported"
     UNAVAILABLE = "unavailable"
+    TOO_MANY_RECEIPTS = "too-many-receipts"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     TOO_MANY_CONNECTIONS = "too-many-connections"

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from common.events import EventKind
-from common.receipts import Receipts
+from common.receipts import FILLING, Receipts
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -46,7 +46,7 @@ class ReceiptWriter:
         """Write the receipts of one user of a client application.
 
         Returns:
-            Whether they are written; if not, they may be, and should be repeated.
+            Whether they are written, now or before; if not, they may be, and should be repeated.
         """
         if len(self._waiting) >= WAITING_MAX:
             return False
@@ -84,7 +84,7 @@ class ReceiptWriter:
             log.warning("receipts were not written", extra={"reason": str(failed[0])})
         for (_, done), reply in zip(batch, replies, strict=True):
             if not done.done():
-                done.set_result(not isinstance(reply, Exception))
+                done.set_result(not isinstance(reply, Exception) and reply != FILLING)
 
     async def _send(self, batch: list[_Waiting]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from common.auth.principal import Principal
 from common.auth.records import ClientRecord
 from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
 from common.publication import Position
+from common.receipts import IDS_MAX
 from common.settings import Settings
 from common.slices import Slices
 from ws_gateway import metrics
@@ -37,6 +39,7 @@ from ws_gateway.protocol import (
     refreshed_text,
     registered_text,
 )
+from ws_gateway.receipt_limits import Buckets, ReceiptLimits
 from ws_gateway.receipts import ReceiptWriter
 
 log = logging.getLogger("roomcast.gateway")
@@ -81,6 +84,11 @@ class Gateway:
         self.admission = admission
         self.slices = Slices(asyncio.get_running_loop())
         """Gives loop turns to connections that sent more than fits into one."""
+        of_client = limits.client_receipts_per_s
+        self._receipt_limits = ReceiptLimits(
+            Buckets(limits.user_receipts_per_s, limits.user_receipts_burst),
+            Buckets(of_client, of_client + IDS_MAX) if admission.required else None,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self.limits = limits
         self.clock = clock
@@ -254,6 +262,12 @@ class Gateway:
         user, principal = connection.user, connection.principal
         assert user is not None
         assert principal is not None
+        limits, count = self.limits, len(message.ids)
+        if not self._receipt_limits.take(principal.client, user, count, time.monotonic()):
+            raise ClientError(
+                ErrorCode.TOO_MANY_RECEIPTS,
+                f"at most {limits.user_receipts_per_s:g} receipts per second; try again later",
+            )
         connection.wait()
 
         async def record() -> None:

@@ -129,21 +129,29 @@ class RoomcastClient:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
 
-    async def ack(self, *ids: str) -> None:
+    async def ack(self, *ids: str) -> dict[str, Any]:
         """Report that notifications were delivered.
 
+        Returns:
+            The answer. An error with the code `unavailable` or `too-many-receipts` means: say it
+            again later.
+
         Raises:
             ConnectionError: it is not known whether that was heard; say it again.
         """
-        await self.ask({"action": "ack", "id": list(ids)})
+        return await self.ask({"action": "ack", "id": list(ids)})
 
-    async def read(self, *ids: str) -> None:
+    async def read(self, *ids: str) -> dict[str, Any]:
         """Report that the user has read notifications.
 
+        Returns:
+            The answer. An error with the code `unavailable` or `too-many-receipts` means: say it
+            again later.
+
         Raises:
             ConnectionError: it is not known whether that was heard; say it again.
         """
-        await self.ask({"action": "read", "id": list(ids)})
+        return await self.ask({"action": "read", "id": list(ids)})
 
     async def join(self, room: int | str) -> None:
         """Hear one more room, now and whenever it comes back.

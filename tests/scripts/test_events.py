@@ -1,11 +1,13 @@
 """The event stream: what is trimmed, and receipts on it. On a real Valkey."""
 
+import json
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
 from common.events import EventKind
+from common.problems import Problem
 from common.receipts import Receipts
 from common.scripts import Script
 from common.settings import Settings
@@ -75,3 +77,39 @@ async def test_receipts_are_written_together_and_what_was_read_leaves_the_unread
     else:
         assert await queue.redis.zcard(unread) == 3
         assert signals == []
+
+
+@pytest.mark.parametrize("kind", [EventKind.DELIVERED, EventKind.READ])
+async def test_a_repeated_receipt_is_no_new_event(queue: Queue, kind: EventKind) -> None:
+    receipts = Receipts(queue.redis, KEYS, Settings(_env_file=None), "g")
+    listening = queue.redis.pubsub()
+    await listening.subscribe(KEYS.pub("default/user:1"))
+    for ids in (["a", "b"], ["b", "a"], ["b", "c"], ["a", "b", "c"]):
+        await receipts.record(kind, "1", ids)
+    await receipts.record(kind, "2", ["a"])
+    written = [json.loads(event[b"p"]) for event in await queue.events()]
+    assert [(one["userId"], one["id"]) for one in written] == [
+        ("1", "a"), ("1", "b"), ("1", "c"), ("2", "a"),
+    ]  # fmt: skip
+    told: list[Any] = [await listening.get_message(timeout=0.1) for _ in range(6)]
+    await listening.aclose()
+    signals = [one for one in told if one and one["type"] == "message"]
+    assert len(signals) == (2 if kind is EventKind.READ else 0)
+
+
+async def test_receipts_are_refused_while_half_of_the_event_stream_waits_for_readers(
+    queue: Queue,
+) -> None:
+    bounded = Settings(_env_file=None, event_readers="history", events_bound=200)
+    receipts = Receipts(queue.redis, KEYS, bounded, "g")
+    await receipts.record(EventKind.DELIVERED, "1", [f"n{k}" for k in range(100)])
+    with pytest.raises(Problem) as refused:
+        await receipts.record(EventKind.READ, "1", ["n1"])
+    assert (refused.value.status, refused.value.code) == (503, "events-filling")
+    assert await queue.redis.xlen(KEYS.events) == 100
+    assert await queue.redis.exists(KEYS.reads("default/1"), KEYS.changes("default/1")) == 0
+    # A repeat writes nothing, so there is nothing to refuse.
+    await receipts.record(EventKind.DELIVERED, "1", ["n1"])
+    # Without readers the stream is trimmed, and never full.
+    unbounded = Receipts(queue.redis, KEYS, Settings(_env_file=None, events_bound=200), "g")
+    await unbounded.record(EventKind.READ, "1", ["n1"])
