@@ -81,10 +81,10 @@ local function publisher(epoch_key, events, i, shared)
     local state = self.channel(name)
     state.offset = state.offset + 1
     local offset = string.format('%d', state.offset)
-    local header = state.epoch .. ' ' .. offset .. ' ' .. accepted .. ' ' .. state.base
-    local tail = state.epoch .. '","offset":' .. offset .. '}'
-    state.base = '-'
-    if string.byte(extra, 1) == 64 then
+    if shared and string.byte(extra, 1) == 64 then
+      local header = state.epoch .. ' ' .. offset .. ' ' .. accepted .. ' ' .. state.base
+      local tail = state.epoch .. '","offset":' .. offset .. '}'
+      state.base = '-'
       local refers, digest, at, rest = string.match(extra, '^@((%x+):(%d+)) (.*)$')
       at = tonumber(at)
       -- To put large texts together for nobody would be most of the work.
@@ -97,8 +97,9 @@ local function publisher(epoch_key, events, i, shared)
       used[digest] = true
       return
     end
-    local text = head .. tail
-    local payload = header .. '\n' .. text
+    local text = head .. state.epoch .. '","offset":' .. offset .. '}'
+    local payload = state.epoch .. ' ' .. offset .. ' ' .. accepted .. ' ' .. state.base .. '\n' .. text
+    state.base = '-'
     state.log[#state.log + 1] = payload
     redis.call('PUBLISH', pub_prefix .. name, payload)
     event('published', name, text, extra)

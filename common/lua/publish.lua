@@ -13,7 +13,8 @@ local returns, dead = KEYS[6], KEYS[8]
 local lane, jobs_prefix, dead_max = ARGV[1], ARGV[2], ARGV[3]
 local content_prefix, contents, i = ARGV[14], {}, 16 + 2 * ARGV[15]
 for k = 16, i - 1, 2 do contents[ARGV[k]] = ARGV[k + 1] end
-local out = publisher(KEYS[1], KEYS[7], 4, {contents = contents, index = KEYS[9]})
+local shared = next(contents) and {contents = contents, index = KEYS[9]} or nil
+local out = publisher(KEYS[1], KEYS[7], 4, shared)
 
 -- Lua does not roll back: what can fail because somebody else wrote a key is read first, or is the
 -- first to be written.
@@ -49,7 +50,7 @@ end
 
 if buries then redis.call('XLEN', dead) end
 if #again > 0 then redis.call('LLEN', ready) end
-if next(contents) then redis.call('ZCARD', KEYS[9]) end
+if shared then redis.call('ZCARD', KEYS[9]) end
 
 if #idle > 0 then redis.call('SREM', active, unpack(idle)) end
 if #turns == #of_loop then
@@ -79,7 +80,7 @@ for _, turn in ipairs(turns) do
       redis.call('XADD', dead, 'MAXLEN', '~', dead_max, '*', 'reason', extra, 'lane', lane, 'job', head)
       out.bury(head, extra)
     else
-      if string.byte(extra, 1) == 64 then keep(extra) end
+      if shared and string.byte(extra, 1) == 64 then keep(extra) end
       out.publish(name, accepted, head, extra)
       published = published + 1
     end
