@@ -3,6 +3,7 @@
 Finds the stack of `DATA_DIR`, and runs `python -m server create-client` with its stores.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -80,4 +81,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m deploy.local.client", description=__doc__, epilog=USAGE
+    ).parse_args()
     main()

@@ -174,6 +174,7 @@ def test_the_operator_is_told_of_every_command() -> None:
     [
         "deploy.local",
         "deploy.local.clean",
+        "deploy.local.client",
         "deploy.audit",
         "deploy.settings_table",
         "loadtests.run_load",
@@ -196,7 +197,9 @@ def test_no_tool_does_anything_when_it_is_asked_for_help(module: str, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", ["deploy.local", "deploy.local.clean", "deploy.settings_table"])
+@pytest.mark.parametrize(
+    "module", ["deploy.local", "deploy.local.clean", "deploy.local.client", "deploy.settings_table"]
+)
 def test_no_tool_does_anything_when_it_is_misunderstood(module: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", module, "--nonsense"],
