@@ -33,7 +33,7 @@ _OVER_THE_LIMIT: Final = frozenset(
 
 All others are refused there, as a whole and before they read anything.
 """
-_WRITE_NOTHING: Final = frozenset({"inbox_read", "inbox_begin", "clients_read"})
+_WRITE_NOTHING: Final = frozenset({"inbox_read", "inbox_begin", "clients_read", "was_sent"})
 
 
 class Script:

@@ -47,6 +47,7 @@ from ws_gateway.probe import PathProbe
 from ws_gateway.read_on_delivery import ReadOnDelivery
 from ws_gateway.receipts import ReceiptWriter
 from ws_gateway.seats import Seats
+from ws_gateway.sent_ids import SentIds
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
@@ -105,14 +106,16 @@ async def serve(settings: Settings) -> None:
             counts.note_replayed(channel, runs)
 
     hub = Hub(keys, reader, loop, settings.subscriber_max_bytes, written)
-    catch_up = CatchUp(reader, replayed)
+    sent = SentIds(control, keys, hub.channels)
+    listeners.append(sent.note)
+    catch_up = CatchUp(reader, replayed, sent.note_read)
     clock = Clock(time.monotonic())
     pacer = Pacer(loop, lambda: hub.received)
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
     seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
     admission = Admission(authenticator, seats, limits)
-    gateway = Gateway(hub, catch_up, receipts, pacer, admission, limits, clock, gateway_id)
+    gateway = Gateway(hub, catch_up, receipts, sent, pacer, admission, limits, clock, gateway_id)
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(

@@ -18,7 +18,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from common.backoff import jittered
-from common.publication import Position
+from common.publication import Position, Publication
 from ws_gateway import metrics
 from ws_gateway.channel import Channel
 from ws_gateway.connection import Connection
@@ -92,13 +92,18 @@ class CatchUp:
     Args:
         reader: of the logs.
         on_replayed: called with what one connection got from a channel's log.
+        on_read: called with the scoped name of a channel and what was read of its log.
     """
 
     def __init__(
-        self, reader: LogReader, on_replayed: Callable[[Channel, list[Run]], None]
+        self,
+        reader: LogReader,
+        on_replayed: Callable[[Channel, list[Run]], None],
+        on_read: Callable[[str, list[Publication]], None],
     ) -> None:
         self._reader = reader
         self._on_replayed = on_replayed
+        self._on_read = on_read
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._reads: OrderedDict[tuple[str, Position], asyncio.Task[Missed]] = OrderedDict()
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
@@ -186,4 +191,7 @@ class CatchUp:
 
     async def _read(self, name: str, after: Position) -> Missed:
         async with self._slots:
-            return Missed(after, await self._reader.replay(name, after, READ_MAX_BYTES))
+            replay = await self._reader.replay(name, after, READ_MAX_BYTES)
+        if replay.exact:
+            self._on_read(name, replay.publications)
+        return Missed(after, replay)

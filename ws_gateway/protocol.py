@@ -3,7 +3,7 @@
 The protocol is documented in `docs/protocol.md` and `docs/asyncapi.yaml`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     NOT_IN_ROOM = "not-in-room"
     UNSUPPORTED = "unsupported"
     UNAVAILABLE = "unavailable"
+    NOT_SENT = "not-sent"
     TOO_MANY_RECEIPTS = "too-many-receipts"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
@@ -44,11 +45,18 @@ class ErrorCode(StrEnum):
 
 
 class ClientError(Exception):
-    """A message that isn't understood; it is answered with an error frame."""
+    """A message that isn't understood; it is answered with an error frame.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    Args:
+        code: what is wrong.
+        message: the same for people.
+        ids: of notifications that it is about.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, ids: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.ids = ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +293,22 @@ def refreshed_text(expires_s: float) -> bytes:
     return _encode({"type": "refreshed", "expiresAt": format_time(int(expires_s * 1000))})
 
 
-def receipt_text(kind: EventKind, user: str, ids: tuple[str, ...]) -> bytes:
-    """Answer to a receipt; that of `read` is what the user's other connections get as well."""
+def receipt_text(
+    kind: EventKind, user: str, ids: Sequence[str], refused: Sequence[str] = ()
+) -> bytes:
+    """Answer to a receipt; that of `read` is what the user's other connections get as well.
+
+    Args:
+        kind: of the receipt.
+        user: whose.
+        ids: of what it is written for.
+        refused: ids of what the user was not sent.
+    """
     name = "read" if kind is EventKind.READ else "acked"
-    return _encode({"type": name, "userId": user, "ids": ids})
+    body: dict[str, object] = {"type": name, "userId": user, "ids": ids}
+    if refused:
+        body["refused"] = refused
+    return _encode(body)
 
 
 PONG_TEXT: Final = _encode({"type": "pong"})
@@ -297,4 +317,7 @@ PONG_TEXT: Final = _encode({"type": "pong"})
 def error_text(error: ClientError) -> bytes:
     """Error frame."""
     message = str(error).encode(errors="replace").decode()
-    return _encode({"type": "error", "code": error.code, "message": message})
+    body: dict[str, object] = {"type": "error", "code": error.code, "message": message}
+    if error.ids:
+        body["ids"] = error.ids
+    return _encode(body)

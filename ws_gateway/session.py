@@ -5,7 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from redis.exceptions import RedisError
 
 from common.auth.principal import Principal
 from common.auth.records import ClientRecord
@@ -41,8 +43,12 @@ from ws_gateway.protocol import (
 )
 from ws_gateway.receipt_limits import Buckets, ReceiptLimits
 from ws_gateway.receipts import ReceiptWriter
+from ws_gateway.sent_ids import SentIds
 
 log = logging.getLogger("roomcast.gateway")
+
+REFUSED_MAX: Final = 100
+"""Ids that an error names."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,7 @@ class Gateway:
         hub: the channels.
         catch_up: brings connections up from the channels' logs.
         receipts: where receipts go.
+        sent: knows what may have receipts.
         pacer: lets clients in.
         admission: tells whose they are, and what they may.
         limits: bounds of one connection.
@@ -71,6 +78,7 @@ class Gateway:
         hub: Hub,
         catch_up: CatchUp,
         receipts: ReceiptWriter,
+        sent: SentIds,
         pacer: Pacer,
         admission: Admission,
         limits: Settings,
@@ -80,6 +88,7 @@ class Gateway:
         self.hub = hub
         self.catch_up = catch_up
         self._receipts = receipts
+        self._sent = sent
         self.pacer = pacer
         self.admission = admission
         self.slices = Slices(asyncio.get_running_loop())
@@ -268,22 +277,45 @@ class Gateway:
                 ErrorCode.TOO_MANY_RECEIPTS,
                 f"at most {limits.user_receipts_per_s:g} receipts per second; try again later",
             )
+        client = principal.client
+        unknown = self._sent.unknown(connection, message.ids)
+        if unknown and not self._sent.may_look(client, user):
+            raise ClientError(
+                ErrorCode.TOO_MANY_RECEIPTS,
+                "too many receipts for what was sent long ago or not at all; try again later",
+            )
         connection.wait()
 
         async def record() -> None:
-            written = await self._receipts.write(
-                message.kind, principal.client, user, message.ids, connection.id
-            )
-            if written:
-                metrics.receipts.labels(message.kind).inc(len(message.ids))
-                connection.send(receipt_text(message.kind, user, message.ids))
+            try:
+                refused = await self._not_sent(connection, principal, user, unknown)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("receipts can't be checked", extra={"reason": str(error)})
+                connection.refuse(_NO_RECEIPTS)
+                connection.resume()
+                return
+            strange = set(refused)
+            ids = [one for one in message.ids if one not in strange]
+            if not ids:
+                connection.refuse(_not_sent(refused))
+            elif await self._receipts.write(message.kind, client, user, ids, connection.id):
+                metrics.receipts.labels(message.kind).inc(len(ids))
+                connection.send(receipt_text(message.kind, user, ids, refused))
             else:
-                connection.refuse(
-                    ClientError(ErrorCode.UNAVAILABLE, "receipts can't be taken now; try again")
-                )
+                connection.refuse(_NO_RECEIPTS)
             connection.resume()
 
         self._start(connection, record())
+
+    async def _not_sent(
+        self, connection: Connection, principal: Principal, user: str, unknown: list[str]
+    ) -> list[str]:
+        """Those of the ids that Redis doesn't know to have been sent to a user either."""
+        if not unknown:
+            return []
+        names = _names(principal, user, connection.rooms)
+        found = await self._sent.look(principal.client, user, unknown, names)
+        return [one for one in unknown if one not in found]
 
     def _start(self, connection: Connection, duty: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(duty)
@@ -374,6 +406,18 @@ def _names(principal: Principal, user: str, rooms: Iterable[str]) -> tuple[str, 
     """Scoped names of the channels of a registration."""
     labels = (user_channel(user), *map(room_channel, rooms), BROADCAST_CHANNEL)
     return tuple(scoped(label, principal.client) for label in labels)
+
+
+_NO_RECEIPTS: Final = ClientError(ErrorCode.UNAVAILABLE, "receipts can't be taken now; try again")
+
+
+def _not_sent(ids: list[str]) -> ClientError:
+    return ClientError(
+        ErrorCode.NOT_SENT,
+        f"{len(ids)} of these were not sent to this user in the channels of this connection, or "
+        "too long ago: what is only in the inbox is marked as read over HTTP",
+        ids[:REFUSED_MAX],
+    )
 
 
 def observe(gateway: Gateway) -> None:

@@ -134,7 +134,7 @@ class RoomcastClient:
 
         Returns:
             The answer. An error with the code `unavailable` or `too-many-receipts` means: say it
-            again later.
+            again later. Ids in `refused`, or all with the code `not-sent`, were not sent to it.
 
         Raises:
             ConnectionError: it is not known whether that was heard; say it again.
@@ -146,7 +146,7 @@ class RoomcastClient:
 
         Returns:
             The answer. An error with the code `unavailable` or `too-many-receipts` means: say it
-            again later.
+            again later. Ids in `refused`, or all with the code `not-sent`, were not sent to it.
 
         Raises:
             ConnectionError: it is not known whether that was heard; say it again.

@@ -84,7 +84,7 @@ async def test_a_token_in_the_handshake_does_too(
 async def test_one_client_hears_nothing_of_another(
     api: Api, auth_stack: AuthStack, shop: Made, bank: Made
 ) -> None:
-    sockets = {}
+    sockets, ids = {}, {}
     try:
         for client in (shop, bank):
             socket = sockets[client.id] = await opening(auth_stack)
@@ -98,10 +98,13 @@ async def test_one_client_hears_nothing_of_another(
             ]
             heard = [json.loads(await sockets[client.id].recv()) for _ in sent]
             assert {frame["id"] for frame in heard} == set(sent)
+            ids[client.id] = sent
             assert {frame["offset"] for frame in heard} == {1}
             assert shop.id not in json.dumps([{**frame, "message": ""} for frame in heard])
         # What one reads is told to that client's users and nobody else.
-        read = await ask(sockets[shop.id], action="read", id=heard[0]["id"])
+        strange = await ask(sockets[shop.id], action="read", id=ids[bank.id])
+        assert strange["code"] == "not-sent"
+        read = await ask(sockets[shop.id], action="read", id=ids[shop.id])
         assert read["type"] == "read"
         for socket in sockets.values():
             with pytest.raises(TimeoutError):

@@ -78,8 +78,8 @@ async def test_who_got_it_comes_in_pages(api: Api, room: str, inbox_stack: Stack
     users = [f"{room}-{number}" for number in range(5)]
     sent = await api.send("room", room)
     for user in users:
-        async with Client(inbox_stack.ws_urls[0], user=user) as client:
-            await client.ask({"action": "ack", "id": sent})
+        async with Client(inbox_stack.ws_urls[0], user=user, room=room) as client:
+            assert (await client.ask({"action": "ack", "id": sent}))["type"] == "acked"
 
     async def counted() -> bool:
         return bool((await api.story(sent))["receipts"]["delivered"] == len(users))

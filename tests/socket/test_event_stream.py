@@ -108,7 +108,10 @@ async def test_reading_is_told_to_streams_too(stack: Stack) -> None:
         Client(stack.ws_urls[1], user=user) as phone,
     ):
         await stream.next()
-        answer = await phone.ask({"action": "read", "id": "some-id"})
+        sent = await post(stack, {"type": "private", "userId": 1, "target": user, "message": "x"})
+        assert (await stream.next())[1]["id"] == sent.id
+        answer = await phone.ask({"action": "read", "id": sent.id})
+        assert answer["type"] == "read"
         assert await stream.next() == ("read", answer)
 
 
