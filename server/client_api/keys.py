@@ -109,7 +109,8 @@ def _to_come(moment: datetime) -> datetime:
         raise bad("/expiresAt", "is out of the years that there are") from None
     if moment <= datetime.now(UTC):
         raise bad("/expiresAt", "has passed: such a key would be of no use")
-    return moment
+    # Times have milliseconds here; to asyncpg the last microsecond there is means infinity.
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 async def _refuse_number(change: Change) -> None:
