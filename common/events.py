@@ -48,6 +48,15 @@ class EventKind(StrEnum):
     """A user left a room, as `MEMBER_JOINED`."""
     READ_ALL = "read-all"
     """A user read all that was published until `at`, by Redis's clock; as `USER`."""
+    ARCHIVED = "archived"
+    """A user put a notification away: `p` is `{"userId", "id", "createdAt", "at"}`, with when the
+    notification was created; `c` is the user's channel. The last one in the stream counts."""
+    UNARCHIVED = "unarchived"
+    """A user took it out again, as `ARCHIVED`."""
+    UNREAD = "unread"
+    """A user marked a notification unread, as `ARCHIVED`: receipts of before `at` do not count."""
+    USER_DELETED = "user-deleted"
+    """A user was deleted, with all that was theirs until `at`; as `USER`."""
     AUDIT = "audit"
     """What was done about a client application: `p` is `{"number", "at", "action", "subject",
     "client", "key", "details"}`, `c` the subject and a slash. It is a copy of what PostgreSQL has

@@ -15,6 +15,8 @@ SIGNAL: Final = b"! "
 The text is for everybody who hears the channel but that connection; it has no offset, and is lost
 to whoever is not there.
 """
+CLOSE_DELETED: Final = b"!deleted"
+"""In place of the connection: the user was deleted, and all who hear this channel are closed."""
 
 
 class Position(NamedTuple):

@@ -10,11 +10,14 @@ class Change(NamedTuple):
     """What an event says that changes more than it adds.
 
     Attributes:
-        kind: `USER`, `MEMBER_JOINED`, `MEMBER_LEFT` or `READ_ALL`.
+        kind: `USER`, `USER_DELETED`, `MEMBER_JOINED`, `MEMBER_LEFT`, `READ_ALL`, `ARCHIVED`,
+            `UNARCHIVED` or `UNREAD`.
         user: whom it is about.
         room: which room, or ''.
         at_ms: Unix time in milliseconds of `kind`'s meaning (`common.events`).
         event: id of the event in the stream.
+        notification: which one, or ''.
+        created_ms: when that was created.
     """
 
     kind: EventKind
@@ -22,6 +25,8 @@ class Change(NamedTuple):
     room: str
     at_ms: int
     event: str
+    notification: str = ""
+    created_ms: int | None = None
 
 
 async def apply(connection: Any, client: str, change: Change) -> None:
@@ -29,8 +34,9 @@ async def apply(connection: Any, client: str, change: Change) -> None:
     milliseconds, _, number = change.event.partition("-")
     await connection.execute(
         """
-        INSERT INTO changes (client, kind, user_id, room, at, event_ms, event_number)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO changes
+            (client, kind, user_id, room, at, event_ms, event_number, notification, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         """,
         client,
         str(change.kind),
@@ -39,4 +45,6 @@ async def apply(connection: Any, client: str, change: Change) -> None:
         from_unix_ms(change.at_ms),
         int(milliseconds),
         int(number),
+        change.notification,
+        None if change.created_ms is None else from_unix_ms(change.created_ms),
     )

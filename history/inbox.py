@@ -56,6 +56,7 @@ class Item(NamedTuple):
     created_ms: int
     read_ms: int | None
     frame: bytes
+    archived: bool = False
 
 
 class Filters(NamedTuple):
@@ -64,6 +65,7 @@ class Filters(NamedTuple):
     unread: bool = False
     room: str | None = None
     since: datetime | None = None
+    archived: bool = False
 
 
 class Reader(NamedTuple):
@@ -91,6 +93,10 @@ _READ_AT: Final = """(
     SELECT min(r.at) FROM receipts r WHERE r.client = $1 AND r.user_id = $2 AND r.kind = 'read'
         AND r.notification = {row}.notification
         AND r.at >= {row}.created_at - interval '5 minutes'
+)"""
+_ARCHIVED: Final = """(
+    SELECT put.archived FROM inbox_archived put WHERE put.client = $1 AND put.user_id = $2
+        AND put.created_at = {row}.created_at AND put.notification = {row}.notification
 )"""
 _SCOPE: Final = """
     SELECT mine.channel, greatest(mine.since, $3) AS since,
@@ -136,10 +142,11 @@ _SCAN_TEMPLATE: Final = """
         ON horizon.created_at IS NULL
         OR (wanted.created_at, wanted.notification) >= (horizon.created_at, horizon.notification)
 """
-_SCAN_ALL: Final = _SCAN_TEMPLATE.format(wanted="$2::text IS NOT NULL")
+_SCAN_ALL: Final = _SCAN_TEMPLATE.format(wanted=f"{_ARCHIVED.format(row='s')} IS NOT TRUE")
 _SCAN_UNREAD: Final = _SCAN_TEMPLATE.format(
     wanted=f"""s.published_at > $9 AND s.notification <> ALL($10::text[])
-        AND {_READ_AT.format(row="s")} IS NULL"""
+        AND {_READ_AT.format(row="s")} IS NULL
+        AND {_ARCHIVED.format(row="s")} IS NOT TRUE"""
 )
 # What was published since the inbox was settled, though it was created before.
 _LATE: Final = f"""
@@ -147,9 +154,10 @@ _LATE: Final = f"""
     FROM scan_late($1, $3, $4, greatest($5::timestamptz, $6::timestamptz), $7, $8) late
     WHERE late.status = 'published' AND late.notification <> ALL($9::text[])
         AND {_READ_AT.format(row="late")} IS NULL
+        AND {_ARCHIVED.format(row="late")} IS NOT TRUE
 """  # noqa: S608 - made of constants
 # What was unread when the inbox was settled, or marked unread since.
-_KEPT: Final = """
+_KEPT: Final = f"""
     SELECT kept.created_at, kept.notification
     FROM (
         SELECT * FROM inbox_unread WHERE client = $1 AND user_id = $2
@@ -171,8 +179,8 @@ _KEPT: Final = """
     ) AND NOT EXISTS (
         SELECT FROM unnest($7::text[], $8::timestamptz[]) AS lately(notification, at)
         WHERE lately.notification = kept.notification AND lately.at > kept.marked_at
-    )
-"""
+    ) AND {_ARCHIVED.format(row="kept")} IS NOT TRUE
+"""  # noqa: S608 - made of constants
 _FRAMES: Final = """
     SELECT found.notification, found.created_at, found.frame,
         CASE WHEN kept.marked_at > '-infinity' THEN kept.marked_at END AS marked_at,
@@ -457,6 +465,8 @@ async def find_page(
     start = (from_unix_ms(before.created_ms), before.id) if before else (_LAST, "")
     if not scope.channels:
         return [], None
+    if filters.archived:
+        return await _archived_page(connection, reader, scope, start, limit, unread=filters.unread)
     if filters.unread:
         spots, horizon = await _unread(connection, reader, scope, start, limit + 1)
     else:
@@ -475,6 +485,29 @@ async def find_page(
         following = spots[-1]
     items = await _items(connection, reader, scope, spots)
     return items, None if following is None else _place(following)
+
+
+async def _archived_page(
+    connection: Any, reader: Reader, scope: _Scope, start: _Spot, limit: int, *, unread: bool
+) -> tuple[list[Item], Place | None]:
+    rows = await connection.fetch(
+        """
+        SELECT created_at, notification FROM inbox_archived
+        WHERE client = $1 AND user_id = $2 AND archived AND (created_at, notification) < ($3, $4)
+        ORDER BY created_at DESC, notification DESC LIMIT $5
+        """,
+        reader.client,
+        reader.user,
+        *start,
+        limit + 1,
+    )
+    spots = [(row["created_at"], row["notification"]) for row in rows]
+    following = _place(spots[limit - 1]) if len(spots) > limit else None
+    # What is in the inbox no more leaves the page short.
+    items = await _items(connection, reader, scope, spots[:limit])
+    return [
+        item._replace(archived=True) for item in items if not unread or item.read_ms is None
+    ], following
 
 
 async def _items(connection: Any, reader: Reader, scope: _Scope, spots: list[_Spot]) -> list[Item]:
@@ -587,6 +620,38 @@ async def is_read(connection: Any, reader: Reader, notification: str) -> bool | 
         *span_of(notification),
     )
     return None if row is None else bool(row["read"])
+
+
+async def created_at_ms(connection: Any, reader: Reader, notification: str) -> int | None:
+    """When a notification of an inbox was created (Unix ms), or None if it is not in it."""
+    row = await connection.fetchrow(
+        _FIND,
+        reader.client,
+        reader.user,
+        list(reader.reads),
+        [from_unix_ms(at) for at in reader.reads.values()],
+        notification,
+        *span_of(notification),
+    )
+    return None if row is None else unix_ms(row["created_at"])
+
+
+async def last_read_ms(connection: Any, reader: Reader, notification: str) -> int:
+    """When a notification was last read, by whatever clock (Unix ms); 0: never."""
+    at = await connection.fetchval(
+        """
+        SELECT greatest(
+            (SELECT max(at) FROM receipts WHERE client = $1 AND user_id = $2 AND kind = 'read'
+                AND notification = $3),
+            (SELECT read_through FROM users WHERE client = $1 AND id = $2), $4
+        )
+        """,
+        reader.client,
+        reader.user,
+        notification,
+        from_unix_ms(0),
+    )
+    return max(unix_ms(at), reader.reads.get(notification, 0))
 
 
 async def read_among(connection: Any, reader: Reader, ids: Sequence[str]) -> set[str]:

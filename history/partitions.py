@@ -138,5 +138,10 @@ class Partitions:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}")
                 await connection.execute(f"DROP TABLE IF EXISTS {name_of(partition)}")
+                if partition[0] == "publications":
+                    for table in ("inbox_unread", "inbox_archived"):
+                        await connection.execute(
+                            f"DELETE FROM {table} WHERE created_at < '{first} 00:00+00'"  # noqa: S608
+                        )
             self._known.discard(partition)
             log.info("dropped what is too old", extra={"partition": name_of(partition)})

@@ -31,7 +31,10 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "mirror_batches": ("event", "topic", "first_ms", "last_ms", "entries", "at"),
     "dead_letters": ("client", "event", "notification", "text", "reason", "at"),
-    "changes": ("client", "kind", "user_id", "room", "at", "event_ms", "event_number"),
+    "changes": (
+        "client", "kind", "user_id", "room", "at", "event_ms", "event_number", "notification",
+        "created_at",
+    ),
 }  # fmt: skip
 """Columns of each table, in the order of a row."""
 
@@ -99,6 +102,8 @@ class _Changed(msgspec.Struct, rename="camel", gc=False):
     user_id: str
     at: _Time
     room: str = ""
+    id: str = ""
+    created_at: _Time | None = None
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -281,9 +286,11 @@ def _changed(event: Event) -> tuple[str, list[Row]]:
     client, _ = _scope(event.channel)
     change = _decode_changed(event.text)
     milliseconds, _, number = event.id.partition("-")
-    return "changes", [
-        (client, event.kind, change.user_id, change.room, change.at, int(milliseconds), int(number))
-    ]
+    row = (
+        client, event.kind, change.user_id, change.room, change.at, int(milliseconds), int(number),
+        change.id, change.created_at,
+    )  # fmt: skip
+    return "changes", [row]
 
 
 _READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {
@@ -297,4 +304,8 @@ _READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {
     EventKind.MEMBER_JOINED: _changed,
     EventKind.MEMBER_LEFT: _changed,
     EventKind.READ_ALL: _changed,
+    EventKind.ARCHIVED: _changed,
+    EventKind.UNARCHIVED: _changed,
+    EventKind.UNREAD: _changed,
+    EventKind.USER_DELETED: _changed,
 }

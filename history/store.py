@@ -18,11 +18,15 @@ from common.event_reader import LEASE_S
 from history.migrate import CONNECT_TIMEOUT_S, migrate
 from history.partitions import Partitions, split_by_day
 from history.rows import COLUMNS, Rows
+from history.users import remove_leftovers
 
 log = logging.getLogger("roomcast.history")
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """A statement that takes longer is given up with its connection."""
+
+LEFTOVERS_MAX: Final = 100
+"""So many times at most, what deleted users left is removed when the tables are tended."""
 
 _ID: Final = itemgetter(COLUMNS["publications"].index("notification"))
 
@@ -122,6 +126,9 @@ class Store:
             await self._partitions.read(connection)
             await self._partitions.make_ahead(connection)
             await self._partitions.drop_old(connection)
+            users = await connection.fetchval("SELECT count(*) FROM leftovers")
+            for _ in range(min(LEFTOVERS_MAX, 10 * users)):
+                await remove_leftovers(connection)
 
     async def copy(self, rows: Rows) -> Copied | None:
         """Bring rows into the database in a transaction that is left open.

@@ -35,6 +35,10 @@ TYPES: Final = {
     EventKind.MEMBER_JOINED: "roomcast.room.member-joined",
     EventKind.MEMBER_LEFT: "roomcast.room.member-left",
     EventKind.READ_ALL: "roomcast.receipt.read-all",
+    EventKind.ARCHIVED: "roomcast.receipt.archived",
+    EventKind.UNARCHIVED: "roomcast.receipt.unarchived",
+    EventKind.UNREAD: "roomcast.receipt.unread",
+    EventKind.USER_DELETED: "roomcast.user.deleted",
     EventKind.AUDIT: "roomcast.audit",
 }
 """Kind of an event → `type`; what is not here is not mirrored."""

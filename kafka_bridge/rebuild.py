@@ -84,6 +84,12 @@ class Rebuild:
 
     def add(self, event: Event) -> None:
         """Take a new event, in the order of the stream."""
+        if event.kind == EventKind.USER_DELETED:
+            # The offsets go on; what was said is gone.
+            known = self.channels.get(event.channel)
+            if known is not None:
+                known.log.clear()
+            return
         if event.kind != EventKind.PUBLISHED:
             return
         channel = self.channels.get(event.channel)

@@ -10,6 +10,7 @@ from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
 from common.names import DEFAULT_CLIENT, room_channel, scoped, user_channel
+from common.publication import CLOSE_DELETED, SIGNAL
 from common.settings import Settings
 from history.changes import Change, apply
 
@@ -41,6 +42,7 @@ class Changes:
     ) -> None:
         self._client = client
         self._redis: Any = redis
+        self._keys = keys
         self._stream = keys.events
         self._events_max = None if settings.reader_groups else settings.events_max_entries
         self._writer = writer
@@ -52,29 +54,58 @@ class Changes:
         return one
 
     async def make(
-        self, connection: Any, kind: EventKind, user: str, *, at_ms: int, room: str = ""
+        self,
+        connection: Any,
+        kind: EventKind,
+        user: str,
+        *,
+        at_ms: int,
+        room: str = "",
+        notification: str = "",
+        created_ms: int | None = None,
     ) -> None:
         """Write the event and change the database.
 
         Args:
             connection: of asyncpg.
-            kind: `USER`, `MEMBER_JOINED`, `MEMBER_LEFT` or `READ_ALL`.
+            kind: as `Change` has it.
             user: whom it is about.
             at_ms: Unix time in milliseconds, of the meaning that `kind` says.
             room: which room, if any.
+            notification: which notification, if any; the user's sockets are told what became of it.
+            created_ms: when that was created (Unix ms).
 
         Raises:
             redis.exceptions.RedisError: the outcome is unknown; repeating is harmless.
             asyncpg.PostgresError, OSError, TimeoutError: the change comes with the history writer.
         """
-        body = {"userId": user, "room": room, "at": format_time(at_ms)}
-        if not room:
-            del body["room"]
+        body = {"userId": user, "at": format_time(at_ms)}
+        if room:
+            body["room"] = room
+        if created_ms is not None:
+            body |= {"id": notification, "createdAt": format_time(created_ms)}
+        own = scoped(user_channel(user), self._client)
         fields = {
             "k": str(kind),
-            "c": scoped(room_channel(room) if room else user_channel(user), self._client),
+            "c": scoped(room_channel(room), self._client) if room else own,
             "w": self._writer,
             "p": _encode(body),
         }
-        entry = await self._redis.xadd(self._stream, fields, maxlen=self._events_max)
-        await apply(connection, self._client, Change(kind, user, room, at_ms, entry.decode()))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.xadd(self._stream, fields, maxlen=self._events_max)
+            if notification:
+                frame = _encode({"type": str(kind), "userId": user, "ids": [notification]})
+                pipe.publish(self._keys.pub(own), SIGNAL + b"\n" + frame)
+            if kind is EventKind.UNREAD:
+                # Reading it again is then no repetition.
+                pipe.zrem(self._keys.reads(scoped(user, self._client)), notification)
+            if kind is EventKind.USER_DELETED:
+                name = scoped(user, self._client)
+                keys = self._keys
+                # The channel's position stays: offsets that began again would be taken for known.
+                pipe.delete(keys.log_prefix + own, keys.inbox(name), keys.unread(name))
+                pipe.delete(keys.reads(name))
+                pipe.publish(keys.pub(own), SIGNAL + CLOSE_DELETED + b"\n")
+            entry, *_ = await pipe.execute()
+        change = Change(kind, user, room, at_ms, entry.decode(), notification, created_ms)
+        await apply(connection, self._client, change)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -162,8 +163,46 @@ class Inbox:
                 rooms = await queries.rooms_of(connection, self._client, user)
         if read is None and notification not in await self._late(user, rooms):
             return False
-        if not read and notification not in marks.reads:
+        if not read and (read is False or notification not in marks.reads):
             await self._receipts.record(EventKind.READ, user, [notification], client=self._client)
+        return True
+
+    async def change_item(self, user: str, notification: str, kind: EventKind) -> bool:
+        """Archive a notification, take it out again, or mark it unread; their sockets are told.
+
+        Args:
+            user: whose inbox.
+            notification: which one.
+            kind: `ARCHIVED`, `UNARCHIVED` or `UNREAD`.
+
+        Returns:
+            Whether it is in the user's inbox.
+
+        Raises:
+            DatabaseAwayError: the database is away; repeat.
+            redis.exceptions.RedisError: the outcome is unknown; repeat.
+        """
+        marks = await self.cache.marks(user)
+        reader = self._reader(user, marks)
+        async with self._database.connection() as connection:
+            created_ms = await queries.created_at_ms(connection, reader, notification)
+            last_read_ms = await queries.last_read_ms(connection, reader, notification)
+            rooms = await queries.rooms_of(connection, self._client, user)
+        if created_ms is None:
+            created_ms = (await self._late(user, rooms)).get(notification)
+        if created_ms is None:
+            return False
+        # Receipts are of other clocks; it is to be behind them all.
+        at_ms = max(time.time_ns() // 1_000_000, last_read_ms + 1)
+        async with self.cache.change(user), self._database.connection() as connection:
+            await self._changes.make(
+                connection,
+                kind,
+                user,
+                at_ms=at_ms,
+                notification=notification,
+                created_ms=created_ms,
+            )
         return True
 
     async def mark_all_read(self, user: str) -> int:
@@ -266,15 +305,15 @@ class Inbox:
         except _TROUBLE:
             return None
 
-    async def _late(self, user: str, rooms: dict[str, int]) -> list[str]:
-        """Ids of what is in the logs of channels that the database is behind in."""
+    async def _late(self, user: str, rooms: dict[str, int]) -> dict[str, int]:
+        """What the logs of channels have and the database lacks, and when it was created."""
         channels = _channels(user, rooms)
         found = await self.cache.positions(channels)
         placed = [(channel, at) for channel, at in zip(channels, found, strict=True) if at]
         async with self._database.connection() as connection:
             known = await queries.known_positions(connection, self._client, placed)
         since = {room_channel(room): joined_ms for room, joined_ms in rooms.items()}
-        ids: dict[str, None] = {}
+        ids: dict[str, int] = {}
         for (channel, _), is_known in zip(placed, known, strict=True):
             if is_known:
                 continue
@@ -285,8 +324,8 @@ class Inbox:
                 chunk = await self._redis.lrange(log_key, 1 - last - _LOG_CHUNK, -last)
                 for publication in map(parse_publication, chunk):
                     if publication.accepted_ms >= joined:
-                        ids[_decode_head(publication.text).id] = None
-        return list(ids)
+                        ids[_decode_head(publication.text).id] = publication.accepted_ms
+        return ids
 
 
 def _channels(user: str, rooms: dict[str, int]) -> list[str]:

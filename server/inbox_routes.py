@@ -5,6 +5,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
+from common.events import EventKind
 from common.identifiers import identifier
 from common.jobs import format_time
 from common.problems import Problem
@@ -21,7 +22,7 @@ from server.asking import (
     parameter,
     path_id,
 )
-from server.history_access import History, Route, json_answer
+from server.history_access import History, HistoryHandler, Route, json_answer
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,16 +35,20 @@ def inbox_routes() -> list[Route]:
         ("GET", f"{root}/unread-count", _unread_count),
         ("POST", f"{root}/read-all", _read_all),
         ("POST", f"{root}/{{nid}}/read", _read),
+        ("POST", f"{root}/{{nid}}/unread", _changing(EventKind.UNREAD)),
+        ("POST", f"{root}/{{nid}}/archive", _changing(EventKind.ARCHIVED)),
+        ("POST", f"{root}/{{nid}}/unarchive", _changing(EventKind.UNARCHIVED)),
     ]
 
 
 async def _page(request: web.Request, history: History) -> web.Response:
     user = path_id(request, "id")
-    only(request, ("limit", "cursor", "unread", "room", "since"))
+    only(request, ("limit", "cursor", "unread", "archived", "room", "since"))
     filters = Filters(
         unread=parameter(request, "unread", flag) or False,
         room=parameter(request, "room", identifier),
         since=parameter(request, "since", moment),
+        archived=parameter(request, "archived", flag) or False,
     )
     before = parameter(request, "cursor", cursor)
     items, after = await history.inbox.page(
@@ -62,9 +67,11 @@ async def _page(request: web.Request, history: History) -> web.Response:
 
 def _item_text(item: Item) -> bytes:
     # The frame's own bytes go on as they were sent; only what the inbox knows is added.
+    end = b',"archived":true}' if item.archived else b"}"
     if item.read_ms is None:
-        return item.frame[:-1] + b',"read":false,"readAt":null}'
-    return item.frame[:-1] + b',"read":true,"readAt":"%b"}' % format_time(item.read_ms).encode()
+        return item.frame[:-1] + b',"read":false,"readAt":null' + end
+    read_at = format_time(item.read_ms).encode()
+    return item.frame[:-1] + b',"read":true,"readAt":"%b"' % read_at + end
 
 
 async def _unread_count(request: web.Request, history: History) -> web.Response:
@@ -80,6 +87,19 @@ async def _read(request: web.Request, history: History) -> web.Response:
             HTTPStatus.NOT_FOUND, "not-in-inbox", "the user's inbox has no such notification"
         )
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _changing(kind: EventKind) -> HistoryHandler:
+    async def change(request: web.Request, history: History) -> web.Response:
+        user, notification = path_id(request, "id"), path_id(request, "nid")
+        only(request, ())
+        if not await history.inbox.change_item(user, notification, kind):
+            raise Problem(
+                HTTPStatus.NOT_FOUND, "not-in-inbox", "the user's inbox has no such notification"
+            )
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    return change
 
 
 async def _read_all(request: web.Request, history: History) -> web.Response:

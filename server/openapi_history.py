@@ -41,11 +41,15 @@ SCHEMAS: Final[Json] = {
                 "offset": INTEGER,
                 "read": {"type": "boolean"},
                 "readAt": or_null(TIME),
-            }
+                "archived": {"type": "boolean"},
+            },
+            optional=("archived",),
         ),
-        "description": "The frame exactly as sockets got it, with `read` and `readAt` behind.",
+        "description": "The frame exactly as sockets got it, with `read` and `readAt` behind, and "
+        "`archived` where it is true.",
     },
     "User": an_object({"id": STRING, "createdAt": TIME}),
+    "Membership": an_object({"room": STRING, "joinedAt": TIME}),
     "Member": an_object({"userId": STRING, "joinedAt": TIME}),
     "SentItem": an_object(
         {
@@ -143,6 +147,9 @@ def history_paths() -> Json:
                     LIMIT,
                     CURSOR,
                     query_parameter("unread", {"type": "boolean"}, "Only what is not read."),
+                    query_parameter(
+                        "archived", {"type": "boolean"}, "Only what is archived; else all but that."
+                    ),
                     query_parameter("room", ID, "Only what came to this room."),
                     _SINCE,
                 ],
@@ -185,6 +192,25 @@ def history_paths() -> Json:
                 tag="inbox",
             )
         },
+        **{
+            f"/users/{{id}}/notifications/{{nid}}/{name}": {
+                "post": operation(
+                    operation_id,
+                    f"{text}; the user's sockets are told",
+                    [_USER, path_parameter("nid", "The notification.")],
+                    {
+                        "204": {"description": "It is done."},
+                        "404": problem("It is not in the user's inbox."),
+                    },
+                    tag="inbox",
+                )
+            }
+            for name, operation_id, text in (
+                ("unread", "markUnread", "Mark a notification unread"),
+                ("archive", "archive", "Put a notification away"),
+                ("unarchive", "unarchive", "Take a notification out of the archive"),
+            )
+        },
         "/users": {
             "post": operation(
                 "addUser",
@@ -211,6 +237,27 @@ def history_paths() -> Json:
                 "A user who was made known",
                 [_USER],
                 {"200": answer("The user.", ref("User")), "404": problem("Nobody knows them.")},
+                tag="users",
+            ),
+            "delete": operation(
+                "deleteUser",
+                "Remove a user with inbox, receipts and memberships; their sockets are closed",
+                [_USER],
+                {"204": {"description": "They are gone."}},
+                tag="users",
+            ),
+        },
+        "/users/{id}/rooms": {
+            "get": operation(
+                "listRooms",
+                "Rooms that a user is a member of, by id",
+                [_USER, LIMIT, CURSOR],
+                {
+                    "200": answer(
+                        "A page.",
+                        an_object({"rooms": array(ref("Membership")), "nextCursor": NEXT}),
+                    )
+                },
                 tag="users",
             )
         },

@@ -2,6 +2,7 @@
 
 import time
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,10 +13,12 @@ from common.jobs import format_time
 from common.notification import Id
 from common.problems import Problem
 from history.database import unix_ms
-from history.users import find_user
-from server.asking import only, path_id
+from history.users import find_user, memberships, remove_leftovers
+from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.bodies import read_json
 from server.history_access import History, Route, json_answer
+
+REMOVALS_AT_ONCE: Final = 4
 
 
 class NewUser(BaseModel):
@@ -28,7 +31,12 @@ class NewUser(BaseModel):
 
 def user_routes() -> list[Route]:
     """The routes of users."""
-    return [("POST", "/users", _post), ("GET", "/users/{id}", _get)]
+    return [
+        ("POST", "/users", _post),
+        ("GET", "/users/{id}", _get),
+        ("DELETE", "/users/{id}", _delete),
+        ("GET", "/users/{id}/rooms", _rooms),
+    ]
 
 
 async def _post(request: web.Request, history: History) -> web.Response:
@@ -57,3 +65,35 @@ async def _get(request: web.Request, history: History) -> web.Response:
     if created is None:
         raise Problem(HTTPStatus.NOT_FOUND, "user-not-found", "no such user was made known")
     return json_answer({"id": user, "createdAt": format_time(unix_ms(created))})
+
+
+async def _delete(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ())
+    at_ms = time.time_ns() // 1_000_000
+    async with history.inbox.cache.change(user), history.database.connection() as connection:
+        await history.changes.make(connection, EventKind.USER_DELETED, user, at_ms=at_ms)
+        # Nobody sees the rest any more; what is too much for now the history writer removes.
+        for _ in range(REMOVALS_AT_ONCE):
+            if not await remove_leftovers(connection, history.client, user):
+                break
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def _rooms(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ("limit", "cursor"))
+    limit = limit_of(request)
+    after = parameter(request, "cursor", cursor)
+    async with history.database.connection() as connection:
+        found = await memberships(
+            connection, history.client, user, after=after.name if after else "", limit=limit + 1
+        )
+    shown = found[:limit]
+    following = Place(0, shown[-1].room) if len(found) > limit else None
+    return json_answer(
+        {
+            "rooms": [{"room": one.room, "joinedAt": format_time(one.joined_ms)} for one in shown],
+            "nextCursor": cursor_text(following) if following else None,
+        }
+    )

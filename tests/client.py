@@ -13,6 +13,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.waiting import WAIT_TIMEOUT_S
 
+MARKS = ("archived", "unarchived", "unread")
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -120,7 +122,9 @@ class Client:
         try:
             async for text in socket_:
                 body = json.loads(text)
-                if body["type"] == "reset" or (body["type"] == "read" and not self._asked):
+                if body["type"] in ("reset", *MARKS) or (
+                    body["type"] == "read" and not self._asked
+                ):
                     self.told.append(body)
                 elif "offset" in body:
                     self.frames.append(Frame(time.monotonic(), body))

@@ -23,6 +23,7 @@ class CloseCode(IntEnum):
     TOKEN_EXPIRED = 4503
     CLIENT_DISABLED = 4504
     TOO_MANY_CONNECTIONS = 4505
+    USER_DELETED = 4506
 
     @property
     def come_back(self) -> bool:
@@ -43,5 +44,6 @@ REASONS: Final[dict[int, str]] = {
     CloseCode.TOKEN_EXPIRED: "token expired, come back with another",
     CloseCode.CLIENT_DISABLED: "client application disabled",
     CloseCode.TOO_MANY_CONNECTIONS: "too many connections of this client application",
+    CloseCode.USER_DELETED: "user deleted",
 }
 """Text sent with each code."""

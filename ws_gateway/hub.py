@@ -14,9 +14,10 @@ from redis.exceptions import RedisError
 
 from common.backoff import jittered
 from common.keys import Keys
-from common.publication import SIGNAL, Position, parse_publication
+from common.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending, State
+from ws_gateway.close_codes import CloseCode
 from ws_gateway.fan_out import FanOut
 from ws_gateway.log_reader import LogReader, Standing
 from ws_gateway.subscription import Subscription
@@ -144,6 +145,10 @@ class Hub:
     def _signal(channel: Channel, payload: bytes) -> None:
         header, _, text = payload.partition(b"\n")
         origin = header[len(SIGNAL) :].decode(errors="replace")
+        if header.endswith(SIGNAL + CLOSE_DELETED):
+            for member in channel.snapshot:
+                member.close(CloseCode.USER_DELETED)
+            return
         for member in channel.snapshot:
             if member.id != origin:
                 member.send(text)

@@ -1,0 +1,24 @@
+"""Archived notifications, deleted users: `history/schema/0007.sql`."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make their tables."""
+    schema = (Path(__file__).parents[2] / "schema" / "0007.sql").read_text("utf-8")
+    # Many statements at once are only taken by asyncpg itself.
+    connection: Any = op.get_bind().connection.dbapi_connection
+    connection.run_async(lambda driver: driver.execute(schema))
+
+
+def downgrade() -> None:
+    """Go no further back: who was deleted would be there again."""
+    raise RuntimeError("who was deleted is kept only here; restore a backup")
