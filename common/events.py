@@ -62,6 +62,11 @@ class EventKind(StrEnum):
     "client", "key", "details"}`, `c` the subject and a slash. It is a copy of what PostgreSQL has
     since the step that did it."""
 
+    DROPPED = "dropped"
+    """A reader was too far behind, and others were not to stop for it: `p` is `{"reader", "count",
+    "after", "before", "sinceMs"}`. It never got about `count` entries of the stream, between the
+    ids `after` and `before`. `c` is empty."""
+
 
 class Event(NamedTuple):
     """One entry. `id` is its id in the stream, `<Unix ms>-<number>`."""

@@ -139,6 +139,16 @@ class Keys:
         """Stream: every publication and receipt, for the Kafka bridge and the history writer."""
         return f"{self.root}events"
 
+    @property
+    def dropped(self) -> str:
+        """Hash: reader of the event stream → what it lost: count, ids around it, since."""
+        return f"{self.root}events:dropped"
+
+    @property
+    def event_clients(self) -> str:
+        """Hash: client → about how many entries of the event stream are of its doing."""
+        return f"{self.root}events:clients"
+
     def reader(self, group: str) -> str:
         """String with expiry: which replica of a reader of the event stream leads."""
         return f"{self.root}reader:{group}"

@@ -10,6 +10,9 @@ DEFAULT_CLIENT: Final = "default"
 HISTORY_GROUP: Final = "history"
 """Name of the history writer among the readers of the event stream, as in `EVENT_READERS`."""
 
+KAFKA_GROUP: Final = "kafka"
+"""Name of the Kafka bridge there."""
+
 PARTITIONS: Final = 64
 """Job lists per lane. Fixed: changing it while jobs wait would break their order."""
 

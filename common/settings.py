@@ -6,6 +6,7 @@ the setting's name (`load_settings`). The README's table is generated from `Sett
 
 import re
 import sys
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -14,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from common.address import Network, parse_networks
+from common.names import HISTORY_GROUP, KAFKA_GROUP
 from common.secret_files import SecretFileError, WithSecretFiles
 from common.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 
@@ -27,6 +29,15 @@ _BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?
 _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 SECRETS: Final = ("redis_client", "database_url", "kafka_password")
 """Settings that are secrets or contain one: never shown, and to be had from files, too."""
+
+
+class ReaderPolicy(StrEnum):
+    """What happens when a reader of the event stream is too far behind."""
+
+    REFUSE = "refuse"
+    """New notifications are refused; nothing is lost."""
+    DROP = "drop"
+    """The oldest that it has not read are let go of; everything else goes on."""
 
 
 class LogFormat(StrEnum):
@@ -239,9 +250,11 @@ class Settings(BaseSettings):
     )
     event_readers: str = Field(
         "",
-        pattern=r"^([a-z]+(,[a-z]+)*)?$",
+        pattern=r"^([a-z]+(:(refuse|drop))?(,[a-z]+(:(refuse|drop))?)*)?$",
         description="Readers of the event stream, such as `history,kafka`: what one of them has "
-        "not acknowledged is kept.",
+        "not acknowledged is kept, up to `EVENTS_BOUND`. Past it, `history:refuse` has new "
+        "notifications refused, and `kafka:drop` goes on without what that reader missed. Without "
+        "a choice it is `refuse`, but `drop` for Kafka where history reads as well.",
     )
     events_max_entries: Count = Field(
         100_000, description="Event stream entries kept while no reader is enabled (about)."
@@ -249,7 +262,7 @@ class Settings(BaseSettings):
     events_bound: Count = Field(
         2_000_000,
         description="Event stream entries at which new notifications are refused (503), because "
-        "a reader is too far behind.",
+        "a reader is too far behind; one that is to `drop` loses the oldest from nine tenths on.",
     )
     dead_max_entries: Count = Field(
         100_000, description="Dead letters kept of each client (about)."
@@ -457,7 +470,23 @@ class Settings(BaseSettings):
     @property
     def reader_groups(self) -> list[str]:
         """Names of the enabled readers."""
-        return [name for name in self.event_readers.split(",") if name]
+        return list(self.reader_policies)
+
+    @property
+    def reader_policies(self) -> dict[str, ReaderPolicy]:
+        """Enabled readers, and what happens when one is too far behind."""
+        named = (one.partition(":") for one in self.event_readers.split(",") if one)
+        chosen = {name: policy for name, _, policy in named}
+        return {
+            name: ReaderPolicy(policy) if policy else _default_policy(name, chosen)
+            for name, policy in chosen.items()
+        }
+
+
+def _default_policy(name: str, readers: Collection[str]) -> ReaderPolicy:
+    """What PostgreSQL has can be mirrored again; what it does not have must be read."""
+    mirrors = name == KAFKA_GROUP and HISTORY_GROUP in readers
+    return ReaderPolicy.DROP if mirrors else ReaderPolicy.REFUSE
 
 
 def refuse(name: str, reason: str) -> NoReturn:

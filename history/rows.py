@@ -121,6 +121,10 @@ _decode_changed: Final = msgspec.json.Decoder(_Changed).decode
 _decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
+_WITHOUT_ROWS: Final = frozenset({EventKind.AUDIT.value, EventKind.DROPPED.value})
+"""Kinds that make no row: of an audit the database had it first, a hole is told to who has it."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What some events say.
@@ -151,8 +155,7 @@ def read_events(events: Iterable[Event]) -> Batch:
                 add_publication(_published(event))
                 published += 1
                 continue
-            if kind == EventKind.AUDIT:
-                # A copy of what the database had first.
+            if kind in _WITHOUT_ROWS:
                 counts[kind] = counts.get(kind, 0) + 1
                 continue
             reader = _READERS.get(kind)

@@ -16,7 +16,7 @@ import msgspec
 
 from common.events import Event, EventKind
 from common.jobs import format_time
-from common.names import DEFAULT_CLIENT, client_of
+from common.names import DEFAULT_CLIENT, KAFKA_GROUP, client_of
 from kafka_bridge.message import Header, Message
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
@@ -40,6 +40,7 @@ TYPES: Final = {
     EventKind.UNREAD: "roomcast.receipt.unread",
     EventKind.USER_DELETED: "roomcast.user.deleted",
     EventKind.AUDIT: "roomcast.audit",
+    EventKind.DROPPED: "roomcast.events.dropped",
 }
 """Kind of an event → `type`; what is not here is not mirrored."""
 KINDS: Final = {name: kind for kind, name in TYPES.items()}
@@ -64,6 +65,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 class _Id(msgspec.Struct):
     id: str = ""
+
+
+class _Hole(msgspec.Struct):
+    reader: str = ""
+    count: int = 0
 
 
 class _Owner(msgspec.Struct):
@@ -91,6 +97,7 @@ class MirroredEvent(NamedTuple):
 
 
 _envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
+_hole_decoder: Final = msgspec.json.Decoder(_Hole)
 _id_decoder: Final = msgspec.json.Decoder(_Id)
 _owner_decoder: Final = msgspec.json.Decoder(_Owner)
 
@@ -245,6 +252,14 @@ def place_of(event: Event) -> tuple[str, int]:
     end = event.text.rindex(_OFFSET)
     start = event.text.rindex(_EPOCH, 0, end) + _EPOCH_LENGTH
     return event.text[start:end].decode(), int(event.text[end + _OFFSET_LENGTH : -1])
+
+
+def dropped_before(event: Event) -> int:
+    """About how many events the bridge never mirrored, as this event tells; 0 of any other kind."""
+    if event.kind != EventKind.DROPPED:
+        return 0
+    hole = _hole_decoder.decode(event.text)
+    return hole.count if hole.reader == KAFKA_GROUP else 0
 
 
 def accepted_ms(event: Event) -> int:

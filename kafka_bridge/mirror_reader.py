@@ -1,16 +1,14 @@
 """The bridge's end of the event stream: acknowledges, and tells history of it, in one step."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from redis.asyncio import Redis
 
 from common.event_reader import NO_GROUP, EventReader
 from common.events import Event
 from common.keys import Keys
+from common.names import KAFKA_GROUP
 from common.scripts import Argument, Script
-
-GROUP: Final = "kafka"
 
 
 class MirrorReader(EventReader):
@@ -27,7 +25,7 @@ class MirrorReader(EventReader):
     def __init__(
         self, redis: Redis, url: str, keys: Keys, *, batch: int, block_s: float = 1.0
     ) -> None:
-        super().__init__(redis, url, keys, GROUP, batch=batch, block_s=block_s)
+        super().__init__(redis, url, keys, KAFKA_GROUP, batch=batch, block_s=block_s)
         self._mirrored = Script("mirrored")
 
     async def acknowledge_mirrored(self, events: Sequence[Event], stories: Sequence[bytes]) -> None:

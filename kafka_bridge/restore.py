@@ -21,11 +21,12 @@ from redis.exceptions import RedisError, ResponseError
 from common.events import Event
 from common.jobs import format_time
 from common.keys import Keys
+from common.names import KAFKA_GROUP
 from common.redis_client import UnfitRedisError, check_fitness, connect
 from common.scripts import Script
 from common.settings import Settings
 from kafka_bridge.archive import Archive, ArchiveError
-from kafka_bridge.mirror_reader import GROUP
+from kafka_bridge.cloud_events import dropped_before
 from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
 
 log = logging.getLogger("roomcast.kafka")
@@ -66,8 +67,9 @@ class Restore:
         self._trim = Script("trim")
         self._told_at = 0.0
         self._known = self._top = (0, 0)
-        self.events = self.added = self.channels = 0
-        """Events read (once each), events put onto the stream, channels written."""
+        self.events = self.added = self.channels = self.never_mirrored = 0
+        """Events read (once each), events put onto the stream, channels written, and about how many
+        events the topic says that it never got."""
 
     async def run(self) -> None:
         """Restore, telling on stderr how far it is.
@@ -84,6 +86,7 @@ class Restore:
         while chunk := await asyncio.to_thread(_take, events):
             for event in chunk:
                 self._rebuild.add(event)
+                self.never_mirrored += dropped_before(event)
             self.events += len(chunk)
             await self._put_back(chunk)
             self._tell(chunk[-1])
@@ -110,7 +113,7 @@ class Restore:
     async def _find_top(self) -> None:
         """Up to where events are on the stream already."""
         try:
-            await self._redis.xgroup_create(self._keys.events, GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(self._keys.events, KAFKA_GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
@@ -144,7 +147,7 @@ class Restore:
                     maxlen=None if kept else settings.events_max_entries,
                 )
             # They came from Kafka: the bridge need not send them there.
-            pipeline.xgroup_setid(keys.events, GROUP, id=_entry_id(self._top))
+            pipeline.xgroup_setid(keys.events, KAFKA_GROUP, id=_entry_id(self._top))
             await pipeline.execute()
         self.added += len(fresh)
 
@@ -154,7 +157,8 @@ class Restore:
             length = int(await self._redis.xlen(self._keys.events))
             if length + more <= max(more, self._settings.events_bound // 2):
                 return
-            await self._trim(self._redis, [self._keys.events], ["history"])
+            keys = [self._keys.events, self._keys.dropped, self._keys.event_clients]
+            await self._trim(self._redis, keys, [0, "history", "refuse"])
             self._tell(None, "waiting for the history writer (python -m history)")
             await asyncio.sleep(_TRIM_PAUSE_S)
 
@@ -200,10 +204,17 @@ class Restore:
         archive, rebuild = self._archive, self._rebuild
         repeats = archive.read - self.events - archive.earlier - archive.foreign
         earlier = f"{archive.earlier} of before that time, " if archive.earlier else ""
+        holes = (
+            f"; about {self.never_mirrored} events are missing, which the bridge was too far "
+            "behind to mirror"
+            if self.never_mirrored
+            else ""
+        )
         return (
             f"read {archive.read} messages: {self.events} events, "
             f"{repeats} repeats, {earlier}{archive.foreign} others; "
             f"wrote {self.added} events and {self.channels} of {len(rebuild.channels)} channels"
+            f"{holes}"
         )
 
 

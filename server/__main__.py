@@ -83,7 +83,13 @@ async def serve(settings: Settings) -> None:
     """
     keys = Keys()
     control = connect(settings.redis_url, timeout_s=settings.accept_timeout_s)
-    watch = RedisWatch(control, keys, settings)
+    directory = Directory(control, keys)
+    authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
+
+    def tenants() -> int:
+        return directory.tenants + (not authenticator.required)
+
+    watch = RedisWatch(control, keys, settings, tenants)
     acceptor = Acceptor(keys, settings, lambda: watch.room)
 
     async def can_queue() -> str | None:
@@ -93,8 +99,6 @@ async def serve(settings: Settings) -> None:
             return "no client is known: python -m server create-client --admin NAME EMAIL"
         return watch.trouble or ("redis is nearly full" if watch.nearly_full else None)
 
-    directory = Directory(control, keys)
-    authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
     gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
     counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
     limiter = Limiter(counting, keys, directory, settings)

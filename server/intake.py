@@ -148,6 +148,12 @@ class Intake:
                     "events-full",
                     "a reader of the event stream is too far behind; nothing was queued",
                 )
+            if client in self._watch.crowding:
+                raise _unavailable(
+                    "client-events-full",
+                    "too many events of this client are still to be read from the event stream; "
+                    "nothing was queued",
+                )
             if key in self._keys_in_flight:
                 raise _in_flight()
         except Problem as problem:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -18,11 +19,22 @@ WATCH_INTERVAL_S: Final = 1.0
 
 
 class RedisWatch:
-    """What the last look at Redis saw."""
+    """What the last look at Redis saw.
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
-        self._redis = redis
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+        settings: bounds.
+        tenants: tells how many client applications share the event stream.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, settings: Settings, tenants: Callable[[], int]
+    ) -> None:
+        self._redis: Any = redis
+        self._tenants = tenants
         self._events = keys.events
+        self._event_clients = keys.event_clients
         self._probe_key = keys.write_probe
         self._probe = Script("probe")
         self._events_bound = settings.events_bound
@@ -36,6 +48,8 @@ class RedisWatch:
         """Bytes that Redis may grow by; empty: any number, it has no maxmemory."""
         self.events_full = False
         """A reader of the event stream is so far behind that nothing may be added."""
+        self.crowding: frozenset[str] = frozenset()
+        """Clients with so large a part of the event stream that they may add no more."""
         self.looked = asyncio.Event()
         """Set once Redis has answered."""
 
@@ -50,6 +64,7 @@ class RedisWatch:
         try:
             info = await self._redis.info()
             events = int(await self._redis.xlen(self._events))
+            counts = await self._counts(events)
             refusal = await self._refusal()
         except (RedisError, OSError, TimeoutError) as error:
             self._set_trouble(f"redis does not answer: {type(error).__name__}", str(error))
@@ -59,6 +74,37 @@ class RedisWatch:
         self._set_trouble(self.unfit or refusal)
         self._look_at_memory(info)
         self._look_at_events(events)
+        self._look_at_clients(events, counts)
+
+    async def _counts(self, events: int) -> dict[bytes, bytes]:
+        """Entries by client, if it matters whose they are: nobody has more than there are."""
+        if 2 * events < self._events_bound or self._tenants() < 2:
+            return {}
+        counts: dict[bytes, bytes] = await self._redis.hgetall(self._event_clients)
+        return counts
+
+    def _look_at_clients(self, events: int, counts: dict[bytes, bytes]) -> None:
+        """Find clients that have as much of the stream as there is left for everybody.
+
+        One that fills it alone is refused at half of it, the next one at half of the rest, and
+        so on: there is always room for others.
+        """
+        left = self._events_bound - events
+        crowding = frozenset(
+            client.decode(errors="replace")
+            for client, count in counts.items()
+            if count.isdigit() and int(count) >= max(left, 1)
+        )
+        for client in crowding - self.crowding:
+            log.warning(
+                "a client fills the event stream; its notifications are refused",
+                extra={
+                    "client": client,
+                    "entries": int(counts[client.encode()]),
+                    "bound": self._events_bound,
+                },
+            )
+        self.crowding = crowding
 
     async def _refusal(self) -> str | None:
         """Whether Redis takes what acceptance writes: None, or why it doesn't.

@@ -60,7 +60,7 @@ async def work(settings: Settings) -> None:
         silent_s = time.monotonic() - holders.renewed_at
         return observer.unfit if silent_s < settings.lease_s else "leases could not be renewed"
 
-    readiness = Readiness(holds_leases)
+    readiness = Readiness(holds_leases, trimmer.notes)
     app = web.Application(middlewares=[problems, refuse_encodings])
     app.add_routes(ops_routes(readiness))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)

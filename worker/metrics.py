@@ -34,3 +34,8 @@ events_unread = shared_gauge(
     "Events that a reader has not acknowledged (-1: it has not begun)",
     ("reader",),
 )
+events_dropped = Counter(
+    "roomcast_events_dropped_total",
+    "Events that a reader never got, because it was too far behind",
+    ["reader"],
+)

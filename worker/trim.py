@@ -1,4 +1,9 @@
-"""Trims the event stream behind its readers, and tells how far each is behind."""
+"""Trims the event stream behind its readers, and tells how far each is behind.
+
+Guarantee: what a reader that refuses has not acknowledged stays. One that drops loses the oldest
+of what it has not read when the stream nears its bound: that is counted and logged, and when the
+reader has come past the hole, an event (`dropped`) on the stream tells where the hole is.
+"""
 
 import asyncio
 import logging
@@ -8,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.keys import Keys
-from common.scripts import Script
+from common.scripts import Argument, Script
 from common.settings import Settings
 from worker import metrics
 
@@ -16,6 +21,8 @@ log = logging.getLogger("roomcast.worker")
 
 TRIM_INTERVAL_S: Final = 1.0
 _CLEANED_AT_ONCE: Final = 500
+_BEGINS: Final = 1
+_ENDS: Final = 2
 
 
 class EventTrimmer:
@@ -23,15 +30,21 @@ class EventTrimmer:
 
     def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
         self._redis = redis
-        self._keys = keys
+        self._all_keys = keys
+        self._keys = [keys.events, keys.dropped, keys.event_clients]
         self._groups = settings.reader_groups
         self._bound = settings.events_bound
+        self._args: list[Argument] = [self._bound]
+        for group, policy in settings.reader_policies.items():
+            self._args += (group, str(policy))
         self._trim = Script("trim")
         self._clean = Script("contents")
         # As much longer as the expiry of a log may have been put off (see publish.lib.lua).
         self._kept_ms = int(settings.log_ttl_s * 1_100)
         self.full = False
         """Whether the stream has reached its bound: nothing new may be let in."""
+        self.notes: dict[str, str] = {}
+        """What an operator must know of readers, for `/readyz`."""
 
     async def run(self) -> None:
         """Trim once a second, until cancelled."""
@@ -49,11 +62,29 @@ class EventTrimmer:
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
         """
-        length, *behind = await self._trim(self._redis, [self._keys.events], self._groups)
+        length, *found = await self._trim(self._redis, self._keys, self._args)
         metrics.event_entries.set(length)
         self.full = length >= self._bound
-        for group, entries in zip(self._groups, behind, strict=True):
-            metrics.events_unread.labels(group).set(entries)
+        for index, group in enumerate(self._groups):
+            self._note(group, *found[4 * index : 4 * index + 4])
+
+    def _note(self, group: str, behind: int, now: int, total: int, state: int) -> None:
+        metrics.events_unread.labels(group).set(behind)
+        metrics.events_dropped.labels(group).inc(now)
+        if state == _BEGINS:
+            log.error(
+                "a reader of the event stream is too far behind, and loses what it has not read",
+                extra={"reader": group, "events": now, "bound": self._bound},
+            )
+        elif state == _ENDS:
+            log.warning(
+                "a reader of the event stream goes on behind what it lost",
+                extra={"reader": group, "events": total},
+            )
+        if total and state != _ENDS:
+            self.notes[group] = f"too far behind: {total} events were dropped unread"
+        else:
+            self.notes.pop(group, None)
 
     async def clean(self) -> None:
         """Delete shared contents that neither events nor logs refer to any more.
@@ -61,7 +92,7 @@ class EventTrimmer:
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
         """
-        keys = self._keys
+        keys = self._all_keys
         deleted = _CLEANED_AT_ONCE
         while deleted == _CLEANED_AT_ONCE:
             deleted, _ = await self._clean(

@@ -69,6 +69,11 @@ class Directory:
     def __len__(self) -> int:
         return len(self._clients)
 
+    @property
+    def tenants(self) -> int:
+        """Number of clients that are neither disabled nor an operator's."""
+        return sum(not (one.disabled or one.operator) for one in self._clients.values())
+
     def client(self, an_id: str) -> ClientRecord | None:
         """A client that is not disabled."""
         record = self._clients.get(an_id)

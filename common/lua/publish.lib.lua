@@ -134,8 +134,11 @@ local function publisher(epoch_key, events, i, shared)
     end
     -- The time (Unix seconds) at which Redis took the last event.
     local now = last_event and math.floor(tonumber(string.match(last_event, '^%d+')) / 1000)
+    local shares = {}
     for _, state in ipairs(order) do
       if #state.log > 0 then
+        local client = string.match(state.name, '^[^/]*')
+        shares[client] = (shares[client] or 0) + #state.log
         local hash, log = channel_prefix .. state.name, log_prefix .. state.name
         if state.wrong then redis.call('DEL', hash) end
         if state.bits then note_in(epoch_key, state.epoch, state.bits, 2 * channel_s) end
@@ -155,6 +158,10 @@ local function publisher(epoch_key, events, i, shared)
           redis.call('EXPIRE', log, log_s + put_off_s)
         end
       end
+    end
+    -- Whose the entries of the stream are; trim.lua mends what somebody else wrote there.
+    if events_max == '' then
+      for client, count in pairs(shares) do redis.pcall('HINCRBY', events .. ':clients', client, count) end
     end
   end
 

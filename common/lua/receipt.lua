@@ -34,5 +34,8 @@ if marks then
   redis.call('HSET', changes, 'r', entry)
   redis.call('EXPIRE', changes, ARGV[12])
 end
+if events_max == '' then
+  redis.pcall('HINCRBY', KEYS[1] .. ':clients', string.match(channel, '^[^/]*'), #fresh)
+end
 if ARGV[7] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[7]) end
 return #fresh

@@ -1,36 +1,126 @@
--- Trim the event stream up to what every enabled reader has acknowledged.
--- KEYS: events. ARGV: the groups. Nothing is trimmed while one of them is not there yet.
--- Returns entries that are left, then per group how many it has not acknowledged (-1: not there).
+-- Trim the event stream up to what every enabled reader has acknowledged. When it nears its bound all
+-- the same, let go of what those readers have not read that are not worth stopping for (`drop`).
+-- KEYS: events, dropped, counts of clients. ARGV: bound (0: nothing is let go of), then per reader its
+-- name and `refuse` or `drop`. Nothing is trimmed while a reader is not there yet, nor let go of while
+-- one is not there that refuses.
+-- Returns entries that are left, then per reader how many it has not acknowledged (-1: not there),
+-- how many were let go of now, how many in this episode, and 1 if the episode begins, 2 if it ends.
+local events, dropped, shares, bound = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1])
+local NEARLY, ENOUGH, FEW, STEPS = 0.9, 0.85, 0.05, 16
 
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'stream' and kind ~= 'none' then
-  -- Somebody wrote over it. Nothing can be published as long as it is there.
-  redis.call('DEL', KEYS[1])
-  redis.log(redis.LOG_WARNING, 'roomcast: ' .. KEYS[1] .. ' was no stream, and was deleted')
-  kind = 'none'
+local function typed(key, wanted)
+  local kind = redis.call('TYPE', key).ok
+  if kind == wanted or kind == 'none' then return kind end
+  -- Somebody wrote over it. Of the stream: nothing can be published as long as it is there.
+  redis.call('DEL', key)
+  redis.log(redis.LOG_WARNING, 'roomcast: ' .. key .. ' was no ' .. wanted .. ', and was deleted')
+  return 'none'
 end
-if kind == 'none' then
-  local none = {0}
-  for k = 1, #ARGV do none[k + 1] = -1 end
-  return none
-end
-local known = {}
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local g = {}
-  for k = 1, #group, 2 do g[group[k]] = group[k + 1] end
-  known[g['name']] = g
-end
-local safe, missing, behind = nil, false, {}
-for k = 1, #ARGV do
-  local g = known[ARGV[k]]
-  if not g then
-    missing, behind[k] = true, -1
-  else
-    local at = g['last-delivered-id']
-    behind[k] = tonumber(g['lag']) or 0
-    if not safe or before(at, safe) then safe = at end
+
+typed(dropped, 'hash')
+typed(shares, 'hash')
+local there = typed(events, 'stream') == 'stream'
+local known, readers, out = {}, {}, {}
+if there then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', events)) do
+    local g = {}
+    for k = 1, #group, 2 do g[group[k]] = group[k + 1] end
+    known[g['name']] = g
   end
 end
+local before_all = there and redis.call('XLEN', events) or 0
+local safe, kept, missing, refuser_missing, drops = nil, nil, false, false, false
+for k = 2, #ARGV, 2 do
+  local reader = {name = ARGV[k], drops = ARGV[k + 1] == 'drop', now = 0, total = 0, state = 0}
+  local group = known[reader.name]
+  readers[#readers + 1] = reader
+  drops = drops or reader.drops
+  if not group then
+    reader.at, reader.behind = '0-0', -1
+    missing, refuser_missing = true, refuser_missing or not reader.drops
+  else
+    reader.at = group['last-delivered-id']
+    reader.behind = math.min(tonumber(group['lag']) or before_all, before_all)
+    if not safe or before(reader.at, safe) then safe = reader.at end
+    if not reader.drops and (not kept or before(reader.at, kept)) then kept = reader.at end
+  end
+end
+
 -- What is at the position itself stays; it is one entry.
-if safe and not missing then redis.call('XTRIM', KEYS[1], 'MINID', '=', safe) end
-return {redis.call('XLEN', KEYS[1]), unpack(behind)}
+if safe and not missing then redis.call('XTRIM', events, 'MINID', '=', safe) end
+local left = there and redis.call('XLEN', events) or 0
+
+local function first_entry() return redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1] end
+
+if drops and bound > 0 and not refuser_missing and left >= NEARLY * bound then
+  if not kept then
+    local stream = redis.call('XINFO', 'STREAM', events)
+    for k = 1, #stream, 2 do
+      if stream[k] == 'last-generated-id' then kept = stream[k + 1] end
+    end
+  end
+  local first, full = first_entry()[1], left
+  if before(first, kept) then
+    -- Older ones first, and none that a reader which refuses has still to read.
+    local from, to = number(first), number(kept)
+    for step = 1, STEPS - 1 do
+      if redis.call('XLEN', events) <= ENOUGH * bound then break end
+      redis.call('XTRIM', events, 'MINID', '=', string.format('%d', from + math.floor((to - from) * step / STEPS)))
+    end
+    if redis.call('XLEN', events) > ENOUGH * bound then redis.call('XTRIM', events, 'MINID', '=', kept) end
+    left = redis.call('XLEN', events)
+    local rest = first_entry()
+    local until_id = rest and rest[1] or kept
+    for _, reader in ipairs(readers) do
+      local unread = reader.behind < 0 and full or math.min(reader.behind, full)
+      reader.now = math.max(0, unread - left)
+      if reader.drops and reader.now > 0 then
+        local record = redis.call('HGET', dropped, reader.name)
+        local count, after, since = string.match(record or '', '^(%d+) (%S+) %S+ (%d+)$')
+        if not count then
+          local time = redis.call('TIME')
+          count, after, since = 0, reader.at, string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+          reader.state = 1
+        end
+        redis.call('HSET', dropped, reader.name,
+          string.format('%d %s %s %s', count + reader.now, after, until_id, since))
+      end
+    end
+  end
+end
+
+for _, reader in ipairs(readers) do
+  local record = reader.drops and redis.call('HGET', dropped, reader.name)
+  local count, after, until_id, since = string.match(record or '', '^(%d+) (%S+) (%S+) (%d+)$')
+  if count then
+    reader.total = tonumber(count)
+    if known[reader.name] and not before(reader.at, until_id) then
+      -- It has read on behind the hole: what is missing there is told behind it.
+      reader.state = 2
+      redis.call('XADD', events, '*', 'k', 'dropped', 'c', '', 'w', '', 'p', string.format(
+        '{"reader":"%s","count":%s,"after":"%s","before":"%s","sinceMs":%s}',
+        reader.name, count, after, until_id, since))
+      redis.call('HDEL', dropped, reader.name)
+    end
+  end
+  out[#out + 1] = reader.behind < 0 and -1 or math.min(reader.behind, left)
+  out[#out + 1] = reader.now
+  out[#out + 1] = reader.total
+  out[#out + 1] = reader.state
+end
+
+-- How many of the entries are whose is told approximately: all lose the same share of theirs.
+if left < FEW * bound then
+  redis.call('DEL', shares)
+elseif left < before_all then
+  local counts = redis.call('HGETALL', shares)
+  for k = 1, #counts, 2 do
+    local now = math.floor((tonumber(counts[k + 1]) or 0) * left / before_all)
+    if now > 0 then
+      redis.call('HSET', shares, counts[k], string.format('%d', now))
+    else
+      redis.call('HDEL', shares, counts[k])
+    end
+  end
+end
+return {left, unpack(out)}

@@ -29,14 +29,14 @@ class Readiness:
 
     Args:
         probe: returns None if the process delivers, or the reason why it doesn't. It may raise.
-        notes: what an operator must see in `/readyz` besides, for instance a mode.
+        notes: what an operator must see in `/readyz` besides, for instance a mode; it may change.
     """
 
     def __init__(
         self, probe: Callable[[], Awaitable[str | None]], notes: dict[str, str] | None = None
     ) -> None:
         self._probe = probe
-        self._notes = notes or {}
+        self._notes = {} if notes is None else notes
         self._reason: str | None = "not probed yet"
         self._succeeded_at = 0.0
         self.draining = False

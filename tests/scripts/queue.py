@@ -101,6 +101,7 @@ class Queue:
         channel_s: int = 1000,
         candidate: str | None = None,
         now_ms: int = 0,
+        events_max: int | str = 100_000,
     ) -> list[int]:
         builder = BatchBuilder(1000, 1 << 20)
         for partition, jobs in taken.items():
@@ -114,7 +115,7 @@ class Queue:
             ],
             [
                 LANE, f"{KEYS.jobs_prefix}{LANE}:", 100_000,
-                *await self._publisher(holder, log_max, channel_s, candidate),
+                *await self._publisher(holder, log_max, channel_s, candidate, events_max),
                 KEYS.content_prefix, *builder.batch.content_args(), *builder.batch.args,
             ],
         )  # fmt: skip
@@ -209,13 +210,18 @@ class Queue:
         return found
 
     async def _publisher(
-        self, holder: str, log_max: int, channel_s: int, candidate: str | None = None
+        self,
+        holder: str,
+        log_max: int,
+        channel_s: int,
+        candidate: str | None = None,
+        events_max: int | str = 100_000,
     ) -> list[Any]:
         """Arguments of publish.lib.lua."""
         info = await self.redis.info("server")
         return [
             info["run_id"][:RUN_CHARACTERS], KEYS.channel_prefix, KEYS.log_prefix, KEYS.pub_prefix,
-            candidate or secrets.token_hex(4), log_max, 100, channel_s, 100_000,
+            candidate or secrets.token_hex(4), log_max, 100, channel_s, events_max,
             holder.partition(":")[0],
         ]  # fmt: skip
 

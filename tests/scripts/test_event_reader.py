@@ -25,7 +25,8 @@ def ids(events: list[Event]) -> list[str]:
 
 async def behind(queue: Queue) -> int:
     """What the worker's trimming tells, and how it leaves the stream."""
-    found: list[int] = await Script("trim")(queue.redis, [KEYS.events], ["history"])
+    keys = [KEYS.events, KEYS.dropped, KEYS.event_clients]
+    found: list[int] = await Script("trim")(queue.redis, keys, [0, "history", "refuse"])
     return found[1]
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kafka_bridge.mirror_reader import GROUP, MirrorReader
+from common.names import KAFKA_GROUP
+from kafka_bridge.mirror_reader import MirrorReader
 from tests.scripts.queue import KEYS, Queue
 from tests.scripts.test_event_reader import ids, read
 
@@ -24,7 +25,7 @@ async def told(queue: Queue) -> list[tuple[bytes, bytes]]:
 async def lag(queue: Queue) -> int:
     connection: Any = queue.redis
     (group,) = await connection.xinfo_groups(KEYS.events)
-    assert group["name"].decode() == GROUP
+    assert group["name"].decode() == KAFKA_GROUP
     return int(group["lag"])
 
 
@@ -64,7 +65,7 @@ async def test_without_the_group_nothing_is_told_and_all_comes_again(queue: Queu
     await queue.add(3)
     one = reader(queue)
     events = await read(one, 3)
-    await queue.redis.xgroup_destroy(KEYS.events, GROUP)
+    await queue.redis.xgroup_destroy(KEYS.events, KAFKA_GROUP)
     await one.acknowledge_mirrored(events, STORIES)
     assert await told(queue) == []
     assert ids(await read(one, 3)) == ids(events)
