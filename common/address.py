@@ -22,6 +22,14 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part) for part in parts if part)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on a host, as far as its name tells."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def peer_address(
     transport: asyncio.BaseTransport,
     forwarded_for: str | None = None,

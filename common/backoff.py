@@ -32,8 +32,7 @@ class Backoff:
             self._waits = jittered()
             self._reason = None
 
-    def failed(self, reason: str) -> tuple[float, bool]:
-        """Seconds to wait, and whether this reason is news since a round was served last."""
-        is_new = reason != self._reason
+    def failed(self, reason: str) -> float:
+        """Seconds to wait."""
         self._reason = reason
-        return next(self._waits), is_new
+        return next(self._waits)

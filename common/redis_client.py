@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from common.backoff import jittered
+from common.outage import redis_outage
 
 log = logging.getLogger("roomcast.redis")
 
@@ -96,9 +97,10 @@ async def wait_until_fit(redis: Redis) -> dict[str, Any]:
         try:
             info: dict[str, Any] = await redis.info()
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("redis does not answer yet", extra={"reason": str(error)})
+            redis_outage.lost("start", error)
             await asyncio.sleep(wait)
             continue
+        redis_outage.back("start")
         check_fitness(info)
         return info
     raise AssertionError("jittered() ends never")

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from common.keys import Keys
 from common.names import DEFAULT_CLIENT
+from common.outage import redis_outage
 
 log = logging.getLogger("roomcast.usage")
 
@@ -73,7 +74,6 @@ class Usage:
         self._sources = sources
         self._now: Counter[tuple[str, Outcome]] = Counter()
         self._kept: Counter[tuple[str, str, Outcome]] = Counter()
-        self._away = False
         self._shown: set[str] = set()
 
     def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
@@ -109,11 +109,9 @@ class Usage:
                     await pipeline.execute()
                 for key in some:
                     del self._kept[key]
-            self._away = False
+            redis_outage.back("usage")
         except (RedisError, OSError, TimeoutError) as error:
-            if not self._away:
-                log.warning("usage comes later", extra={"reason": str(error)})
-            self._away = True
+            redis_outage.lost("usage", error)
 
     def _keep(self, day: str) -> None:
         now, self._now = self._now, Counter()

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import asyncpg
 
+from common.outage import Outage
+
 log = logging.getLogger("roomcast.history")
 
 POOL_MAX: Final = 10
@@ -19,6 +21,19 @@ STATEMENT_TIMEOUT_S: Final = 5.0
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+database_outage: Final = Outage(
+    "the database",
+    (
+        asyncpg.InterfaceError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.UndefinedTableError,
+    ),
+)
+"""Of this process's PostgreSQL."""
 
 
 class DatabaseAwayError(Exception):
@@ -36,7 +51,7 @@ class Database:
         self._url = url
         self._pool: Any = None
         self._making = asyncio.Lock()
-        self._away = False
+        self._has_tables = False
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -48,24 +63,23 @@ class Database:
         try:
             pool = await self._open()
             async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                if not self._has_tables:
+                    self._has_tables = await _has_tables(connection)
                 yield connection
-            if self._away:
-                log.info("the database answers")
-            self._away = False
+            database_outage.back("pool")
         except (
             OSError,
             TimeoutError,
+            UnicodeError,  # of a host's name that is too long to be one
             asyncpg.InterfaceError,
             asyncpg.PostgresConnectionError,
             asyncpg.InsufficientResourcesError,
             asyncpg.OperatorInterventionError,
             asyncpg.InvalidAuthorizationSpecificationError,
             asyncpg.InvalidCatalogNameError,
-            asyncpg.UndefinedTableError,  # the history writer has not made the tables yet
+            asyncpg.UndefinedTableError,
         ) as error:
-            if not self._away:
-                log.warning("the database does not answer", extra={"reason": repr(error)})
-            self._away = True
+            database_outage.lost("pool", error)
             raise DatabaseAwayError(f"{type(error).__name__}: {error}") from error
 
     @contextlib.asynccontextmanager
@@ -103,6 +117,26 @@ class Database:
                     },
                 )
         return self._pool
+
+
+def original(error: Exception) -> Exception:
+    """What the driver raised, below what SQLAlchemy wraps it in."""
+    while type(error).__module__.startswith("sqlalchemy") and isinstance(
+        error.__cause__, Exception
+    ):
+        error = error.__cause__
+    return error
+
+
+async def _has_tables(connection: Any) -> bool:
+    """Whether the history writer has made the tables; asked so that no query fails for it.
+
+    Raises:
+        asyncpg.UndefinedTableError: not yet.
+    """
+    if await connection.fetchval("SELECT to_regclass('clients') IS NULL"):
+        raise asyncpg.UndefinedTableError("the history writer has not made the tables yet")
+    return True
 
 
 def unix_ms(moment: datetime) -> int:

@@ -12,11 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from history.database import original
+
 _FOLDER: Final = Path(__file__).parent / "migrations"
 _LOCK: Final = 0x726F6F6D63617374  # "roomcast"
 CONNECT_TIMEOUT_S: Final = 5.0
 DATABASE_ERRORS: Final = (
     OSError,
+    UnicodeError,  # of a host's name that is too long to be one
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     SQLAlchemyError,
@@ -60,5 +63,6 @@ def _upgrade(connection: Connection) -> None:
 
 def describe(error: Exception) -> str:
     """Say in one line what went wrong; a timeout has no text of its own."""
+    error = original(error)
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -23,7 +23,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.backoff import jittered
 from common.event_reader import EventReader
 from common.events import Event
+from common.outage import redis_outage
 from history import metrics
+from history.database import database_outage, original
 from history.partitions import Partitions
 from history.rows import Batch, Row, Rows, read_events
 from history.store import REFUSED, Copied, Store
@@ -36,6 +38,7 @@ TEND_INTERVAL_S: Final = 300.0
 """Partitions are made and dropped this often."""
 _DAY_S: Final = 86_400
 _DATABASE_ERRORS: Final = (
+    UnicodeError,  # of a host\'s name that is too long to be one
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
@@ -43,6 +46,7 @@ _DATABASE_ERRORS: Final = (
     asyncpg.InternalClientError,  # a statement on a connection that was lost a moment ago
     SQLAlchemyError,
 )
+_OUTAGES: Final = {"redis": redis_outage, "database": database_outage}
 _REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 _LOGGED_MALFORMED: Final = 5
 _LOGGED_TEXT_MAX: Final = 200
@@ -109,11 +113,11 @@ class Writer:
             try:
                 events = await self._reader.read()
             except _REDIS_ERRORS as error:
-                self._note("redis", str(error) or type(error).__name__)
+                self._note("redis", error)
                 await asyncio.sleep(next(waits))
                 continue
             waits = jittered()
-            self._note("redis", "")
+            self._note("redis", None)
             metrics.leads.set(self._reader.leads)
             if events:
                 # Rows are made here, while the database is busy with the batch before.
@@ -190,7 +194,7 @@ class Writer:
             await copied.commit()
         except _DATABASE_ERRORS as error:
             # Its own connection is gone; the other one may be in use.
-            self._note("database", f"{type(error).__name__}: {error}")
+            self._note("database", error)
             metrics.retries.inc()
             return False
         self._note_written(copied.new, copied.outside)
@@ -270,25 +274,28 @@ class Writer:
             try:
                 await self._reader.acknowledge(events)
             except _REDIS_ERRORS as error:
-                self._note("redis", str(error) or type(error).__name__)
+                self._note("redis", error)
                 await asyncio.sleep(wait)
             else:
                 return
 
     def _failed(self, error: Exception) -> None:
         self._store.drop_connections()
-        self._note("database", f"{type(error).__name__}: {error}")
+        self._note("database", error)
 
     def _succeeded(self) -> None:
         self.answered.set()
-        self._note("database", "")
+        self._note("database", None)
 
-    def _note(self, part: str, reason: str) -> None:
-        if reason and reason != self.trouble.get(part):
-            log.warning("events can't be written", extra={"part": part, "reason": reason})
-        elif not reason and self.trouble.get(part):
-            log.info("answers", extra={"part": part})
-        self.trouble[part] = reason
+    def _note(self, part: str, error: Exception | None) -> None:
+        outage = _OUTAGES[part]
+        if error is None:
+            outage.back("writer")
+            self.trouble[part] = ""
+            return
+        error = original(error)
+        outage.lost("writer", error)
+        self.trouble[part] = f"{type(error).__name__}: {error}"
 
 
 def _halves(rows: Rows) -> tuple[Rows, Rows] | None:

@@ -35,13 +35,19 @@ class _Noise(logging.Filter):
             return False
         if not text.startswith("FAIL"):
             return True
-        # Without the client and its thread before it, and how long it took behind it.
+        # Without the client, its thread and its name for the broker before it, and how long it took
+        # behind it.
         what = text.partition("]: ")[2].partition(" (after")[0]
+        _, connect, address = what.partition("Connect to ")
+        what = connect + address or what
         if record.created - self._said.get(what, float("-inf")) < SAID_AGAIN_S:
             return False
         if len(self._said) >= _SAID_MAX:
             self._said.clear()
         self._said[what] = record.created
+        if record.levelno > logging.WARNING:
+            # It connects again by itself.
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
 

@@ -231,7 +231,7 @@ class Ingest:
 
 
 def _lost(_: Any, partitions: list[TopicPartition]) -> None:
-    log.warning("partitions lost", extra={"lost": [each.partition for each in partitions]})
+    log.info("partitions lost", extra={"lost": [each.partition for each in partitions]})
 
 
 def _request_of(message: Any) -> Request:

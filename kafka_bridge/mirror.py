@@ -24,6 +24,7 @@ from common.event_reader import LEASE_S
 from common.events import Event
 from common.jobs import format_time
 from common.keys import Keys
+from common.outage import redis_outage
 from common.settings import Settings
 from kafka_bridge import metrics
 from kafka_bridge.brokers import make_topics
@@ -100,10 +101,12 @@ class Mirror:
                 events = await self._reader.read()
             except (RedisError, OSError, TimeoutError) as error:
                 self.trouble = f"redis: {type(error).__name__}: {error}"
-                log.warning("events can't be read", extra={"reason": self.trouble})
+                if not self._stopping:
+                    redis_outage.lost("reading events", error)
                 await asyncio.sleep(next(waits))
                 continue
             waits = jittered()
+            redis_outage.back("reading events")
             if self.trouble and self.trouble.startswith("redis"):
                 self.trouble = None
             metrics.leads.set(self._reader.leads)
@@ -213,9 +216,10 @@ class Mirror:
                 await self._reader.acknowledge_mirrored(sent.events, stories)
             except (RedisError, OSError, TimeoutError) as error:
                 self.trouble = f"redis: {type(error).__name__}: {error}"
-                log.warning("events can't be acknowledged", extra={"reason": str(error)})
+                redis_outage.lost("acknowledging events", error)
                 await asyncio.sleep(wait)
             else:
+                redis_outage.back("acknowledging events")
                 return
 
     def _stories(self, sent: _Sent, places: list[Place]) -> list[bytes]:

@@ -15,6 +15,7 @@ from common.auth.records import ALL_SCOPES, ClientRecord, Scope
 from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
+from common.outage import redis_outage
 from common.settings import Settings
 from history.clients import (
     Actor,
@@ -120,7 +121,7 @@ class Clients:
             # Who is answered finds it so wherever they ask next.
             await asyncio.sleep(SETTLED_AFTER_S)
         except _TROUBLE as error:
-            log.warning("a change of a client comes later", extra={"reason": str(error)})
+            redis_outage.noticed("a change of a client", error)
 
     async def sync(self, directory: Directory) -> None:
         """Write into Redis what the database has and Redis lacks, until cancelled.
@@ -128,21 +129,21 @@ class Clients:
         Args:
             directory: what Redis has.
         """
-        away = False
         while True:
             await asyncio.sleep(SYNC_INTERVAL_S)
             if directory.is_stale:
                 continue
+            # That the database is away, it says itself.
             try:
                 async with self.database.connection() as connection:
                     found = await records(connection, above=directory.version)
                 if found:
                     await self._directory.write(found)
-                away = False
-            except (DatabaseAwayError, *_TROUBLE) as error:
-                if not away:
-                    log.warning("clients can't be compared", extra={"reason": str(error)})
-                away = True
+                redis_outage.back("comparing clients")
+            except DatabaseAwayError:
+                continue
+            except _TROUBLE as error:
+                redis_outage.lost("comparing clients", error)
 
 
 def _audit_entry(event: AuditEvent, writer: str) -> dict[str, str | bytes]:

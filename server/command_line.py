@@ -9,6 +9,7 @@ from common.auth.records import Scope
 from common.keys import Keys
 from common.redis_client import connect
 from common.settings import Settings, refuse
+from common.store_urls import without_password
 from history.clients import Actor
 from history.database import Database, DatabaseAwayError
 from history.migrate import DATABASE_ERRORS, describe, migrate
@@ -40,14 +41,17 @@ def create_client(
         NewClient(name=name, email=email)
     except ValidationError as error:
         for item in error.errors():
-            sys.stderr.write(f"no client was made: {item['loc'][0]}: {item['msg']}\n")
+            pattern = item["type"] == "string_pattern_mismatch"
+            why = "is no address such as ops@example.com" if pattern else item["msg"]
+            sys.stderr.write(f"no client was made: {item['loc'][0]}: {why}\n")
         return 2
     if not settings.database_url:
         refuse("DATABASE_URL", "it is empty, so there is nowhere to keep a client")
     try:
         key = asyncio.run(_create(settings, name, email, operator=operator, scopes=scopes))
     except (DatabaseAwayError, *DATABASE_ERRORS) as error:
-        sys.stderr.write(f"no client was made: {describe(error)} (DATABASE_URL)\n")
+        url = without_password(settings.database_url.get_secret_value())
+        sys.stderr.write(f"no client was made: {describe(error)} (DATABASE_URL is {url})\n")
         return 1
     sys.stdout.write(f"{key}\n")
     return 0

@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.keys import Keys
+from common.outage import redis_outage
 
 log = logging.getLogger("roomcast.server")
 
@@ -86,7 +87,7 @@ class Bank:
     def failed(self, error: Exception) -> None:
         """Note that Redis did not answer."""
         if not self.away:
-            log.warning("limits can't be counted", extra={"reason": str(error)})
+            redis_outage.noticed("limits", error)
         self._away_until = time.monotonic() + AWAY_S
 
     def start(self, permits: "Permits") -> None:

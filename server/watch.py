@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from common.keys import Keys
+from common.outage import redis_outage
 from common.redis_client import UnfitRedisError, check_fitness, says_full
 from common.scripts import Script
 from common.settings import Settings
@@ -67,8 +68,10 @@ class RedisWatch:
             counts = await self._counts(events)
             refusal = await self._refusal()
         except (RedisError, OSError, TimeoutError) as error:
-            self._set_trouble(f"redis does not answer: {type(error).__name__}", str(error))
+            redis_outage.lost("watch", error)
+            self.trouble = f"redis does not answer: {type(error).__name__}"
             return
+        redis_outage.back("watch")
         self.looked.set()
         self.unfit = self._unfitness(info)
         self._set_trouble(self.unfit or refusal)
@@ -128,12 +131,12 @@ class RedisWatch:
             return "redis is unfit: ACCEPT_FSYNC needs its append-only file (appendonly yes)"
         return None
 
-    def _set_trouble(self, trouble: str | None, detail: str = "") -> None:
+    def _set_trouble(self, trouble: str | None) -> None:
         if trouble != self.trouble:
             if trouble is None:
                 log.info("redis takes notifications")
             else:
-                log.warning("nothing can be queued", extra={"reason": detail or trouble})
+                log.warning("nothing can be queued", extra={"reason": trouble})
         self.trouble = trouble
 
     def _look_at_memory(self, info: dict[str, Any]) -> None:

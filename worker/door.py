@@ -21,6 +21,7 @@ from common.json_bodies import malformed, refuse_fields, repeated_names
 from common.keys import Keys
 from common.link import Link, Word, evalsha, is_waited_for
 from common.names import DEFAULT_CLIENT, Lane
+from common.outage import redis_outage
 from common.problems import FieldError, Problem
 from common.scripts import Script
 from common.settings import Settings
@@ -131,26 +132,27 @@ class DoorLoop:
     async def run(self) -> None:
         """Serve until `stop`; a Redis that is away is waited for."""
         backoff = Backoff()
+        name = f"door-{self._lane}"
         while not self._stopping:
             link = None
             wait_s = 0.0
             try:
-                link = await Link.connect(self._settings.redis_url, f"door-{self._lane}")
-                await self._serve(link, backoff)
+                link = await Link.connect(self._settings.redis_url, name)
+                await self._serve(link, name, backoff)
             except (RedisError, OSError, TimeoutError) as error:
-                wait_s, is_new = backoff.failed(str(error))
-                log.log(
-                    logging.WARNING if is_new else logging.DEBUG,
-                    "door lost redis",
-                    extra={"lane": str(self._lane), "reason": str(error)},
-                )
+                wait_s = backoff.failed(str(error))
+                redis_outage.lost(name, error)
             finally:
                 if link:
                     link.close()
             if not self._stopping:
                 await asyncio.sleep(wait_s)
 
-    async def _serve(self, link: Link, backoff: Backoff) -> None:
+    async def _serve(self, link: Link, name: str, backoff: Backoff) -> None:
+        def served() -> None:
+            backoff.served()
+            redis_outage.back(name)
+
         # Moving the tail onto itself waits for a first text and changes nothing.
         look: list[Sequence[Word]] = [
             ("BLMOVE", self._door, self._door, "RIGHT", "RIGHT", _WAIT_S),
@@ -166,19 +168,19 @@ class DoorLoop:
             if self._stopping:
                 return
             if not texts:
-                backoff.served()
+                served()
                 if not may_wait:
                     await asyncio.sleep(_WAIT_S)
                 continue
             if self._trimmer.full or (not may_wait and await self._anything_waits(link)):
-                backoff.served()
+                served()
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
                 continue
             texts.reverse()
             began = time.monotonic()
             args, lanes = self._arguments(texts)
             verdicts = await link.send(evalsha(self._admit, self._keys, args), timeout_s)
-            backoff.served()
+            served()
             self._count(verdicts, texts, lanes)
             if verdicts and verdicts[-1][0] in (b"full", b"failed"):
                 await asyncio.sleep(_FULL_LANE_WAIT_S)

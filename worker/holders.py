@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from common.backoff import jittered
 from common.keys import Keys
 from common.names import PARTITIONS, Lane
+from common.outage import redis_outage
 from common.scripts import Script
 from common.settings import Settings
 from common.usage import Outcome, Usage
@@ -73,7 +74,6 @@ class Holders:
         interval_s = self.lease_ms / 1000 / 4
         beats = 0
         retry = jittered(interval_s / 4, interval_s)
-        reason = ""
         while True:
             try:
                 await self.renew()
@@ -81,15 +81,10 @@ class Holders:
                 if beats % (4 * _AUDIT_EVERY_LEASES) == 0:
                     await self._heal()
             except (RedisError, OSError, TimeoutError) as error:
-                log.log(
-                    logging.DEBUG if str(error) == reason else logging.WARNING,
-                    "leases could not be renewed",
-                    extra={"reason": str(error)},
-                )
-                reason = str(error)
+                redis_outage.lost("leases", error)
                 await asyncio.sleep(next(retry))
                 continue
-            reason = ""
+            redis_outage.back("leases")
             retry = jittered(interval_s / 4, interval_s)
             await asyncio.sleep(interval_s)
 
@@ -133,14 +128,16 @@ class Holders:
         self._given_up.difference_update(given_up)
         if back:
             metrics.returned_turns.inc(back)
-            log.warning("turns of expired leases were put back", extra={"turns": back})
+            log.info("turns of expired leases were put back", extra={"turns": back})
         if died:
             metrics.dead_letters.inc(died)
             for client in clients:
                 self._usage.add(client.decode(), Outcome.FAILED)
             log.error("jobs were condemned: their turns came back too often", extra={"jobs": died})
         if holders <= self._alive and not all(valid):
-            log.warning("own leases had run out before they were renewed")
+            # While Redis is away nobody renews anything.
+            level = logging.INFO if redis_outage.is_recent else logging.WARNING
+            log.log(level, "own leases had run out before they were renewed")
 
     async def _heal(self) -> None:
         for lane in Lane:

@@ -16,6 +16,7 @@ from common.backoff import Backoff
 from common.keys import Keys
 from common.link import Link, Word, evalsha, is_waited_for
 from common.names import Lane
+from common.outage import redis_outage
 from common.scripts import Script
 from common.settings import Settings
 from common.usage import Outcome, Usage
@@ -110,12 +111,8 @@ class LaneLoop:
             except (RedisError, OSError, TimeoutError) as error:
                 metrics.reconnects.labels(f"{self._lane}.{self._number}").inc()
                 reason = f"{type(error).__name__}: {error}"
-                wait_s, is_new = self._backoff.failed(reason)
-                log.log(
-                    logging.WARNING if is_new else logging.DEBUG,
-                    "loop lost redis; it begins a new life",
-                    extra={"loop": self._name, "reason": reason},
-                )
+                wait_s = self._backoff.failed(reason)
+                redis_outage.lost(self._name, error)
             finally:
                 if link:
                     link.close()
@@ -123,6 +120,10 @@ class LaneLoop:
                     self._holders.end_life(holder)
             if not self._stopping:
                 await asyncio.sleep(wait_s)
+
+    def _served(self) -> None:
+        self._backoff.served()
+        redis_outage.back(self._name)
 
     async def _live(self, link: Link, holder: str) -> None:
         await self._publisher.begin(link, _REPLY_TIMEOUT_S)
@@ -137,7 +138,7 @@ class LaneLoop:
                 may_wait = await is_waited_for(turn)
                 turns = await taken
                 if not turns:
-                    self._backoff.served()
+                    self._served()
                 before, sent = sent, None
                 # What was taken goes back when the life ends.
                 if turns and not self._stopping:
@@ -237,7 +238,7 @@ class LaneLoop:
     def _count(self, sent: _Publishing) -> None:
         batch = sent.batch
         published, lost = sent.reply.result()
-        self._backoff.served()
+        self._served()
         metrics.publish_seconds.observe(sent.ended - sent.began)
         self._publications.inc(published)
         if published:

@@ -79,7 +79,11 @@ async def serve(settings: Settings) -> None:
         OSError: the port is taken.
     """
     limits = settings.model_copy(
-        update={"max_connections": raise_open_files(settings.max_connections)}
+        update={
+            "max_connections": raise_open_files(
+                settings.max_connections, asked_for="max_connections" in settings.model_fields_set
+            )
+        }
     )
     loop = asyncio.get_running_loop()
     keys = Keys()

@@ -18,6 +18,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from common.backoff import jittered
+from common.outage import redis_outage
 from common.publication import Position, Publication
 from ws_gateway import metrics
 from ws_gateway.channel import Channel
@@ -114,7 +115,7 @@ class CatchUp:
             try:
                 return await asyncio.shield(self._shared(channel.name, after))
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("a log could not be read", extra={"reason": str(error)})
+                redis_outage.noticed("logs", error)
                 await asyncio.sleep(wait)
         raise AssertionError("jittered() ends never")
 

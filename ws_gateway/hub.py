@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from common.backoff import jittered
 from common.keys import Keys
+from common.outage import redis_outage
 from common.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending, State
@@ -179,7 +180,7 @@ class Hub:
                 for first in range(0, len(batch), OPEN_CHUNK):
                     await self._open(batch[first : first + OPEN_CHUNK])
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("channels could not be opened yet", extra={"reason": str(error)})
+                redis_outage.noticed("opening channels", error)
                 self._opening += [c for c in batch if c.state is State.OPENING]
                 self._open_wanted.set()
                 await asyncio.sleep(next(retry))
@@ -199,9 +200,10 @@ class Hub:
             self._check_wanted.clear()
             try:
                 await self._check(found_by)
+                redis_outage.back("positions")
                 retry = jittered()
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("positions could not be checked", extra={"reason": str(error)})
+                redis_outage.lost("positions", error)
                 self._check_wanted.set()
                 await asyncio.sleep(next(retry))
 
@@ -312,7 +314,7 @@ class Hub:
                 async with self._repair_slots:
                     done = await self._fill_once(channel)
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("a log could not be read", extra={"reason": str(error)})
+                redis_outage.noticed("logs", error)
                 await asyncio.sleep(next(retry))
                 continue
             if done:

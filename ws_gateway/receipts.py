@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from common.events import EventKind
+from common.outage import redis_outage
 from common.receipts import FILLING, Receipts
 
 log = logging.getLogger("roomcast.gateway")
@@ -81,7 +82,7 @@ class ReceiptWriter:
             replies = [error] * len(batch)
         failed = [reply for reply in replies if isinstance(reply, Exception)]
         if failed:
-            log.warning("receipts were not written", extra={"reason": str(failed[0])})
+            redis_outage.noticed("receipts", failed[0])
         for (_, done), reply in zip(batch, replies, strict=True):
             if not done.done():
                 done.set_result(not isinstance(reply, Exception) and reply != FILLING)

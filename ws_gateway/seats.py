@@ -16,6 +16,7 @@ from common.auth.directory import Directory
 from common.auth.principal import OPEN, Principal
 from common.auth.records import ClientLimits
 from common.connections import ConnectionCounts
+from common.outage import redis_outage
 from common.settings import Settings
 from ws_gateway.protocol import ClientError, ErrorCode
 
@@ -48,7 +49,6 @@ class Seats:
         self._gateway = gateway
         self._here: Counter[str] = Counter()
         self._elsewhere: Counter[str] = Counter()
-        self._away = False
 
     def rooms(self, principal: Principal | None) -> int:
         """How many rooms a connection may be in; of nobody known, `ROOMS_MAX`."""
@@ -100,11 +100,9 @@ class Seats:
                     await self._counts.write(self._gateway, self._here)
                     told = bool(self._here)
                 self._elsewhere = await self._counts.read(but=self._gateway)
-                self._away = False
+                redis_outage.back("seats")
             except (RedisError, OSError, TimeoutError) as error:
-                if not self._away:
-                    log.warning("connections can't be counted", extra={"reason": str(error)})
-                self._away = True
+                redis_outage.lost("seats", error)
             await asyncio.sleep(REPORT_INTERVAL_S)
 
     async def close(self) -> None:

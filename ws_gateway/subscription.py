@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from common.backoff import Backoff
 from common.link import Link, LinkLostError
+from common.outage import redis_outage
 from ws_gateway import metrics
 
 log = logging.getLogger("roomcast.gateway")
@@ -67,16 +68,13 @@ class Subscription:
                 self._subscribe(self._wanted())
                 await self.barrier()
                 self.was_up.set()
+                redis_outage.back("subscription")
                 self._on_up()
                 await self._watch(self._link, backoff)
             except (RedisError, OSError, TimeoutError) as error:
                 reason = f"{type(error).__name__}: {error}"
-                wait_s, is_new = backoff.failed(reason)
-                log.log(
-                    logging.WARNING if is_new else logging.DEBUG,
-                    "subscription lost redis",
-                    extra={"reason": reason},
-                )
+                wait_s = backoff.failed(reason)
+                redis_outage.lost("subscription", error)
             finally:
                 if self._link:
                     self._link.close()

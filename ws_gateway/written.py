@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from common.events import EventKind
 from common.jobs import format_time
 from common.keys import Keys
+from common.outage import redis_outage
 from common.scripts import Script
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending
@@ -116,7 +117,7 @@ class WriteCounts:
                 if waiting and pause_s:
                     await asyncio.sleep(pause_s)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("writes could not be reported", extra={"reason": str(error)})
+            redis_outage.noticed("written", error)
         finally:
             for (channel, epoch), found in waiting:
                 for first, last, sockets in found:

@@ -5,6 +5,7 @@ import time
 from http import HTTPStatus
 from typing import Final
 
+from common.address import is_loopback
 from common.auth.api_keys import KEY_ID, PREFIX, is_key
 from common.auth.directory import Directory
 from common.auth.principal import OPEN, Principal
@@ -24,7 +25,9 @@ def mode_notes(settings: Settings) -> dict[str, str]:
     """What `/readyz` says of the mode, which the log is told as loudly."""
     if settings.auth_mode is AuthMode.REQUIRED:
         return {}
-    log.warning("AUTH_MODE=open: everybody may do everything here; for development only")
+    # On a developer's own machine nobody else is everybody.
+    level = logging.INFO if is_loopback(settings.host) else logging.WARNING
+    log.log(level, "AUTH_MODE=open: everybody may do everything here; for development only")
     return {"authMode": "open: everybody may do everything here"}
 
 

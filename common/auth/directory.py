@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from common.auth.principal import Principal
 from common.auth.records import ClientRecord, KeyRecord, decode_record, encode_record
 from common.keys import Keys
+from common.outage import redis_outage
 from common.scripts import Argument, Script
 
 log = logging.getLogger("roomcast.auth")
@@ -58,7 +59,6 @@ class Directory:
         self._clients: dict[str, ClientRecord] = {}
         self._keys: dict[str, KnownKey] = {}
         self._asked_at: float | None = None
-        self._away = False
         self.version = 0
         """Highest version of any record that this Redis has."""
         self.listeners: list[Callable[[ClientRecord], None]] = []
@@ -94,11 +94,9 @@ class Directory:
             try:
                 await self.refresh()
             except (RedisError, OSError, TimeoutError) as error:
-                if not self._away:
-                    log.warning("clients can't be read", extra={"reason": str(error)})
-                self._away = True
+                redis_outage.lost("clients", error)
             else:
-                self._away = False
+                redis_outage.back("clients")
                 self.asked.set()
             await asyncio.sleep(POLL_S)
 

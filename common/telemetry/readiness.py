@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from common.outage import START_S, is_any_open
 from common.telemetry.metrics import collect_replicas, export_build, is_summed
 
 log = logging.getLogger("roomcast.readiness")
@@ -39,6 +40,9 @@ class Readiness:
         self._notes = {} if notes is None else notes
         self._reason: str | None = "not probed yet"
         self._succeeded_at = 0.0
+        self._began = time.monotonic()
+        self._was_ready = False
+        self._warned = False
         self.draining = False
         _ready_at.set(0)
         export_build()
@@ -65,15 +69,26 @@ class Readiness:
             reason = f"the probe did not come back within {PROBE_TIMEOUT_S:g} s"
         except Exception as error:  # whatever it is, it is the answer
             reason = f"{type(error).__name__}: {error}"
-        if reason != self._reason:
-            if reason is None:
-                log.info("ready")
-            else:
-                log.warning("not ready", extra={"reason": reason})
+        self._log(reason)
         self._reason = reason
         if reason is None:
             self._succeeded_at = time.time()
             _ready_at.set(self._succeeded_at)
+
+    def _log(self, reason: str | None) -> None:
+        if reason is None:
+            if self._reason is not None:
+                log.info("ready")
+            self._was_ready, self._warned = True, False
+            return
+        # At a start, and while a store is away, it is no news.
+        expected = is_any_open() or not (
+            self._was_ready or time.monotonic() - self._began > START_S
+        )
+        if reason != self._reason or not (expected or self._warned):
+            level = logging.INFO if expected else logging.WARNING
+            log.log(level, "not ready", extra={"reason": reason})
+            self._warned = self._warned or not expected
 
     def status(self) -> tuple[bool, dict[str, str]]:
         """Whether this process and the replicas beside it deliver, and what to tell who asks."""

@@ -133,7 +133,14 @@ def test_a_client_that_http_would_refuse_is_refused_here_too(
 
 @pytest.mark.parametrize("command", ["create-client", "migrate"])
 @pytest.mark.parametrize(
-    "url", ["postgresql://nobody@127.0.0.1:1/none", "postgresql://nobody@name.invalid/none"]
+    "url",
+    [
+        "postgresql://nobody@127.0.0.1:1/none",
+        "postgresql://nobody@name.invalid/none",
+        f"postgresql://nobody@{'x' * 70}.example/none",
+        "postgresql://nobody@127.0.0.1:1/none?sslmode=bogus",
+        "postgresql:///none?host=/nowhere",
+    ],
 )
 def test_a_database_that_does_not_answer_is_one_line(command: str, url: str) -> None:
     more = ("Shop", "shop@example.com") if command == "create-client" else ()

@@ -1,0 +1,143 @@
+"""A store that is away: said once when it is lost, and once when it is back.
+
+A process has a dozen loops that use Redis. Each of them notices for itself that it is gone, and
+tries again and again; what they would log is one and the same news. So they report to the one
+`Outage` of that store, which logs the first loss, and the end when all who lost it have it back.
+A refusal for another reason (no memory, no right) is news of its own.
+
+A store that was not reached yet is given time: at a start, it may be starting too.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+log = logging.getLogger("roomcast.outage")
+
+RECENT_S: Final = 10.0
+"""How long an outage explains what was late for it."""
+START_S: Final = 30.0
+"""How long a store that was never reached may be away before it is a warning."""
+_AWAY: Final = (OSError, TimeoutError, RedisConnectionError, RedisTimeoutError)
+_outages: "list[Outage]" = []
+
+
+def is_any_open() -> bool:
+    """Whether this process lacks one of its stores now."""
+    return any(_outages)
+
+
+class Outage:
+    """What the parts of this process know of one store.
+
+    Args:
+        store: what it is called in the log.
+        away: errors that say no more than that it is away, besides those of connections.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        away: tuple[type[Exception], ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._away = (*_AWAY, *away)
+        self._clock = clock
+        self._lost_by: set[str] = set()
+        self._kinds: set[str] = set()
+        self._since = 0.0
+        self._warned = False
+        self._was_reached = False
+        self._ended_at = float("-inf")
+        self._noticed_at: dict[str, float] = {}
+        _outages.append(self)
+
+    def __bool__(self) -> bool:
+        """Whether somebody lacks it now."""
+        return bool(self._lost_by)
+
+    def lost(self, who: str, error: Exception) -> None:
+        """Note that it does not answer, or refuses.
+
+        Args:
+            who: the part of this process that lost it; it calls `back` when it has it again.
+            error: as it was raised.
+        """
+        now = self._clock()
+        if not self._lost_by:
+            self._since = now
+        self._lost_by.add(who)
+        kind = self._kind(error)
+        is_late = self._was_reached or now - self._since >= START_S
+        is_news = kind not in self._kinds or (is_late and not self._warned)
+        level = logging.DEBUG
+        if is_news:
+            self._kinds.add(kind)
+            # Only what is away may just be starting; whoever refuses has started.
+            level = logging.WARNING if is_late or kind else logging.INFO
+            self._warned = self._warned or level == logging.WARNING
+        self._say(level, who, error, kind)
+
+    def noticed(self, who: str, error: Exception) -> None:
+        """Note an error of a part that asks only when it is asked, and so may never be back.
+
+        The next `back` of any other part ends what it noticed.
+        """
+        kind = self._kind(error)
+        now = self._clock()
+        is_news = (
+            kind not in self._kinds and now - self._noticed_at.get(kind, -RECENT_S) >= RECENT_S
+        )
+        if is_news:
+            self._noticed_at[kind] = now
+        self._say(logging.WARNING if is_news else logging.DEBUG, who, error, kind)
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it is away, or was within the last `RECENT_S`."""
+        return bool(self) or self._clock() - self._ended_at < RECENT_S
+
+    def back(self, who: str) -> None:
+        """Note that it has served this part. Costs nothing where nothing was lost."""
+        self._was_reached = True
+        if who not in self._lost_by:
+            return
+        self._lost_by.discard(who)
+        if self._lost_by:
+            return
+        log.info(
+            "%s answers again",
+            self._store,
+            extra={"after_s": round(self._clock() - self._since, 1)},
+        )
+        self._kinds.clear()
+        self._warned = False
+        self._ended_at = self._clock()
+
+    def _say(self, level: int, who: str, error: Exception, kind: str) -> None:
+        log.log(
+            level,
+            "%s %s",
+            self._store,
+            "refuses what it is asked" if kind else "does not answer",
+            extra={"part": who, "reason": str(error) or type(error).__name__},
+        )
+
+    def _kind(self, error: Exception) -> str:
+        """Empty: it is away. Else a name of what it refuses for."""
+        if isinstance(error, self._away) and not isinstance(error, AuthenticationError):
+            return ""
+        if type(error) is ResponseError:
+            return str(error).partition(" ")[0][:32]
+        return type(error).__name__
+
+
+redis_outage = Outage("redis")
+"""Of this process's Redis."""
