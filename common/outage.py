@@ -24,6 +24,8 @@ RECENT_S: Final = 10.0
 START_S: Final = 30.0
 """How long a store that was never reached may be away before it is a warning."""
 _AWAY: Final = (OSError, TimeoutError, RedisConnectionError, RedisTimeoutError)
+_STARTING: Final = ("LOADING", "MASTERDOWN")
+"""First words of replies of a server that is not there yet, where redis-py has not read them."""
 _outages: "list[Outage]" = []
 
 
@@ -135,7 +137,8 @@ class Outage:
         if isinstance(error, self._away) and not isinstance(error, AuthenticationError):
             return ""
         if type(error) is ResponseError:
-            return str(error).partition(" ")[0][:32]
+            word = str(error).partition(" ")[0][:32]
+            return "" if word in _STARTING else word
         return type(error).__name__
 
 

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from common.auth.principal import Principal
 from common.auth.records import ClientRecord
 from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
+from common.outage import redis_outage
 from common.publication import Position
 from common.receipts import IDS_MAX
 from common.settings import Settings
@@ -290,7 +291,7 @@ class Gateway:
             try:
                 refused = await self._not_sent(connection, principal, user, unknown)
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("receipts can't be checked", extra={"reason": str(error)})
+                redis_outage.noticed("checking receipts", error)
                 connection.refuse(_NO_RECEIPTS)
                 connection.resume()
                 return

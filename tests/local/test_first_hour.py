@@ -29,8 +29,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 def said_by_screen(stack: LocalStack) -> tuple[list[str], str]:
     before, _, after = stack.said().partition("\nRoomcast is ready.")
     # On a busy machine it says what it still waits for.
-    lines = [line for line in before.splitlines() if not line.startswith("not ready after ")]
-    return [line for line in lines if " WARNING " not in line], after
+    return [line for line in before.splitlines() if not line.startswith("not ready after ")], after
 
 
 def test_a_start_is_a_few_lines_and_the_logs_are_in_files(quiet: LocalStack) -> None:
@@ -47,6 +46,32 @@ def test_a_start_is_a_few_lines_and_the_logs_are_in_files(quiet: LocalStack) -> 
         assert (logs / f"{name}.log").read_text(), name
     assert "spawned: 'server'" in (logs / "runner.log").read_text()
     assert logs.stat().st_mode & 0o077 == 0
+
+
+def warnings(stack: LocalStack) -> dict[str, list[str]]:
+    """Lines at WARNING or above in the log of each process of ours."""
+    return {
+        name: [line for line in lines if re.match(r"\S+ \S+ +(WARNING|ERROR|CRITICAL) ", line)]
+        for name in ("history", "bridge", "gateway", "worker", "server")
+        for lines in [(stack.data_dir / "logs" / f"{name}.log").read_text().splitlines()]
+    }
+
+
+def test_a_healthy_start_warns_of_nothing_and_a_lost_valkey_is_said_once(
+    quiet: LocalStack,
+) -> None:
+    assert not any(warnings(quiet).values()), warnings(quiet)
+    assert "ERROR" not in (quiet.data_dir / "logs" / "postgres.log").read_text()
+    os.kill(quiet.started_pids()["valkey"], signal.SIGKILL)
+
+    def are_back() -> bool:
+        logs = [quiet.data_dir / "logs" / f"{name}.log" for name in ("worker", "gateway")]
+        return all("redis answers again" in log.read_text() for log in logs)
+
+    wait_until(are_back, "worker and gateway have it again", 60)
+    for port in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT"):
+        wait_until(lambda port=port: quiet.is_ready(port), f"{port} is ready")  # type: ignore[misc]
+    assert all(len(lines) <= 1 for lines in warnings(quiet).values()), warnings(quiet)
 
 
 def test_a_part_that_is_killed_again_and_again_comes_back(quiet: LocalStack) -> None:

@@ -46,6 +46,7 @@ def test_whatever_loses_it_it_is_said_once_and_once_that_it_is_back(watched: Wat
             outage.lost(part, AWAY)
             outage.lost(part, BusyLoadingError("loading"))
             outage.lost(part, OSError(111, "refused"))
+            outage.lost(part, ResponseError("LOADING Valkey is loading the dataset in memory"))
     assert watched.logged() == [("WARNING", "redis does not answer")]
     assert is_any_open()
     outage.back("leases")
