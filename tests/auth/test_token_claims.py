@@ -174,7 +174,7 @@ def is_refused(answers: dict[str, str], reason: str) -> bool:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("exp", str(int(time.time() + 600) * 1000), "milliseconds"),
+        ("exp", "1795792782000", "milliseconds"),
         ("exp", "1" + "0" * 300, "past the year 9999"),
         ("exp", "1" + "0" * 400, "past the year 9999"),
         ("exp", "1e400", "past the year 9999"),

@@ -161,7 +161,7 @@ ODD_TIMES = {
     "1" + "0" * 300: "past the year 9999",
     "1" + "0" * 400: "past the year 9999",
     str(LATEST_S + 1): "past the year 9999",
-    str(int(time.time() + 600) * 1000): "milliseconds",
+    "1795792782000": "milliseconds",
 }
 """Times as they are written in a token, and what is said of one as `exp`."""
 
