@@ -207,8 +207,8 @@ def history_paths() -> Json:
             }
             for name, operation_id, text in (
                 ("unread", "markUnread", "Mark a notification unread"),
-                ("archive", "archive", "Put a notification away"),
-                ("unarchive", "unarchive", "Take a notification out of the archive"),
+                ("archive", "archiveNotification", "Put a notification away"),
+                ("unarchive", "unarchiveNotification", "Take a notification out of the archive"),
             )
         },
         "/users": {

@@ -4,7 +4,9 @@ import asyncio
 import json
 import math
 import re
+import signal
 import time
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -151,10 +153,19 @@ async def test_a_client_sees_its_usage_its_connections_and_its_quota(
     try:
         for socket in (first, second):
             assert (await heard(socket))["type"] == "registered"
-        past = {**ROOM, "expiresAt": "2020-01-01T00:00:00Z"}
-        sent = [ROOM, ROOM, {**ROOM, "target": ["1", "2"]}, past]
-        answer = await api("POST", "/notify", json=sent, headers=shop.bearer)
-        assert answer.status == 202
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        short = {**ROOM, "expiresAt": soon.isoformat()}
+        sent = [ROOM, ROOM, {**ROOM, "target": ["1", "2"]}, short]
+        workers = auth_stack.names("worker")
+        for name in workers:
+            auth_stack.kill(name, signal.SIGSTOP)
+        try:
+            answer = await api("POST", "/notify", json=sent, headers=shop.bearer)
+            assert answer.status == 202
+            await until(lambda: datetime.now(UTC) > soon, "it has expired")
+        finally:
+            for name in workers:
+                auth_stack.kill(name, signal.SIGCONT)
         for socket in (first, second):
             for _ in range(3):
                 await heard(socket)

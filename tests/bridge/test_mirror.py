@@ -217,6 +217,6 @@ def test_without_brokers_it_refuses_to_start(make_stack: MakeStack) -> None:
     stack = make_stack(servers=0, workers=0, gateways=0)
     process: Process = stack.processes[stack.add("bridge")]
     process.start()
-    assert process.wait() == 1
+    assert process.wait() == 2
     assert "KAFKA_BROKERS" in process.log_tail()
     assert LOOPBACK not in process.log_tail()

@@ -19,7 +19,7 @@ THERE = {
     "/%6eotify": {"POST"},
     "/healthz": {"GET", "HEAD"},
     "/healthz?x=1": {"GET", "HEAD"},
-    "/users/1": {"GET", "HEAD"},
+    "/users/1": {"GET", "HEAD", "DELETE"},
     "/users/1/notifications": {"GET", "HEAD"},
     "/users/1/notifications/read-all": {"POST"},
     "/rooms/1/members/1": {"PUT", "DELETE"},
