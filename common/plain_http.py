@@ -144,6 +144,7 @@ class PlainHttp(web.RequestHandler):
         self._eof = True
         if self.transport is None or self.transport.get_extra_info("sslcontext"):
             # TLS has no half-closed state: who has closed there hears nothing more.
+            self.force_close()
             return False
         if not self._queued:
             self._go_on()

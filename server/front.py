@@ -102,9 +102,11 @@ class NotifyFront(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the transport while there is something to answer."""
         self._eof = True
-        # TLS has no half-closed state: who has closed there hears nothing more.
-        is_tls = self._transport is None or bool(self._transport.get_extra_info("sslcontext"))
-        return (self._answering or self._queued or self._choked) and not is_tls
+        if self._transport is None or self._transport.get_extra_info("sslcontext"):
+            # TLS has no half-closed state: who has closed there hears nothing more.
+            self._unread, self._at = b"", 0
+            return False
+        return self._answering or self._queued or self._choked
 
     def pause_writing(self) -> None:
         """Answer nothing more to a peer that doesn't read its answers."""
@@ -152,6 +154,9 @@ class NotifyFront(asyncio.Protocol):
             most -= 1
             if not self._read_one():
                 break
+            if self._unread and self._transport and self._transport.is_closing():
+                # An answer found that the peer is gone; the rest would each be logged as such.
+                self._unread, self._at = b"", 0
         self._reading = False
         if self._transport:
             self._listen_if_wanted(self._transport)

@@ -5,10 +5,10 @@ again when it is hung up on, and prints how many bytes it got rid of.
 """
 
 import os
+import select
 import socket
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 HOST: Final = b"Host: x\r\n"
 GOOD: Final = b'{"type":"room","userId":1,"target":"flood","message":"x"}'
 MIB: Final = 1024 * 1024
+BLOCKED: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def post(body: bytes, *fields: bytes) -> bytes:
@@ -66,34 +67,51 @@ def payloads(kind: str) -> Iterator[bytes]:
         yield KINDS[kind]
 
 
-def _read(connection: socket.socket) -> None:
-    try:
-        while connection.recv(MIB):
-            pass
-    except OSError:
-        pass
-
-
 def connect(port: int, ca_file: str) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if not ca_file:
-        return connection
-    context = ssl.create_default_context(cafile=ca_file)
-    return context.wrap_socket(connection, server_hostname="127.0.0.1")
+    if ca_file:
+        context = ssl.create_default_context(cafile=ca_file)
+        connection = context.wrap_socket(connection, server_hostname="127.0.0.1")
+    connection.setblocking(False)
+    return connection
+
+
+def read(connection: socket.socket) -> None:
+    """Drop what has come.
+
+    Raises:
+        ConnectionError: the peer has hung up.
+    """
+    try:
+        while connection.recv(MIB):
+            pass
+    except BLOCKED:
+        return
+    raise ConnectionResetError("the peer has hung up")
+
+
+def send(connection: socket.socket, data: memoryview) -> int:
+    """Send what the connection takes at once; wait a little if that is nothing."""
+    try:
+        return connection.send(data)
+    except BLOCKED:
+        select.select([connection], [connection], [], 0.05)
+        return 0
 
 
 def flood(port: int, kind: str, ends: float, ca_file: str = "") -> int:
     sent = 0
     while time.monotonic() < ends:
+        # One thread reads and writes: an SSL object is not made for two.
         with connect(port, ca_file) as connection:
-            threading.Thread(target=_read, args=(connection,), daemon=True).start()
             try:
                 for payload in payloads(kind):
-                    at = 0
-                    while at < len(payload) and time.monotonic() < ends:
-                        at += connection.send(payload[at : at + MIB])
-                    sent += at
+                    rest = memoryview(payload)
+                    while rest and time.monotonic() < ends:
+                        count = send(connection, rest[:MIB])
+                        sent, rest = sent + count, rest[count:]
+                        read(connection)
                     if time.monotonic() >= ends:
                         break
             except OSError:
