@@ -199,6 +199,18 @@ class Keys:
         """Hash: `s` the last such number; `g` is new when this Redis begins anew."""
         return f"{self.root}clients:head"
 
+    def ticket(self, name: str) -> str:
+        """String with expiry: what an unused ticket stands for (`common.auth.tickets`)."""
+        return f"{self.root}ticket:{name}"
+
+    @property
+    def tickets_prefix(self) -> str:
+        """Prefix of sorted sets with expiry: followed by a client, or by a scoped user.
+
+        Each holds the names of their unused tickets, by when (Unix ms) they expire.
+        """
+        return f"{self.root}tickets:"
+
     @property
     def limits(self) -> str:
         """Prefix of strings with expiry: what each client spent of a limit in a window."""

@@ -27,6 +27,8 @@ _OVER_THE_LIMIT: Final = frozenset(
         *("lead", "group", "advance", "mirrored", "trim", "contents"),
         # What gateways need to send what is published; they write one small hash now and then.
         *("positions", "replay"),
+        # What lets their clients in; it only deletes.
+        "ticket_redeem",
     }
 )
 """Scripts that run while Redis is at its maxmemory: without them nothing would ever get smaller.

@@ -142,6 +142,9 @@ class Settings(BaseSettings):
         description="How far the clock of whoever makes a user token may differ from ours: it is "
         "good so long after its `exp`, and so long before its `nbf` and `iat`.",
     )
+    ticket_ttl_s: Annotated[int, Field(ge=1, le=600)] = Field(
+        30, description="How long a ticket (`POST /tickets`) is good, if nobody uses it before."
+    )
 
     # Limits. Those of clients are for credentials, also in open mode, and never for open mode's
     # anybody; `PATCH /clients/{id}` sets others for one client.
@@ -153,6 +156,9 @@ class Settings(BaseSettings):
     )
     client_max_connections: Count = Field(
         50_000, description="Sockets of one client, over all gateways; one more is closed (4505)."
+    )
+    client_max_tickets: Count = Field(
+        10_000, description="Unused tickets of one client; one more: 429."
     )
     client_max_recipients: Count = Field(
         1_000, description="Targets of one request of a client, those of a batch together."

@@ -42,6 +42,7 @@ from server.history_access import History
 from server.inbox import Inbox
 from server.intake import Intake
 from server.limits import Limiter
+from server.tickets import TicketIssuer
 from server.usage import UsageReport
 from server.watch import RedisWatch
 
@@ -115,6 +116,7 @@ async def serve(settings: Settings) -> None:
             directory,
             settings.token_max_ttl_s,
             UsageReport(counting, keys, limiter),
+            TicketIssuer(counting, keys, settings, lambda: watch.nearly_full),
         ),
         history,
     )

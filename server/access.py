@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from common.auth.principal import Principal
 from common.auth.records import Scope
+from common.auth.tickets import TICKET_SCOPES
 from common.http_problems import refuse_encoding
 from common.problems import Problem
 from server.gate import Gate
@@ -36,6 +37,8 @@ class Access(Enum):
     """API keys with the scope `read`."""
     MINT = auto()
     """API keys with `notify` and `read`: a token may do some of both."""
+    TICKET = auto()
+    """Users by a token, for themselves, and API keys with `notify` and `read`."""
     INBOX = auto()
     """The user themself by a token, and API keys with `read`."""
     ADMIN = auto()
@@ -50,6 +53,7 @@ SCOPES: Final[dict[Access, frozenset[Scope]]] = {
     Access.NOTIFY: frozenset({Scope.NOTIFY}),
     Access.READ: frozenset({Scope.READ}),
     Access.MINT: frozenset({Scope.NOTIFY, Scope.READ}),
+    Access.TICKET: TICKET_SCOPES,
     Access.INBOX: frozenset({Scope.READ}),
     Access.ADMIN: frozenset({Scope.ADMIN}),
     # What a key gives away it must have: this, and all that `POST /tokens` needs.
@@ -78,6 +82,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("PUT", "/rooms/{id}/members/{user}"): Access.NOTIFY,
     ("DELETE", "/rooms/{id}/members/{user}"): Access.NOTIFY,
     ("POST", "/tokens"): Access.MINT,
+    ("POST", "/tickets"): Access.TICKET,
     ("POST", "/clients"): Access.REGISTRATION,
     ("GET", "/clients"): Access.OPERATOR,
     ("GET", "/clients/me"): Access.READ,
@@ -116,6 +121,8 @@ def allow(access: Access, principal: Principal, user: str | None = None) -> None
     if access is Access.ANYONE:
         return
     if principal.user is not None:
+        if access is Access.TICKET:
+            return
         if access is not Access.INBOX or user != principal.user:
             raise _forbidden("a user token is for that user's own inbox")
         return

@@ -15,6 +15,7 @@ from common.notification import (
 from common.version import VERSION
 from server.client_api.clients import ClientChange, NewClient
 from server.client_api.keys import NewApiKey, Rotation
+from server.client_api.tickets import NewTicket
 from server.client_api.tokens import NewToken, TokenKeys
 from server.intake import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
 from server.openapi_clients import SCHEMAS as CLIENT_SCHEMAS
@@ -24,7 +25,7 @@ from server.openapi_parts import array, name_schemas, ref
 from server.users import NewUser
 
 _BODIES: Final = (
-    NewUser, NewClient, NewApiKey, NewToken, Rotation, TokenKeys, ClientChange,
+    NewUser, NewClient, NewApiKey, NewToken, NewTicket, Rotation, TokenKeys, ClientChange,
 )  # fmt: skip
 _REF: Final = "#/components/schemas/{model}"
 

@@ -86,9 +86,9 @@ SCHEMAS: Final[Json] = {
 }
 
 
-def _body(model: str) -> Json:
+def _body(model: str, *, required: bool = True) -> Json:
     content = {"application/json": {"schema": ref(model)}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 _BODY_REFUSALS: Final[Json] = {
@@ -273,6 +273,30 @@ def client_paths() -> Json:
                 more=_body("NewToken"),
             )
         },
+        "/tickets": {
+            "post": operation(
+                "createTicket",
+                "Make a ticket that opens one event stream or socket, for a page that can send no "
+                "headers",
+                [],
+                {
+                    "201": answer(
+                        "The ticket, shown this once.",
+                        an_object({"ticket": STRING, "expiresAt": TIME}),
+                    ),
+                    "409": problem("Nobody's key was shown, so that there is no client."),
+                    "503": problem("Redis does not answer, or has no room.", retry=True),
+                    **_BODY_REFUSALS,
+                },
+                tag="clients",
+                more={
+                    "description": "A user shows their token and sends no body, or an empty "
+                    "object. An API key names the user and their rooms, as for `POST /tokens`. "
+                    "What the ticket opens ends with the token, or after `ttl` seconds.",
+                    **_body("NewTicket", required=False),
+                },
+            )
+        },
     }
 
 
@@ -301,7 +325,13 @@ def say_who(paths: Json) -> None:
                     "`rate-limited`: the client sends too many requests per second. "
                     "`quota-exceeded`: it sent as many notifications as it may today (UTC). "
                     "`too-many-failures`: too many credentials from this address were refused; "
-                    "this has no `RateLimit-` headers.",
+                    "this has no `RateLimit-` headers."
+                    + (
+                        " `too-many-tickets`: the client, or the user, has as many unused tickets "
+                        "as there may be."
+                        if access is Access.TICKET
+                        else ""
+                    ),
                     retry=True,
                 ),
             }
@@ -314,6 +344,6 @@ def _security(access: Access) -> list[dict[str, list[Any]]]:
     if access is Access.ANYONE:
         return []
     found: list[dict[str, list[Any]]] = [{"bearerKey": []}, {"apiKey": []}]
-    if access is Access.INBOX:
+    if access in (Access.INBOX, Access.TICKET):
         found.append({"userToken": []})
     return found

@@ -51,12 +51,15 @@ from ws_gateway.sent_ids import SentIds
 from ws_gateway.session import Clock, Gateway
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
+from ws_gateway.tickets import TicketDesk
 from ws_gateway.usage import DeliveredUsage
 from ws_gateway.written import Run, WriteCounts
 
 log = logging.getLogger("roomcast.gateway")
 
 CONTROL_TIMEOUT_S = 5.0
+TICKETS_TIMEOUT_S = 2.0
+"""How long a connection that shows a ticket waits for Redis."""
 BACKLOG = 4096
 
 
@@ -118,7 +121,9 @@ async def serve(settings: Settings) -> None:
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
     seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
-    admission = Admission(authenticator, seats, limits)
+    redeeming = connect(settings.redis_url, timeout_s=TICKETS_TIMEOUT_S)
+    tickets = TicketDesk(redeeming, keys)
+    admission = Admission(authenticator, seats, tickets, limits)
     gateway = Gateway(hub, catch_up, receipts, sent, pacer, admission, limits, clock, gateway_id)
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
@@ -182,6 +187,7 @@ async def serve(settings: Settings) -> None:
             hub.run_checks(settings.gap_check_interval_s),
             Sweep(gateway, fronts).run(),
             receipts.run(),
+            tickets.run(),
             directory.run(),
             seats.run(),
             counts.run(),
@@ -197,6 +203,7 @@ async def serve(settings: Settings) -> None:
         await usage.write()
         await seats.close()
         await runner.cleanup()
+        await redeeming.aclose()
         await control.aclose()
         log.info("stopped")
 

@@ -4,18 +4,20 @@ It decides and counts; what becomes of a connection that is refused is up to who
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from common.auth.attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.authenticate import Authenticator
 from common.auth.principal import Principal
+from common.auth.tickets import Grant
 from common.problems import Problem
 from common.settings import Settings
 from ws_gateway.connection import Connection
 from ws_gateway.protocol import ClientError, ErrorCode, Register
 from ws_gateway.rates import HandshakeRates
 from ws_gateway.seats import Seats
+from ws_gateway.tickets import TicketDesk
 
 
 class Admission:
@@ -24,11 +26,15 @@ class Admission:
     Args:
         authenticator: tells whose they are.
         seats: bounds the connections of a client.
+        tickets: takes tickets.
         settings: the other bounds.
     """
 
-    def __init__(self, authenticator: Authenticator, seats: Seats, settings: Settings) -> None:
+    def __init__(
+        self, authenticator: Authenticator, seats: Seats, tickets: TicketDesk, settings: Settings
+    ) -> None:
         self._authenticator = authenticator
+        self._tickets = tickets
         self.required = authenticator.required
         """Whether everybody has to say who they are."""
         self._seats = seats
@@ -74,6 +80,46 @@ class Admission:
                 self.failed.note(address, time.monotonic())
             code = ErrorCode.UNAUTHORIZED if known else ErrorCode.UNAVAILABLE
             raise ClientError(code, problem.detail) from None
+
+    def redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
+        """Take a ticket, which is of no use to anybody afterwards.
+
+        Args:
+            ticket: as it was shown.
+            then: called once, with what is to be given to `principal_of_ticket`.
+        """
+        self._tickets.redeem(ticket, then)
+
+    def principal_of_ticket(self, found: Grant | ClientError, address: str) -> Principal:
+        """Whom a ticket is about that was redeemed.
+
+        Args:
+            found: what it stands for, or why it is not accepted.
+            address: as for `principal_of`.
+
+        Raises:
+            ClientError: it is not accepted, or what it stands for isn't any more.
+        """
+        try:
+            if isinstance(found, ClientError):
+                raise found
+            return self._authenticator.of_grant(found)
+        except Problem as problem:
+            if problem.status != HTTPStatus.UNAUTHORIZED:
+                raise ClientError(ErrorCode.UNAVAILABLE, problem.detail) from None
+            refused = ClientError(
+                ErrorCode.TICKET_NOT_ACCEPTED,
+                "what this ticket was given out for is not accepted any more",
+            )
+        except ClientError as error:
+            refused = error
+        if refused.code is ErrorCode.TICKET_NOT_ACCEPTED:
+            self.failed.note(address, time.monotonic())
+        raise refused
+
+    def still_good(self, principal: Principal) -> Principal | None:
+        """Whether a user may stay whom an API key's ticket let in; see `Authenticator`."""
+        return self._authenticator.still_good(principal)
 
     def admit(self, connection: Connection, message: Register) -> None:
         """Find out on whose behalf a connection registers, and whether it may.

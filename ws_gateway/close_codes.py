@@ -24,6 +24,7 @@ class CloseCode(IntEnum):
     CLIENT_DISABLED = 4504
     TOO_MANY_CONNECTIONS = 4505
     USER_DELETED = 4506
+    TICKET_NOT_ACCEPTED = 4507
 
     @property
     def come_back(self) -> bool:
@@ -45,5 +46,6 @@ REASONS: Final[dict[int, str]] = {
     CloseCode.CLIENT_DISABLED: "client application disabled",
     CloseCode.TOO_MANY_CONNECTIONS: "too many connections of this client application",
     CloseCode.USER_DELETED: "user deleted",
+    CloseCode.TICKET_NOT_ACCEPTED: "ticket not accepted, come back with another",
 }
 """Text sent with each code."""

@@ -12,7 +12,7 @@ standard's, section 9.2.
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qs
@@ -46,7 +46,7 @@ RECEIVED_MAX_BYTES: Final = 64 * 1024
 _RETRY_AFTER: Final = "Retry-After: 10"
 _ID_LINE_BYTES: Final = len("Last-Event-ID: \r\n")
 _COMMENT: Final = b": ping\n\n"
-_PARAMETERS: Final = frozenset({"userId", "room", "lastEventId"})
+_PARAMETERS: Final = frozenset({"userId", "room", "lastEventId", "ticket"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,12 @@ class Registration:
     """Request for an event stream.
 
     `message` is the first message of a socket that asked for the same; it names so many `channels`.
+    `ticket` says who asks, where no header does.
     """
 
     message: bytes
     channels: int
+    ticket: str | None = field(default=None, repr=False)
 
 
 def registration(query: str, last_event_id: str | None) -> Registration:
@@ -75,6 +77,9 @@ def registration(query: str, last_event_id: str | None) -> Registration:
         raise ValueError(f"unknown parameter: {min(unknown)[:64]}")
     if len(fields.get("userId", [])) != 1:
         raise ValueError("userId is to be given once")
+    tickets = fields.get("ticket", [])
+    if len(tickets) > 1:
+        raise ValueError("ticket is to be given once")
     user, rooms = fields["userId"][0], fields.get("room", [])
     message: dict[str, object] = {"userId": user, "room": rooms}
     channels = dict.fromkeys([user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)])
@@ -85,7 +90,7 @@ def registration(query: str, last_event_id: str | None) -> Registration:
             channel: position._asdict()
             for channel, position in read_event_id(resume, channels).items()
         }
-    return Registration(json.dumps(message).encode(), len(channels))
+    return Registration(json.dumps(message).encode(), len(channels), *tickets)
 
 
 def refuse_large(head_bytes: int, last_event_id: str | None, channels: int) -> None:

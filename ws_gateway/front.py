@@ -9,13 +9,30 @@ from typing import TYPE_CHECKING, cast
 
 from common.address import peer_address
 from common.auth.attempts import TOO_MANY_FAILURES
+from common.auth.principal import Principal
+from common.auth.tickets import Grant
 from common.cors import answer_lines, is_one_origin
 from common.problems import Problem, closing_answer
 from common.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
+from ws_gateway.close_codes import CloseCode
 from ws_gateway.connection import Connection
-from ws_gateway.event_stream import EVENTS_PATH, EventStream, refuse_large, registration
-from ws_gateway.handshake import answer_upgrade, is_upgrade, refusal, token_of, unauthorized
+from ws_gateway.event_stream import (
+    EVENTS_PATH,
+    EventStream,
+    Registration,
+    refuse_large,
+    registration,
+)
+from ws_gateway.handshake import (
+    Answer,
+    answer_upgrade,
+    is_upgrade,
+    refusal,
+    refuse_two,
+    token_of,
+    unauthorized,
+)
 from ws_gateway.protocol import ClientError, ErrorCode
 
 if TYPE_CHECKING:
@@ -173,18 +190,47 @@ class Front(asyncio.Protocol):
             return
         try:
             self._check_origin(request.field(b"origin"))
-            principal = self._gateway.admission.principal_of(token_of(request), self._address)
+            token = token_of(request)
+            refuse_two(token, asked.ticket)
+            if asked.ticket is not None:
+                self._redeem(asked.ticket, lambda found: self._stream_by_ticket(asked, found))
+                return
+            principal = self._gateway.admission.principal_of(token, self._address)
         except ValueError as error:
             self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))
             return
         except ClientError as error:
             self._turn_down(transport, error)
             return
+        self._begin_stream(transport, asked, principal)
+
+    def _stream_by_ticket(self, asked: Registration, found: Grant | ClientError) -> None:
+        try:
+            principal = self._gateway.admission.principal_of_ticket(found, self._address)
+        except ClientError as error:
+            if transport := self._admitted():
+                self._turn_down(transport, error)
+            return
+        if transport := self._admitted():
+            self._begin_stream(transport, asked, principal)
+
+    def _begin_stream(
+        self, transport: asyncio.Transport, asked: Registration, principal: Principal
+    ) -> None:
         metrics.handshakes.labels("accepted").inc()
         stream = EventStream(self._gateway, self._number, self._address)
-        stream.principal = principal
+        self._gateway.let_in(stream, principal)
         self._hand_over(transport, stream, b"")
         stream.begin(asked.message, *self._lines)
+
+    def _redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
+        """Go on, in line, when it is known what a ticket stands for."""
+        gateway = self._gateway
+
+        def redeemed(found: Grant | ClientError) -> None:
+            gateway.pacer.do(self, lambda: then(found))
+
+        gateway.admission.redeem(ticket, redeemed)
 
     def _cors_lines(self, origin: str | None) -> list[str]:
         if origin is None or not self._may_connect(origin):
@@ -200,6 +246,11 @@ class Front(asyncio.Protocol):
         if answer.accepted:
             try:
                 self._check_origin(answer.origin)
+                if answer.ticket is not None:
+                    self._redeem(
+                        answer.ticket, lambda found: self._socket_by_ticket(answer, end, found)
+                    )
+                    return
                 if answer.token is not None:
                     principal = gateway.admission.principal_of(answer.token, self._address)
             except ClientError as error:
@@ -210,10 +261,44 @@ class Front(asyncio.Protocol):
         if not answer.accepted:
             transport.close()
             return
+        self._begin_socket(transport, end, principal)
+
+    def _socket_by_ticket(self, answer: Answer, end: int, found: Grant | ClientError) -> None:
+        principal, refused = None, None
+        try:
+            principal = self._gateway.admission.principal_of_ticket(found, self._address)
+        except ClientError as error:
+            refused = error
+        transport = self._admitted()
+        if transport is None:
+            return
+        if refused is not None and refused.code is not ErrorCode.TICKET_NOT_ACCEPTED:
+            self._turn_down(transport, refused)
+            return
+        metrics.handshakes.labels("refused" if refused else "accepted").inc()
+        transport.write(answer.data)
+        # A browser tells its page nothing of a handshake that failed, but all of a close code.
+        self._begin_socket(transport, end, principal, refused)
+
+    def _begin_socket(
+        self,
+        transport: asyncio.Transport,
+        end: int,
+        principal: Principal | None,
+        refused: ClientError | None = None,
+    ) -> None:
+        gateway, rest = self._gateway, self._head[end:]
         connection = Connection(gateway, self._number, self._address)
-        connection.principal = principal
+        gateway.let_in(connection, principal)
         gateway.connections.add(connection)
-        self._hand_over(transport, connection, self._head[end:])
+        if refused is None:
+            self._hand_over(transport, connection, rest)
+            return
+        self._hand_over(transport, connection, b"")
+        connection.refuse(refused)
+        connection.close(CloseCode.TICKET_NOT_ACCEPTED)
+        if rest:
+            connection.data_received(rest)
 
     def _check_origin(self, origin: str | None) -> None:
         if origin is not None and not self._may_connect(origin):
@@ -263,8 +348,8 @@ def _asks_for_events(request: RequestHead) -> bool:
 def refused_connection(error: ClientError, *lines: str) -> bytes:
     """Answer over HTTP to whoever may not connect, with more lines of its head."""
     match error.code:
-        case ErrorCode.UNAUTHORIZED:
-            return unauthorized(str(error), *lines).data
+        case ErrorCode.UNAUTHORIZED | ErrorCode.TICKET_NOT_ACCEPTED:
+            return unauthorized(str(error), *lines, code=error.code).data
         case ErrorCode.UNAVAILABLE:
             status, extra = HTTPStatus.SERVICE_UNAVAILABLE, ["Retry-After: 1"]
         case ErrorCode.FORBIDDEN:

@@ -8,6 +8,7 @@ import binascii
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qs
 
 from wsproto.utilities import generate_accept_token
 
@@ -15,19 +16,22 @@ from common.problems import Problem, closing_answer
 from common.request_head import RequestHead
 
 _KEY_BYTES: Final = 16
+_TICKET: Final = "ticket"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Bytes to write, and whether the connection is a WebSocket from here on.
 
-    `token` is the user token that came along, `origin` what a browser says of the page.
+    `token` is the user token that came along, `ticket` what the URL has in its place, `origin` what
+    a browser says of the page.
     """
 
     data: bytes
     accepted: bool
     token: str | None = field(default=None, repr=False)
     origin: str | None = None
+    ticket: str | None = field(default=None, repr=False)
 
 
 def is_upgrade(head: RequestHead) -> bool:
@@ -70,13 +74,18 @@ def answer_upgrade(read: RequestHead) -> Answer:
             refusal(HTTPStatus.NOT_FOUND, "not-found", "WebSocket is at /"), accepted=False
         )
     try:
-        token = token_of(read)
+        token, ticket = token_of(read), _ticket_of(read.query)
+        refuse_two(token, ticket)
     except ValueError as error:
         return unauthorized(str(error))
     accept = generate_accept_token(read.fields[b"sec-websocket-key"])
     protocol = _PROTOCOL_CHOSEN if SUBPROTOCOL in _protocols(read) else b""
     return Answer(
-        _ACCEPTED % (protocol, accept), accepted=True, token=token, origin=read.field(b"origin")
+        _ACCEPTED % (protocol, accept),
+        accepted=True,
+        token=token,
+        origin=read.field(b"origin"),
+        ticket=ticket,
     )
 
 
@@ -92,10 +101,10 @@ _ACCEPTED: Final = (
 )
 
 
-def unauthorized(detail: str, *lines: str) -> Answer:
+def unauthorized(detail: str, *lines: str, code: str = "unauthorized") -> Answer:
     """Refusal of a request whose credentials are wrong, with more lines of its head."""
     challenge = 'WWW-Authenticate: Bearer realm="roomcast"'
-    data = refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, challenge, *lines)
+    data = refusal(HTTPStatus.UNAUTHORIZED, code, detail, challenge, *lines)
     return Answer(data, accepted=False)
 
 
@@ -122,6 +131,30 @@ def token_of(head: RequestHead) -> str | None:
     if len(found) > 1:
         raise ValueError("a token is there more than once")
     return found[0].decode("ascii", "replace") if found else None
+
+
+def refuse_two(token: str | None, ticket: str | None) -> None:
+    """Refuse a token and a ticket at once: what lies between may have looked at the other one.
+
+    Raises:
+        ValueError: both are there.
+    """
+    if token is not None and ticket is not None:
+        raise ValueError("a token and a ticket are there; show one of them")
+
+
+def _ticket_of(query: str) -> str | None:
+    """Ticket in the query of a handshake, of which all else is ignored.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if _TICKET not in query:
+        return None
+    found = parse_qs(query, keep_blank_values=True).get(_TICKET, [])
+    if len(found) > 1:
+        raise ValueError("a ticket is there more than once")
+    return found[0] if found else None
 
 
 def _fault(head: RequestHead) -> str | None:

@@ -26,7 +26,10 @@ EPOCH_MAX_CHARACTERS: Final = 64
 
 
 class ErrorCode(StrEnum):
-    """Code of an error frame. The connection lives on after every one but the last."""
+    """Code of an error frame.
+
+    The connection lives on after every one but `TICKET_NOT_ACCEPTED` and `TOO_MANY_CONNECTIONS`.
+    """
 
     MALFORMED = "malformed"
     INVALID = "invalid"
@@ -40,6 +43,7 @@ class ErrorCode(StrEnum):
     NOT_SENT = "not-sent"
     TOO_MANY_RECEIPTS = "too-many-receipts"
     UNAUTHORIZED = "unauthorized"
+    TICKET_NOT_ACCEPTED = "ticket-not-accepted"
     FORBIDDEN = "forbidden"
     TOO_MANY_CONNECTIONS = "too-many-connections"
 

@@ -105,6 +105,8 @@ class Gateway:
         self.id = gateway_id
         self.connections: set[Connection] = set()
         self.registered = 0
+        self._by_key: set[Connection] = set()
+        """Those that an API key's ticket let in."""
         self.draining = False
         """Take no new connections."""
 
@@ -156,6 +158,7 @@ class Gateway:
     def forget(self, connection: Connection) -> None:
         """Take a connection out of everything that it hears."""
         self.admission.leave(connection)
+        self._by_key.discard(connection)
         user, connection.user = connection.user, None
         if user is None:
             return
@@ -169,13 +172,32 @@ class Gateway:
                 self.hub.release(channel, self.clock.now)
         connection.rooms = ()
 
+    def let_in(self, connection: Connection, principal: Principal | None) -> None:
+        """Take a connection whose handshake was accepted, on behalf of whoever showed what."""
+        connection.principal = principal
+        if principal is not None and principal.key:
+            self._by_key.add(connection)
+
     def client_changed(self, record: ClientRecord) -> None:
-        """Close the connections of a client that was disabled."""
+        """Close the connections of a client that was disabled, and those of its revoked keys."""
         if not record.disabled:
+            self._look_at_keys(record.id)
             return
         for connection in list(self.connections):
             if connection.principal is not None and connection.principal.client == record.id:
                 connection.close(CloseCode.CLIENT_DISABLED)
+
+    def _look_at_keys(self, client: str) -> None:
+        for connection in list(self._by_key):
+            principal = connection.principal
+            # A token that was shown since then counts for itself.
+            if principal is None or principal.client != client or not principal.key:
+                continue
+            found = self.admission.still_good(principal)
+            if found is None:
+                connection.close(CloseCode.TOKEN_EXPIRED)
+            else:
+                connection.principal = found
 
     def _refresh(self, connection: Connection, message: Refresh) -> None:
         before = connection.principal

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -10,6 +11,7 @@ from common.auth.api_keys import KEY_ID, PREFIX, is_key
 from common.auth.directory import Directory
 from common.auth.principal import OPEN, Principal
 from common.auth.records import Scope
+from common.auth.tickets import TICKET_SCOPES, Grant
 from common.auth.tokens import ClaimError, TokenError, TokenReader
 from common.problems import Problem
 from common.settings import AuthMode, Settings
@@ -55,6 +57,7 @@ class Authenticator:
     def __init__(self, directory: Directory, mode: AuthMode, token_leeway_s: float) -> None:
         self._directory = directory
         self._tokens = TokenReader(directory.client, token_leeway_s)
+        self._token_leeway_s = token_leeway_s
         self.required = mode is AuthMode.REQUIRED
 
     def of_headers(self, authorization: str | None, api_key: str | None) -> Principal:
@@ -112,6 +115,37 @@ class Authenticator:
             if isinstance(error, ClaimError):
                 raise unauthorized(f"the token is not accepted: {reason}") from None
             raise _refused() from None
+
+    def of_grant(self, grant: Grant) -> Principal:
+        """Whom a ticket is about, as its token says now, and as long as the API key is good.
+
+        Raises:
+            Problem: as `of_headers`.
+        """
+        principal = self.of_token(grant.token)
+        if not grant.key:
+            return principal
+        found = self.still_good(replace(principal, key=grant.key))
+        if found is None:
+            raise _refused()
+        return found
+
+    def still_good(self, principal: Principal) -> Principal | None:
+        """A user who is here by an API key's ticket, ending with the key; None: it has ended."""
+        known = self._directory.key(principal.key)
+        if (
+            known is None
+            or known.principal.client != principal.client
+            or not known.principal.scopes >= TICKET_SCOPES
+        ):
+            return None
+        if not known.expires_ms or principal.expires_s is None:
+            return principal
+        ends_s = known.expires_ms / 1000
+        if ends_s <= time.time():
+            return None
+        # A key has no leeway, and whoever looks at `expires_s` adds it.
+        return replace(principal, expires_s=min(principal.expires_s, ends_s - self._token_leeway_s))
 
     def _by_key(self, text: str) -> Principal:
         self._be_fresh()

@@ -32,7 +32,7 @@ class Principal:
         user: the user, if it is one.
         rooms: which rooms that user may hear.
         expires_s: Unix time at which the token expires, if there is one.
-        key: id of the API key, if it is one.
+        key: id of the API key, if it is one, or if its ticket let the user in.
         operator: whether the client is an operator's.
     """
 

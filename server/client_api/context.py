@@ -20,6 +20,7 @@ from history.database import unix_ms
 from server.access import principal_of
 from server.clients import Clients
 from server.history_access import history_off
+from server.tickets import TicketIssuer
 from server.usage import UsageReport
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -52,12 +53,14 @@ class Context:
         directory: all clients as they are known here.
         token_max_ttl_s: longest life of a token.
         usage: tells what a client did.
+        tickets: gives out tickets.
     """
 
     kept: Clients | None
     directory: Directory
     token_max_ttl_s: int
     usage: UsageReport
+    tickets: TicketIssuer
 
     @property
     def clients(self) -> Clients:

@@ -48,21 +48,34 @@ class TokenKeys(Body):
     keys: Annotated[list[dict[str, Any]], Field(max_length=JWKS_MAX)]
 
 
-async def _token(request: web.Request, context: Context) -> web.Response:
-    only(request, ())
-    body = await read_json(request, NewToken)
-    record = context.directory.client(own(request))
+def mint(
+    context: Context, client: str, user: str, rooms: list[Id] | None, ttl: int | None
+) -> tuple[str, int]:
+    """Make a token for one of a client's users, as a request asks for it.
+
+    Returns:
+        The token, and the Unix time (s) at which it expires.
+
+    Raises:
+        Problem: 409, nobody's key was shown; 422, it would live too long.
+    """
+    record = context.directory.client(client)
     if record is None:
         raise Problem(
             HTTPStatus.CONFLICT,
             "no-client",
             "tokens belong to a client: show its API key, or make a client first",
         )
-    ttl_s = body.ttl or min(TTL_DEFAULT_S, context.token_max_ttl_s)
+    ttl_s = ttl or min(TTL_DEFAULT_S, context.token_max_ttl_s)
     if ttl_s > context.token_max_ttl_s:
         raise bad("/ttl", f"must be at most {context.token_max_ttl_s} seconds")
-    rooms = [str(room) for room in body.rooms or ()]
-    token, expires_s = sign(record, str(body.userId), rooms, ttl_s)
+    return sign(record, user, [str(room) for room in rooms or ()], ttl_s)
+
+
+async def _token(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, NewToken)
+    token, expires_s = mint(context, own(request), str(body.userId), body.rooms, body.ttl)
     return json_answer(
         {"token": token, "expiresAt": format_time(expires_s * 1000)},
         HTTPStatus.CREATED,

@@ -49,6 +49,7 @@ NEEDED = {
     ("DELETE", "/users/{id}"): "notify read",
     ("GET", "/clients/me"): "read",
     ("POST", "/tokens"): "notify read",
+    ("POST", "/tickets"): "notify read",
     ("GET", "/clients/me/keys"): "admin",
     ("POST", "/clients/me/keys"): "admin",
     ("POST", "/clients/me/keys/{id}/rotate"): "admin",
@@ -135,6 +136,7 @@ async def test_what_a_key_gives_away_it_has(api: Api, shop: Made) -> None:
         )
         tokens = {"notify", "read"} <= scopes
         assert await status("POST", "/tokens", {"userId": "ann"}) == (201 if tokens else 403)
+        assert await status("POST", "/tickets", {"userId": "ann"}) == (201 if tokens else 403)
 
 
 async def test_a_client_is_made_with_the_scopes_that_are_asked_for(

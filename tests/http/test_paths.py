@@ -24,6 +24,7 @@ THERE = {
     "/users/1/notifications/read-all": {"POST"},
     "/rooms/1/members/1": {"PUT", "DELETE"},
     "/tokens": {"POST"},
+    "/tickets": {"POST"},
 }
 
 

@@ -38,16 +38,18 @@ def test_a_key_needs_every_scope_of_the_route(access: Access) -> None:
 def test_what_makes_tokens_needs_what_tokens_give() -> None:
     # A list of its own: the table must not be its own witness.
     everything = {Scope.ADMIN, Scope.NOTIFY, Scope.READ}
-    assert SCOPES[ACCESS["POST", "/tokens"]] == {Scope.NOTIFY, Scope.READ}
+    for route in (("POST", "/tokens"), ("POST", "/tickets")):
+        assert SCOPES[ACCESS[route]] == {Scope.NOTIFY, Scope.READ}
     for route in (("POST", "/clients/me/token-secret/rotate"), ("PUT", "/clients/me/token-keys")):
         assert SCOPES[ACCESS[route]] == everything
 
 
 @pytest.mark.parametrize("access", list(Access))
-def test_a_user_has_their_own_inbox_and_nothing_else(access: Access) -> None:
-    assert passes(access, USER, "ann") == (access in (Access.ANYONE, Access.INBOX))
-    assert passes(access, USER, "bob") == (access is Access.ANYONE)
-    assert passes(access, USER) == (access is Access.ANYONE)
+def test_a_user_has_their_own_inbox_and_tickets_and_nothing_else(access: Access) -> None:
+    own = access in (Access.ANYONE, Access.TICKET)
+    assert passes(access, USER, "ann") == (own or access is Access.INBOX)
+    assert passes(access, USER, "bob") == own
+    assert passes(access, USER) == own
 
 
 def test_open_mode_lets_everybody_do_everything() -> None:
@@ -70,7 +72,7 @@ def test_the_document_tells_of_every_route_and_of_what_it_needs() -> None:
             continue
         schemes = {name for one in security for name in one}
         assert schemes == {"apiKey", "bearerKey"} | (
-            {"userToken"} if access is Access.INBOX else set()
+            {"userToken"} if access in (Access.INBOX, Access.TICKET) else set()
         )
         for name in ("401", "403"):
             assert name in operation["responses"], (route, name)

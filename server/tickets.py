@@ -1,0 +1,106 @@
+"""Gives out tickets: keeps them in Redis, so many of each client and user."""
+
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.auth.tickets import Grant, new_ticket, seal, ticket_name
+from common.keys import Keys
+from common.names import scoped
+from common.outage import redis_outage
+from common.problems import Problem
+from common.redis_client import says_full
+from common.scripts import Script
+from common.settings import Settings
+
+USER_TICKETS_MAX: Final = 100
+"""Unused tickets of one user, so that nobody uses up those of the client's other users."""
+WAITING_MAX: Final = 200
+"""Tickets of a server that may wait for Redis; one more is refused."""
+_RETRY_AFTER_S: Final = 1
+_TOO_MANY: Final = {1: "this client", 2: "this user"}
+
+
+class TicketIssuer:
+    """Gives out tickets.
+
+    Args:
+        redis: a client with a short timeout; it makes at most `WAITING_MAX` connections.
+        keys: of the shard.
+        settings: how long they are good, and how many of a client.
+        is_nearly_full: whether Redis has no room for anything that can wait.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, settings: Settings, is_nearly_full: Callable[[], bool]
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._script = Script("ticket_issue")
+        self._most = settings.client_max_tickets
+        self._is_nearly_full = is_nearly_full
+        self._waiting = 0
+        self.ttl_s = settings.ticket_ttl_s
+        """Seconds that a ticket is good for."""
+
+    async def issue(self, grant: Grant, client: str, user: str) -> str:
+        """Make a ticket.
+
+        Args:
+            grant: what it stands for.
+            client: whose user it is for.
+            user: that user.
+
+        Raises:
+            Problem: 429, there are too many unused ones; 503, Redis has no room or doesn't answer.
+        """
+        if self._is_nearly_full():
+            raise _nearly_full()
+        if self._waiting >= WAITING_MAX:
+            raise _unavailable("overloaded", "too many requests wait; repeat")
+        self._waiting += 1
+        try:
+            return await self._keep(grant, client, user)
+        except (RedisError, OSError, TimeoutError) as error:
+            if says_full(error):
+                raise _nearly_full() from None
+            redis_outage.noticed("tickets", error)
+            raise _unavailable("redis-away", "Redis does not answer; repeat") from None
+        finally:
+            self._waiting -= 1
+
+    async def _keep(self, grant: Grant, client: str, user: str) -> str:
+        ticket = new_ticket()
+        name, owner = ticket_name(ticket), scoped(user, client)
+        prefix = self._keys.tickets_prefix
+        outcome = await self._script(
+            self._redis,
+            [self._keys.ticket(name), prefix + client, prefix + owner],
+            [
+                name,
+                owner.encode() + b"\n" + seal(ticket, grant),
+                self.ttl_s * 1000,
+                self._most,
+                USER_TICKETS_MAX,
+            ],
+        )
+        if outcome[0]:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-tickets",
+                f"{_TOO_MANY[outcome[0]]} has as many unused tickets as there may be",
+                retry_after_s=math.ceil(outcome[1] / 1000),
+            )
+        return ticket
+
+
+def _nearly_full() -> Problem:
+    return _unavailable("redis-nearly-full", "Redis is nearly full; no ticket was made")
+
+
+def _unavailable(code: str, detail: str) -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=_RETRY_AFTER_S)

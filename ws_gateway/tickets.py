@@ -1,0 +1,90 @@
+"""Redeems tickets, gathered per loop turn and taken out of Redis in one round trip."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
+from common.keys import Keys
+from common.outage import redis_outage
+from common.scripts import Script
+from ws_gateway.protocol import ClientError, ErrorCode
+
+WAITING_MAX: Final = 10_000
+"""Tickets that may wait for Redis; one more is not looked at, and stays good."""
+ROUND_MAX: Final = 500
+"""Tickets of one round trip."""
+NOT_ACCEPTED: Final = (
+    "this ticket was used, has expired or was never given out: get a new one (POST /tickets)"
+)
+
+Then = Callable[[Grant | ClientError], None]
+"""Called once: with what the ticket stands for, or why it is not accepted."""
+
+
+class TicketDesk:
+    """Takes tickets out of Redis, each of them once, over all gateways.
+
+    Guarantee: whoever is given a grant is the only one. If Redis does not answer, nobody may be.
+
+    Args:
+        redis: a client with a short timeout; it makes one connection, when the first ticket comes.
+        keys: of the shard.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._script = Script("ticket_redeem")
+        self._waiting: list[tuple[str, Then]] = []
+        self._wanted = asyncio.Event()
+
+    def redeem(self, ticket: str, then: Then) -> None:
+        """Take a ticket."""
+        if not is_ticket(ticket):
+            then(ClientError(ErrorCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED))
+        elif len(self._waiting) >= WAITING_MAX:
+            then(ClientError(ErrorCode.UNAVAILABLE, "too many tickets wait; come back"))
+        else:
+            self._waiting.append((ticket, then))
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Take what waits, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            # What else this loop turn brings goes along.
+            await asyncio.sleep(0)
+            while self._waiting:
+                batch, self._waiting = self._waiting[:ROUND_MAX], self._waiting[ROUND_MAX:]
+                await self._round(batch)
+
+    async def _round(self, batch: list[tuple[str, Then]]) -> None:
+        names = [ticket_name(ticket) for ticket, _ in batch]
+        try:
+            kept = await self._script(
+                self._redis,
+                [self._keys.ticket(name) for name in names],
+                [self._keys.tickets_prefix, *names],
+            )
+        except (RedisError, OSError, TimeoutError) as error:
+            redis_outage.noticed("tickets", error)
+            # Nor would the others be answered in time.
+            batch += self._waiting
+            self._waiting = []
+            for _, then in batch:
+                then(ClientError(ErrorCode.UNAVAILABLE, "tickets can't be checked now; come back"))
+            return
+        for (ticket, then), one in zip(batch, kept, strict=True):
+            then(_grant(ticket, one))
+
+
+def _grant(ticket: str, kept: bytes | None) -> Grant | ClientError:
+    try:
+        return unseal(ticket, (kept or b"").partition(b"\n")[2])
+    except ValueError:
+        return ClientError(ErrorCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED)
