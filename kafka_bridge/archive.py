@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from common.events import Event
 from common.settings import Settings
 from kafka_bridge.brokers import connection
-from kafka_bridge.cloud_events import MirroredEvent, from_message
+from kafka_bridge.cloud_events import LeftOutError, MirroredEvent, from_message
 from kafka_bridge.rebuild import stream_order
 
 log = logging.getLogger("roomcast.kafka")
@@ -50,6 +50,10 @@ class Archive:
         self.expected = 0
         self.foreign = 0
         """Messages that are no events of Roomcast's."""
+        self.heads = 0
+        """Messages in the place of events that the topic did not take."""
+        self.left_out: set[str] = set()
+        """Ids of events whose place only their head has: the topic did not take them."""
         self.earlier = 0
         """Events of before that time: repeats are behind what is newer than they are."""
 
@@ -109,6 +113,9 @@ class Archive:
                 self.read += 1
                 try:
                     mirrored = from_message(message.value() or b"")
+                except LeftOutError as event:
+                    self.heads += 1
+                    self.left_out.add(str(event))
                 except ValueError as reason:
                     self.foreign += 1
                     log.warning("no event", extra={"reason": str(reason)[:300]})

@@ -10,7 +10,7 @@ that clients were not sent). A dead letter may be any bytes: it travels as `data
 import base64
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -43,6 +43,8 @@ TYPES: Final = {
     EventKind.DROPPED: "roomcast.events.dropped",
 }
 """Kind of an event → `type`; what is not here is not mirrored."""
+LEFT_OUT: Final = "roomcast.event.left-out"
+"""`type` of what is in the place of an event that the topic does not take."""
 KINDS: Final = {name: kind for kind, name in TYPES.items()}
 
 # Of an enumeration's members, the hot path looks none up.
@@ -89,6 +91,10 @@ class _Envelope(msgspec.Struct):
     data_base64: bytes = b""
 
 
+class LeftOutError(ValueError):
+    """This is in the place of an event that the topic did not take."""
+
+
 class MirroredEvent(NamedTuple):
     """An event as it was read from Kafka, with its CloudEvents id."""
 
@@ -96,6 +102,11 @@ class MirroredEvent(NamedTuple):
     event: Event
 
 
+_TEXT_MAX: Final = 1_024
+_FIELD_MAX: Final = 256
+_FIELDS_MAX: Final = 24
+_HEAD_ATTRIBUTES: Final = ("id", "time", "subject", "client", "streamid", "writer", "acceptedtime")
+_raw_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
 _hole_decoder: Final = msgspec.json.Decoder(_Hole)
 _id_decoder: Final = msgspec.json.Decoder(_Id)
@@ -220,10 +231,69 @@ def _writer(name: str) -> bytes:
     return b'","writer":%b,"acceptedtime":"' % _encode(name)
 
 
+def head_of(message: Message, reason: str) -> Message:
+    """Make what goes in the place of an event that the topic does not take.
+
+    It has the same id and key, and of the event only what is short.
+
+    Args:
+        message: that `to_message` made.
+        reason: why it was refused.
+    """
+    found = _raw_decoder.decode(message.value or b"{}")
+    text = bytes(found.get("data", b""))
+    if "data_base64" in found:
+        text = base64.b64decode(msgspec.json.decode(found["data_base64"], type=str))
+    event, left_out = _short_fields(text)
+    data: dict[str, Any] = {
+        "type": found.get("type", msgspec.Raw(b'""')),
+        "bytes": len(message.value or b""),
+        "reason": reason[:_TEXT_MAX],
+        "leftOut": left_out,
+        "event": event,
+    }
+    if len(found.get("reason", b"")) in range(1, _TEXT_MAX):
+        data["cause"] = found["reason"]
+    attributes = {
+        name: found[name]
+        for name in _HEAD_ATTRIBUTES
+        if len(found.get(name, b"")) in range(1, _TEXT_MAX)
+    }
+    value = {
+        "specversion": "1.0",
+        "type": LEFT_OUT,
+        "source": SOURCE.decode(),
+        "id": f"left-out/{message.at_ms}",
+        "datacontenttype": "application/json",
+        **attributes,
+        "data": data,
+    }
+    headers = [each for each in message.headers if len(each[1]) < _TEXT_MAX]
+    key = message.key[:_TEXT_MAX] if message.key is not None else None
+    return message._replace(key=key, value=_encode(value), headers=headers)
+
+
+def _short_fields(text: bytes) -> tuple[dict[str, msgspec.Raw], list[str]]:
+    """Fields of an object that are short, and the names of some that are not."""
+    try:
+        fields = _raw_decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}, []
+    short: dict[str, msgspec.Raw] = {}
+    left_out: list[str] = []
+    for name, value in fields.items():
+        if len(short) < _FIELDS_MAX and len(name) + len(bytes(value)) <= _FIELD_MAX:
+            short[name] = value
+        elif len(left_out) < _FIELDS_MAX and len(name) <= _FIELD_MAX:
+            left_out.append(name)
+    return short, left_out
+
+
 def from_message(value: bytes) -> MirroredEvent:
     """Read an event that `to_message` wrote.
 
     Raises:
+        LeftOutError: it is only the head of one.
         ValueError: it is no event of Roomcast's.
     """
     try:
@@ -232,6 +302,8 @@ def from_message(value: bytes) -> MirroredEvent:
         raise ValueError(f"not a CloudEvent of Roomcast's: {error}") from None
     kind = KINDS.get(found.type)
     if kind is None:
+        if found.type == LEFT_OUT:
+            raise LeftOutError(found.id)
         raise ValueError(f"unknown type {found.type!r}")
     if kind is EventKind.DEAD:
         text, extra = found.data_base64, found.reason

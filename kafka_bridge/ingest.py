@@ -19,9 +19,10 @@ from common.settings import Settings
 from kafka_bridge import metrics
 from kafka_bridge.admission import Admission, NoRoomError
 from kafka_bridge.brokers import connection, make_topics
+from kafka_bridge.careful import CarefulWriter
 from kafka_bridge.message import Message
 from kafka_bridge.outbox import NotWrittenError, Outbox
-from kafka_bridge.requests import Request, RubbishError, plan
+from kafka_bridge.requests import Headers, Request, RubbishError, head_of, letter, plan
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -58,6 +59,7 @@ class Ingest:
         self._settings = settings
         self._admission = admission
         self._outbox = outbox
+        self._careful = CarefulWriter(settings, outbox, head_of)
         self._thread = ThreadPoolExecutor(1, "kafka-consume")
         self._consumer: Any = None
         self._paused = False
@@ -65,6 +67,8 @@ class Ingest:
         self._stopping = False
         self._ended = asyncio.Event()
         self._early: list[Taken] = []
+        # More jobs at once than a lane may ever hold for one client would wait for ever.
+        self._jobs_max = settings.client_lane_jobs or settings.lane_max_jobs
         self.trouble: str | None = None
         """Why nothing is taken now, or None."""
 
@@ -150,12 +154,15 @@ class Ingest:
         """Queue a batch or send it to the dead letters, then commit it."""
         rubbish: list[tuple[Request, str]] = []
         planned = []
-        for message in messages:
-            request = _request_of(message)
+        requests = [_request_of(message) for message in messages]
+        for request in requests:
             try:
-                planned.append((request, plan(request)))
+                planned.append((request, plan(request, jobs_max=self._jobs_max)))
             except RubbishError as error:
                 rubbish.append((request, str(error)))
+            except Exception as error:  # whatever it is, it must not hold what is behind it
+                log.exception("a request can't be read")
+                rubbish.append((request, f"internal: {type(error).__name__}"))
         while planned:
             try:
                 verdicts = await self._admission.admit([one for _, one in planned])
@@ -171,7 +178,7 @@ class Ingest:
             planned = planned[len(verdicts) :]
         await self._resume()
         await self._bury(rubbish)
-        await self._commit(messages)
+        await self._commit(requests)
         self.trouble = None
 
     async def _wait_for_room(self, reason: str) -> None:
@@ -200,27 +207,48 @@ class Ingest:
     async def _bury(self, rubbish: list[tuple[Request, str]]) -> None:
         if not rubbish:
             return
-        letters = [_letter(*one) for one in rubbish]
+        letters = [letter(*one) for one in rubbish]
+        for request, reason in rubbish:
+            log.warning(
+                "a request is no notification",
+                extra={
+                    "partition": request.partition,
+                    "offset": request.offset,
+                    "reason": reason[:300],
+                },
+            )
+        write = self._write_all
         for wait in jittered():
+            writing = asyncio.ensure_future(write(letters))
             try:
-                written = await self._outbox.send(self._settings.kafka_dead_topic, letters)
-                while not written.done():
-                    await asyncio.wait([written], timeout=_POLL_S)
-                    if not written.done():
+                while not writing.done():
+                    await asyncio.wait([writing], timeout=_POLL_S)
+                    if not writing.done():
                         await self._wait_for_room("kafka: the dead letters can't be written")
-                written.result()
+                writing.result()
             except NotWrittenError as error:
                 log.warning("dead letters can't be written", extra={"reason": str(error)})
                 await self._outbox.reopen()
+                await self._wait_for_room(f"kafka: {error}")
                 await asyncio.sleep(wait)
+                # One of them may be at fault.
+                write = self._write_carefully
             else:
                 break
+            finally:
+                writing.cancel()
         await self._resume()
         metrics.ingested.labels("dead").inc(len(rubbish))
 
-    async def _commit(self, messages: list[Taken]) -> None:
+    async def _write_all(self, letters: list[Message]) -> None:
+        await (await self._outbox.send(self._settings.kafka_dead_topic, letters))
+
+    async def _write_carefully(self, letters: list[Message]) -> None:
+        await self._careful.write(self._settings.kafka_dead_topic, letters)
+
+    async def _commit(self, requests: list[Request]) -> None:
         ends: dict[tuple[str, int], int] = {}
-        for request in map(_request_of, messages):
+        for request in requests:
             ends[request.topic, request.partition] = request.offset + 1
         offsets = [TopicPartition(topic, part, end) for (topic, part), end in ends.items()]
         try:
@@ -242,18 +270,17 @@ def _request_of(message: Any) -> Request:
         message.offset(),
         message.key(),
         message.value(),
-        message.headers() or [],
+        _headers_of(message),
     )
 
 
-def _letter(request: Request, reason: str) -> Message:
-    log.warning(
-        "a request is no notification",
-        extra={"partition": request.partition, "offset": request.offset, "reason": reason[:300]},
-    )
-    headers = [
-        *((name, value or b"") for name, value in request.headers if name != "reason"),
-        ("reason", reason.encode()),
-        ("source", f"{request.topic}:{request.partition}:{request.offset}".encode()),
-    ]
-    return Message(request.key, request.value, headers)
+def _headers_of(message: Any) -> Headers | None:
+    """Headers; None if a name is not UTF-8.
+
+    That comes out of confluent-kafka as a `SystemError`, and whoever asks it again gets a list with
+    null pointers in it.
+    """
+    try:
+        return message.headers() or []
+    except (SystemError, UnicodeDecodeError):
+        return None

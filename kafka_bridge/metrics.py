@@ -11,6 +11,11 @@ mirror_retries = Counter(
 mirror_seconds = latency_histogram(
     "roomcast_kafka_mirror_seconds", "From the sending of a batch to the broker's acknowledgement"
 )
+left_out = Counter(
+    "roomcast_kafka_left_out_total",
+    "Messages that the broker never takes: their head went in their place, or they are lost",
+    ["topic", "outcome"],
+)
 leads = Gauge("roomcast_kafka_leads", "1 while a replica mirrors", multiprocess_mode="livesum")
 ingested = Counter(
     "roomcast_kafka_ingested_total", "Requests taken from Kafka, by outcome", ["outcome"]

@@ -1,6 +1,7 @@
 """Events to Kafka: read from the event stream, written in order, acknowledged after the broker.
 
-Guarantee: every event but `mirrored` is written at least once; the first occurrences of a channel's
+Guarantee: every event but `mirrored` is written at least once, or in its place its head, if the
+topic does not take it; the first occurrences of a channel's
 events are in the order of the stream. Nothing is acknowledged on the stream before the broker has
 acknowledged it. While Kafka is away, at most `IN_FLIGHT_MAX` batches are held here, and all the
 rest waits in the stream.
@@ -28,10 +29,11 @@ from common.outage import redis_outage
 from common.settings import Settings
 from kafka_bridge import metrics
 from kafka_bridge.brokers import make_topics
-from kafka_bridge.cloud_events import to_message
+from kafka_bridge.careful import CarefulWriter
+from kafka_bridge.cloud_events import head_of, to_message
 from kafka_bridge.message import Message
 from kafka_bridge.mirror_reader import MirrorReader
-from kafka_bridge.outbox import UNKNOWN, NotWrittenError, Outbox, Place
+from kafka_bridge.outbox import STALLED, UNKNOWN, NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -44,12 +46,16 @@ _WRITTEN_TIMEOUT_S: Final = 1.0
 
 @dataclass(slots=True)
 class _Sent:
-    """A batch that is under way: its events, and the messages of those that are mirrored."""
+    """A batch that is under way: its events, and the messages of those that are mirrored.
+
+    `carefully`: it is written in pieces once it is the first, and nothing behind it before that.
+    """
 
     events: list[Event]
     messages: list[Message]
     at: float
     handed_over_at: float = 0.0
+    carefully: bool = False
     written: "asyncio.Future[list[Place]] | None" = None
 
 
@@ -68,6 +74,7 @@ class Mirror:
         self._topic = settings.kafka_events_topic
         self._reader = MirrorReader(redis, settings.redis_url, keys, batch=settings.kafka_batch_max)
         self._outbox = outbox
+        self._careful = CarefulWriter(settings, outbox, head_of)
         self._tells_history = "history" in settings.reader_groups
         self._under_way: deque[_Sent] = deque()
         self._changed = asyncio.Condition()
@@ -134,18 +141,30 @@ class Mirror:
         for event in events:
             try:
                 message = to_message(event)
-            except (ValueError, msgspec.MsgspecError) as error:
+            except (ValueError, msgspec.MsgspecError, RecursionError) as error:
                 # Somebody else wrote into the stream; to stop here would stop everything.
                 log.error("no event", extra={"entry": event.id, "reason": str(error)})  # noqa: TRY400
+                metrics.left_out.labels(self._topic, "lost").inc()
                 continue
             if message is not None:
                 messages.append(message)
         sent = _Sent(events, messages, time.perf_counter())
         async with self._sending:
             self._under_way.append(sent)
-            await self._hand_over(sent)
+            await self._hand_over_next()
         async with self._changed:
             self._changed.notify_all()
+
+    async def _hand_over_next(self) -> None:
+        """Hand over what was not yet, up to a batch that is to be written carefully."""
+        for sent in [*self._under_way]:  # the first may be settled meanwhile
+            if sent.written is None:
+                sent.carefully = sent.carefully or self._careful.suspects(sent.messages)
+            if sent.carefully:
+                # Also when it was tried: that may have failed.
+                return
+            if sent.written is None:
+                await self._hand_over(sent)
 
     async def _hand_over(self, sent: _Sent) -> None:
         sent.handed_over_at = time.perf_counter()
@@ -163,6 +182,9 @@ class Mirror:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._under_way))
             sent = self._under_way[0]
+            if sent.carefully:
+                # Whatever is being handed over is ahead of it, or waits for it.
+                sent.written = await self._write_carefully(sent)
             if sent.written is None:  # being handed over; the producer's queue is full
                 await asyncio.sleep(0.01)
                 continue
@@ -177,7 +199,7 @@ class Mirror:
                 self.trouble = f"kafka: {error}"
                 log.warning("kafka refused a batch; sending again", extra={"reason": str(error)})
                 await asyncio.sleep(next(waits))
-                await self._send_again()
+                await self._send_again(carefully=True)
                 continue
             waits = jittered()
             await self._acknowledge(sent, places)
@@ -187,6 +209,33 @@ class Mirror:
             async with self._changed:
                 self._under_way.popleft()
                 self._changed.notify_all()
+            if sent.carefully:
+                async with self._sending:
+                    await self._hand_over_next()
+
+    async def _write_carefully(self, sent: _Sent) -> "asyncio.Future[list[Place]]":
+        """Write the first batch in pieces; returns when that ended one way or the other."""
+        writing: asyncio.Future[list[Place]] = asyncio.ensure_future(
+            self._careful.write(self._topic, sent.messages)
+        )
+        try:
+            while not writing.done():
+                await asyncio.wait([writing], timeout=_WRITTEN_TIMEOUT_S)
+                quiet_s = time.perf_counter() - self._careful.progressed_at
+                if writing.done() or quiet_s < _WRITTEN_TIMEOUT_S:
+                    continue
+                self.trouble = "kafka: the brokers do not acknowledge"
+                if quiet_s >= STALLED_S and await self._outbox.answers(self._topic):
+                    log.warning("kafka answers, but acknowledges nothing; sending again")
+                    break
+        finally:
+            if not writing.done():
+                writing.cancel()
+                await asyncio.wait([writing])
+        if writing.cancelled():
+            writing = asyncio.get_running_loop().create_future()
+            writing.set_exception(NotWrittenError(STALLED))
+        return writing
 
     async def _send_what_is_stalled(self, sent: _Sent) -> None:
         """Begin anew with brokers that answer but forgot the producer; librdkafka would wait."""
@@ -194,9 +243,10 @@ class Mirror:
             return
         if await self._outbox.answers(self._topic):
             log.warning("kafka answers, but acknowledges nothing; sending again")
-            await self._send_again()
+            await self._send_again(carefully=False)
 
-    async def _send_again(self) -> None:
+    async def _send_again(self, *, carefully: bool) -> None:
+        """Send all that is under way again, with a new producer; the first may be at fault."""
         async with self._sending:
             metrics.mirror_retries.inc()
             await self._outbox.reopen()
@@ -206,7 +256,9 @@ class Mirror:
             except KafkaException as error:
                 log.warning("the topic can't be looked up", extra={"reason": str(error)})
             for sent in self._under_way:
-                await self._hand_over(sent)
+                sent.written = None
+            self._under_way[0].carefully |= carefully
+            await self._hand_over_next()
 
     async def _acknowledge(self, sent: _Sent, places: list[Place]) -> None:
         """Acknowledge on the stream and, in the same step, tell history where it is in Kafka."""

@@ -3,7 +3,8 @@
 Guarantee: batches are written to every partition in the order in which they were sent. When one
 fails, nothing behind it is written either (idempotent producer, no gaps); after `reopen` the same
 batches are to be sent again from the first that failed, so that repeats occur, and first
-occurrences stay in order. librdkafka waits for brokers that are away as long as it takes.
+occurrences stay in order. A batch that is refused for what is in it is for `careful` to write.
+librdkafka waits for brokers that are away as long as it takes.
 """
 
 import asyncio
@@ -39,6 +40,8 @@ confluent-kafka leaves the exception set while it goes on with callbacks, which 
 `SystemError` (`error_cb` and `CallState_end` in its confluent_kafka.c); `error_cb` is never told.
 """
 _UNTOLD: Final = KafkaError(KafkaError._FATAL)  # noqa: SLF001  # it is public, as librdkafka's
+STALLED: Final = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001
+"""That brokers answer, and acknowledge nothing."""
 _ANY_PARTITION: Final = -1
 """That is: the one of the key."""
 
@@ -58,8 +61,38 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
+_SINGLE: Final[dict[str, Any]] = {
+    # One message at a time, which is in order as it is; a refusal ends nothing, and has its code.
+    "enable.idempotence": False,
+    "enable.gapless.guarantee": False,
+    "max.in.flight.requests.per.connection": 1,
+    "linger.ms": 0,
+}
+_BATCH_LEAST_BYTES: Final = 16 * 1024
+_TOO_LARGE: Final = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE).str()
+
+
 class NotWrittenError(Exception):
-    """The brokers refused a batch, or its fate is unknown."""
+    """The brokers refused a batch, or its fate is unknown.
+
+    Attributes:
+        code: of the error, as `confluent_kafka.KafkaError` has them.
+    """
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.code: int = error.code()
+
+    @property
+    def is_of_size(self) -> bool:
+        """Whether it was too large, a message or all that was sent together."""
+        # Of what made the producer end itself there is only the text.
+        sizes = (
+            KafkaError.MSG_SIZE_TOO_LARGE,
+            KafkaError.RECORD_LIST_TOO_LARGE,
+            KafkaError.INVALID_MSG_SIZE,
+        )
+        return self.code in sizes or _TOO_LARGE in str(self)
 
 
 Place = tuple[int, int]
@@ -104,7 +137,7 @@ class _Batch:
         if self.written.done():
             return
         if self._error is not None:
-            self.written.set_exception(NotWrittenError(self._error.str()))
+            self.written.set_exception(NotWrittenError(self._error))
         else:
             self.written.set_result(self._places)
 
@@ -114,10 +147,11 @@ class Outbox:
 
     Args:
         settings: where the brokers are.
+        single: whether one message is sent at a time, to learn why it is refused.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._config = connection(settings) | _CONFIG
+    def __init__(self, settings: Settings, *, single: bool = False) -> None:
+        self._config = connection(settings) | _CONFIG | (_SINGLE if single else {})
         self._producer: Any = None
         self._batches: set[_Batch] = set()
         self._pause_s = _POLL_IDLE_S
@@ -160,7 +194,7 @@ class Outbox:
                 except BufferError:
                     await asyncio.sleep(_QUEUE_FULL_PAUSE_S)
                 except KafkaException as error:
-                    raise NotWrittenError(str(error)) from None
+                    raise NotWrittenError(error.args[0]) from None
                 else:
                     break
         if self._pause_s > _POLL_S:
@@ -218,6 +252,14 @@ class Outbox:
         for batch in [*self._batches]:
             batch.give_up(_UNTOLD)
         self.open()
+
+    async def send_less_at_once(self) -> None:
+        """Send half as much together from now on; nothing may be under way."""
+        size = max(_BATCH_LEAST_BYTES, self._config["batch.size"] // 2)
+        if size < self._config["batch.size"]:
+            self._config["batch.size"] = size
+            log.info("less is sent together", extra={"bytes": size})
+            await self.reopen()
 
     async def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
         """Wait for what is under way, as long as given, and end."""

@@ -202,7 +202,8 @@ class Restore:
     def summary(self) -> str:
         """What it came to, for a person."""
         archive, rebuild = self._archive, self._rebuild
-        repeats = archive.read - self.events - archive.earlier - archive.foreign
+        heads = archive.heads
+        repeats = archive.read - self.events - archive.earlier - archive.foreign - heads
         earlier = f"{archive.earlier} of before that time, " if archive.earlier else ""
         holes = (
             f"; about {self.never_mirrored} events are missing, which the bridge was too far "
@@ -210,6 +211,11 @@ class Restore:
             if self.never_mirrored
             else ""
         )
+        if archive.left_out:
+            holes += (
+                f"; {len(archive.left_out)} events are missing, of which the topic took only the "
+                "head"
+            )
         return (
             f"read {archive.read} messages: {self.events} events, "
             f"{repeats} repeats, {earlier}{archive.foreign} others; "

@@ -23,6 +23,7 @@ import pytest
 import trustme
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -118,6 +119,13 @@ class Broker:
             )
         assert producer.flush(30) == 0
         assert not failed
+
+    def make_topic(self, topic: str, partitions: int = 2, **config: str) -> None:
+        """Make a topic, with `max_message_bytes="20000"` and the like. Blocks."""
+        admin = AdminClient({"bootstrap.servers": self.brokers})
+        named = {name.replace("_", "."): value for name, value in config.items()}
+        for made in admin.create_topics([NewTopic(topic, partitions, 1, config=named)]).values():
+            made.result(30)
 
     def consume(
         self, topic: str, least: int, timeout_s: float = 30.0, quiet_s: float = 0.5
