@@ -8,6 +8,8 @@ messages of a partition are queued in their order.
 
 import asyncio
 import logging
+import operator
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from kafka_bridge.admission import Admission, NoRoomError
 from kafka_bridge.brokers import connection, make_topics
 from kafka_bridge.careful import CarefulWriter
 from kafka_bridge.message import Message
-from kafka_bridge.outbox import NotWrittenError, Outbox
+from kafka_bridge.outbox import STALLED, STALLED_S, NotWrittenError, Outbox
 from kafka_bridge.requests import Headers, Request, RubbishError, head_of, letter, plan
 
 log = logging.getLogger("roomcast.kafka")
@@ -31,6 +33,10 @@ BATCH_MAX: Final = 500
 MAX_POLL_INTERVAL_S: Final = 10
 """Tansu answers a join only after this."""
 _POLL_S: Final = 0.5
+
+# confluent-kafka returns a list and leaves an exception set if a name is no UTF-8. A call that
+# Python has specialised does not notice; the exception then comes out of whatever is called next.
+_ask_headers: Final = operator.methodcaller("headers")
 
 _CONFIG: Final[dict[str, Any]] = {
     "group.id": GROUP,
@@ -220,15 +226,20 @@ class Ingest:
         write = self._write_all
         for wait in jittered():
             writing = asyncio.ensure_future(write(letters))
+            begun_at = time.perf_counter()
             try:
                 while not writing.done():
                     await asyncio.wait([writing], timeout=_POLL_S)
                     if not writing.done():
                         await self._wait_for_room("kafka: the dead letters can't be written")
+                        await self._refuse_to_stall(max(begun_at, self._careful.progressed_at))
                 writing.result()
             except NotWrittenError as error:
                 log.warning("dead letters can't be written", extra={"reason": str(error)})
+                writing.cancel()
+                await asyncio.wait([writing])
                 await self._outbox.reopen()
+                await self._make_topics()
                 await self._wait_for_room(f"kafka: {error}")
                 await asyncio.sleep(wait)
                 # One of them may be at fault.
@@ -239,6 +250,16 @@ class Ingest:
                 writing.cancel()
         await self._resume()
         metrics.ingested.labels("dead").inc(len(rubbish))
+
+    async def _refuse_to_stall(self, since: float) -> None:
+        """Give up on brokers that answer but forgot the producer; librdkafka would wait for ever.
+
+        Raises:
+            NotWrittenError: that is so.
+        """
+        quiet_s = time.perf_counter() - since
+        if quiet_s >= STALLED_S and await self._outbox.answers(self._settings.kafka_dead_topic):
+            raise NotWrittenError(STALLED)
 
     async def _write_all(self, letters: list[Message]) -> None:
         await (await self._outbox.send(self._settings.kafka_dead_topic, letters))
@@ -275,12 +296,8 @@ def _request_of(message: Any) -> Request:
 
 
 def _headers_of(message: Any) -> Headers | None:
-    """Headers; None if a name is not UTF-8.
-
-    That comes out of confluent-kafka as a `SystemError`, and whoever asks it again gets a list with
-    null pointers in it.
-    """
+    """Headers; None if a name is not UTF-8. Ask once: the second answer has null pointers in it."""
     try:
-        return message.headers() or []
+        return _ask_headers(message) or []
     except (SystemError, UnicodeDecodeError):
         return None

@@ -33,12 +33,11 @@ from kafka_bridge.careful import CarefulWriter
 from kafka_bridge.cloud_events import head_of, to_message
 from kafka_bridge.message import Message
 from kafka_bridge.mirror_reader import MirrorReader
-from kafka_bridge.outbox import STALLED, UNKNOWN, NotWrittenError, Outbox, Place
+from kafka_bridge.outbox import STALLED, STALLED_S, UNKNOWN, NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
 
 IN_FLIGHT_MAX: Final = 3
-STALLED_S: Final = 10.0
 STORY_MAX: Final = 1_000
 """Publications that one `mirrored` event tells of at most."""
 _WRITTEN_TIMEOUT_S: Final = 1.0

@@ -40,8 +40,9 @@ confluent-kafka leaves the exception set while it goes on with callbacks, which 
 `SystemError` (`error_cb` and `CallState_end` in its confluent_kafka.c); `error_cb` is never told.
 """
 _UNTOLD: Final = KafkaError(KafkaError._FATAL)  # noqa: SLF001  # it is public, as librdkafka's
+STALLED_S: Final = 10.0
 STALLED: Final = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001
-"""That brokers answer, and acknowledge nothing."""
+"""That brokers answer, and acknowledge nothing for so long."""
 _ANY_PARTITION: Final = -1
 """That is: the one of the key."""
 

@@ -8,6 +8,7 @@ Tansu keeps everything in memory; Apache Kafka keeps it on disk, and can be kill
 a broker's connections can be cut.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import confluent_kafka
 import pytest
 import trustme
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -107,7 +109,8 @@ class Broker:
 
     def produce(self, topic: str, *messages: tuple[bytes | None, Mapping[str, bytes]]) -> None:
         """Write values with headers to a topic, and wait for the broker. Blocks."""
-        producer: Any = Producer({"bootstrap.servers": self.brokers, "acks": "all"})
+        config = {"bootstrap.servers": self.brokers, "acks": "all", "message.max.bytes": 16 << 20}
+        producer: Any = Producer(config)
         failed: list[Any] = []
         for value, headers in messages:
             producer.produce(
@@ -126,6 +129,29 @@ class Broker:
         named = {name.replace("_", "."): value for name, value in config.items()}
         for made in admin.create_topics([NewTopic(topic, partitions, 1, config=named)]).values():
             made.result(30)
+
+    def produce_odd_header(self, topic: str, name: bytes) -> None:
+        """Write a message with a header whose name is any bytes, as a producer in C may. Blocks.
+
+        confluent-kafka takes none, so this asks the library that it brings.
+        """
+        packages = Path(confluent_kafka.__file__).parent.parent
+        (library,) = (packages / "confluent_kafka.libs").glob("librdkafka*")
+        rdkafka = ctypes.CDLL(str(library))
+        for function in (rdkafka.rd_kafka_conf_new, rdkafka.rd_kafka_new):
+            function.restype = ctypes.c_void_p
+        why = ctypes.create_string_buffer(512)
+        config = ctypes.c_void_p(rdkafka.rd_kafka_conf_new())
+        server = (b"bootstrap.servers", self.brokers.encode())
+        assert rdkafka.rd_kafka_conf_set(config, *server, why, len(why)) == 0, why.value
+        producer = ctypes.c_void_p(rdkafka.rd_kafka_new(0, config, why, len(why)))
+        text = [b"{}", ctypes.c_size_t(2)]
+        # RD_KAFKA_VTYPE_TOPIC, _MSGFLAGS (copy), _VALUE, _HEADER and _END of rdkafka.h.
+        header = [name, b"v", ctypes.c_ssize_t(1)]
+        arguments = [1, topic.encode(), 7, 2, 4, *text, 9, *header, 0]
+        assert rdkafka.rd_kafka_producev(producer, *arguments) == 0
+        assert rdkafka.rd_kafka_flush(producer, 10_000) == 0
+        rdkafka.rd_kafka_destroy(producer)
 
     def consume(
         self, topic: str, least: int, timeout_s: float = 30.0, quiet_s: float = 0.5

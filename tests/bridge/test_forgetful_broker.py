@@ -9,8 +9,9 @@ from tests.bridge.checks import (
     room,
     send_many,
 )
+from tests.bridge.test_ingest import JOIN_S, message, until_joined, until_published
 from tests.conftest import MakeStack
-from tests.kafka import EVENTS, Broker
+from tests.kafka import DEAD, EVENTS, REQUESTS, Broker
 from tests.sender import post
 from tests.waiting import until
 
@@ -43,3 +44,26 @@ async def test_a_broker_that_forgot_everything_is_mirrored_to_again(
         60.0,
     )
     assert "CONFWARN" not in stack.processes["bridge-1"].log_tail(100_000)
+
+
+async def test_a_broker_that_forgot_everything_gets_dead_letters_again(
+    tansu: Broker, make_stack: MakeStack
+) -> None:
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
+    await until_joined(stack)
+    await asyncio.to_thread(tansu.produce, REQUESTS, (b"rubbish", {}), message(room(1, "a")))
+    await until_published(stack, ["a"])
+    await asyncio.to_thread(tansu.consume, DEAD, 1)
+    await asyncio.to_thread(tansu.kill)
+    await asyncio.to_thread(tansu.process.wait)
+    await asyncio.to_thread(tansu.start)
+    await until(lambda: stack.is_ready("bridge-1"), "", JOIN_S)
+    # At the same offsets as before, of a topic that has another past.
+    await asyncio.to_thread(
+        tansu.produce, REQUESTS, (b"more rubbish", {}), message(room(1, "b"), id="b")
+    )
+    await until_published(stack, ["a", "b"])
+    (letter,) = await asyncio.to_thread(tansu.consume, DEAD, 1, JOIN_S)
+    assert letter.value == b"more rubbish"
+    await asyncio.to_thread(tansu.produce, REQUESTS, message(room(1, "c"), id="c"))
+    await until_published(stack, ["a", "b", "c"])

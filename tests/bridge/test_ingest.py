@@ -157,3 +157,40 @@ async def test_redis_away_leaves_requests_in_kafka(tansu: Broker, make_stack: Ma
     await asyncio.sleep(2)
     await asyncio.to_thread(stack.valkey.start)
     await until_published(stack, wanted)
+
+
+async def test_nothing_odd_holds_what_is_behind_it(tansu: Broker, make_stack: MakeStack) -> None:
+    """Each of these was rubbish, or ended the bridge again and again, or waited for ever."""
+    stack = make_stack(bridges=1, gateways=0, LANE_MAX_JOBS="50", **tansu.settings("history,kafka"))
+    await until_joined(stack)
+    process = stack.processes["bridge-1"].pid
+    await asyncio.to_thread(tansu.produce_odd_header, REQUESTS, b"\xff\xfe")
+    more_than_a_lane_holds = [room(1, f"never {n}") for n in range(51)]
+    await asyncio.to_thread(
+        tansu.produce,
+        REQUESTS,
+        (None, {}),
+        (None, {"id": b"tombstone"}),
+        (b"", {}),
+        (b"\x00\x00\x00\x00\x01avro", {"content-type": b"\xff"}),
+        (b"\xff\xfe", {}),
+        (b"[" * 100_000, {}),
+        (b'{"type":"\\ud800","userId":1,"message":"x"}', {}),
+        (json.dumps(room(1, "x" * 3_000_000)).encode(), {}),
+        (json.dumps(room(1)).encode(), {"id": b"\xff"}),
+        message(room(1, "good"), **{f"header-{n}": "v" for n in range(500)}),
+        message(more_than_a_lane_holds),
+        message(room(1, "last")),
+    )
+    await until_published(stack, ["good", "last"])
+    dead = await asyncio.to_thread(tansu.consume, DEAD, 11)
+    reasons = {record.headers["reason"].decode() for record in dead}
+    for reason in (
+        "the name of a header is not UTF-8",
+        "the message is empty",
+        "a message may have 1048576 bytes",
+        "it has more notifications than may ever wait in a lane (50)",
+    ):
+        assert reason in reasons
+    assert stack.processes["bridge-1"].pid == process
+    assert stack.is_ready("bridge-1")

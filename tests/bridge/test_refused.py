@@ -28,6 +28,7 @@ from tests.bridge.checks import (
     send_many,
 )
 from tests.bridge.test_ingest import JOIN_S, message, until_joined, until_published
+from tests.bridge.test_restore import burn, restore
 from tests.conftest import MakeStack
 from tests.event_stream import events
 from tests.kafka import DEAD, EVENTS, REQUESTS, Broker, Record, first_occurrences
@@ -285,7 +286,7 @@ async def test_any_mixture_is_written_in_order(apache: Broker, outbox: Outbox) -
 
 async def test_larger_than_the_producer_sends_at_all(tansu: Broker, make_stack: MakeStack) -> None:
     """4 MiB: librdkafka refuses it by itself. Somebody else wrote it into the stream."""
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings())
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
     before = await send_many(stack, 50)
     text = json.dumps({"id": "n", "userId": "7", "rubbish": "x" * 5_000_000})
     stack.valkey.command(
@@ -300,3 +301,8 @@ async def test_larger_than_the_producer_sends_at_all(tansu: Broker, make_stack: 
     (head,) = heads(records)
     assert head["data"]["event"] == {"id": "n", "userId": "7"}
     assert head["data"]["leftOut"] == ["rubbish"]
+    burn(stack)
+    status, said = await restore(stack)
+    assert status == 0, said
+    assert "100 events, " in said
+    assert "1 events are missing, of which the topic took only the head" in said

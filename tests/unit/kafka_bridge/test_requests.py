@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kafka_bridge.requests import Request, RubbishError, plan
+from kafka_bridge.requests import Request, RubbishError, letter, plan
 
 BODY = {"type": "broadcast", "userId": 1, "message": "hi"}
 
@@ -44,3 +44,54 @@ def test_rubbish_is_told_of_in_our_words(body: Any, reason: str) -> None:
     with pytest.raises(RubbishError) as refused:
         plan(request(body))
     assert str(refused.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        (None, "the name of a header is not UTF-8"),
+        ([("id", b"a"), ("id", b"b")], "there are several headers id, which differ"),
+        ([("id", None)], "the header id must have 1 to 255 printable characters"),
+        ([("id", b"\xff")], "the header id is not UTF-8"),
+    ],
+)
+def test_headers_that_tell_no_key(headers: Any, reason: str) -> None:
+    with pytest.raises(RubbishError) as refused:
+        plan(request(BODY)._replace(headers=headers))
+    assert str(refused.value) == reason
+
+
+def test_the_same_id_twice_is_one() -> None:
+    headers: Any = [("id", b"a"), ("id", b"a"), ("x", None), ("x", b"\xff")]
+    assert plan(request(BODY)._replace(headers=headers)).key == "default/kafka-id:a"
+
+
+def test_more_notifications_than_a_lane_may_ever_hold() -> None:
+    assert len(plan(request([BODY] * 10), jobs_max=10).jobs) == 10
+    with pytest.raises(RubbishError, match="may ever wait"):
+        plan(request([BODY] * 11), jobs_max=10)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x00\x00\x00\x00\x01avro",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"type":"broadcast","userId":1,"message":"\\ud800"}',
+        b'{"\\ud800":1}',
+        b"[]",
+        b"null",
+        b"1e999",
+        b"NaN",
+        b" " * 100,
+        b"\x00",
+    ],
+)
+def test_odd_bodies_are_rubbish_or_notifications_and_nothing_else(body: bytes) -> None:
+    try:
+        plan(request(body))
+    except RubbishError as refused:
+        letter(request(body), str(refused))
