@@ -13,6 +13,7 @@ from common.auth.principal import Principal
 from common.auth.tickets import Grant
 from common.problems import Problem
 from common.settings import Settings
+from ws_gateway import metrics
 from ws_gateway.connection import Connection
 from ws_gateway.protocol import ClientError, ErrorCode, Register
 from ws_gateway.rates import HandshakeRates
@@ -103,18 +104,24 @@ class Admission:
         try:
             if isinstance(found, ClientError):
                 raise found
-            return self._authenticator.of_grant(found)
+            principal = self._authenticator.of_grant(found)
         except Problem as problem:
-            if problem.status != HTTPStatus.UNAUTHORIZED:
-                raise ClientError(ErrorCode.UNAVAILABLE, problem.detail) from None
-            refused = ClientError(
-                ErrorCode.TICKET_NOT_ACCEPTED,
-                "what this ticket was given out for is not accepted any more",
-            )
+            refused = ClientError(ErrorCode.UNAVAILABLE, problem.detail)
+            if problem.status == HTTPStatus.UNAUTHORIZED:
+                refused = ClientError(
+                    ErrorCode.TICKET_NOT_ACCEPTED,
+                    "what this ticket was given out for is not accepted any more",
+                )
         except ClientError as error:
             refused = error
+        else:
+            metrics.tickets.labels("accepted").inc()
+            return principal
         if refused.code is ErrorCode.TICKET_NOT_ACCEPTED:
+            metrics.tickets.labels("refused").inc()
             self.failed.note(address, time.monotonic())
+        else:
+            metrics.tickets.labels("unavailable").inc()
         raise refused
 
     def still_good(self, principal: Principal) -> Principal | None:

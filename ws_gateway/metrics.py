@@ -10,6 +10,7 @@ in_line = summed_gauge("roomcast_clients_in_line", "Clients that wait to be let 
 channels = summed_gauge("roomcast_subscribed_channels", "Channels subscribed in Redis")
 pending_bytes = summed_gauge("roomcast_pending_bytes", "Bytes that wait to be fanned out")
 handshakes = Counter("roomcast_handshakes_total", "WebSocket handshakes, by result", ["result"])
+tickets = Counter("roomcast_tickets_total", "Tickets that were shown, by result", ["result"])
 deliveries = Counter("roomcast_deliveries_total", "Notifications written to sockets")
 writes = Counter("roomcast_writes_total", "Writes to sockets that carried notifications")
 received = Counter("roomcast_received_publications_total", "Publications taken from Redis")

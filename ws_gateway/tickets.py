@@ -15,7 +15,7 @@ from ws_gateway.protocol import ClientError, ErrorCode
 
 WAITING_MAX: Final = 10_000
 """Tickets that may wait for Redis; one more is not looked at, and stays good."""
-ROUND_MAX: Final = 500
+ROUND_MAX: Final = 100
 """Tickets of one round trip."""
 NOT_ACCEPTED: Final = (
     "this ticket was used, has expired or was never given out: get a new one (POST /tickets)"

@@ -41,6 +41,8 @@ KINDS: Final[dict[str, bytes]] = {
     "GET /healthz": get(b"/healthz") * 20_000,
     "GET /readyz": get(b"/readyz") * 20_000,
     "GET /openapi.json": get(b"/openapi.json") * 20_000,
+    "wrong tickets": get(b"/events?userId=1&ticket=rt_" + b"A" * 43) * 20_000,
+    "POST /tickets": post(b"{}").replace(b"/notify", b"/tickets") * 20_000,
     "unknown paths": get(b"/x") * 20_000,
     "wrong methods": get(b"/notify", b"PUT") * 20_000,
     "HEAD": get(b"/healthz", b"HEAD") * 20_000,

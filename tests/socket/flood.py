@@ -40,6 +40,7 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
         HANDSHAKE + REGISTER, action(action="join", room=9) + action(action="leave", room=9),
     ),
     "receipts": (HANDSHAKE + REGISTER, action(action="ack", id=RECEIPT_IDS)),
+    "a wrong ticket": (HANDSHAKE.replace(b" / ", b" /?ticket=x "), client_frame(b"", 9)),
     "refreshes": (HANDSHAKE + REGISTER, action(action="refresh", token="x" * 1_000)),
     "action pings": (HANDSHAKE + REGISTER, action(action="ping")),
     "empty fragments": (
