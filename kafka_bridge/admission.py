@@ -15,6 +15,9 @@ from common.settings import Settings
 CALL_MAX_JOBS: Final = 500
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
 
+_LARGEST_PART: Final = 2
+"""A request may need one in so many bytes that Redis may take; others are in it, too."""
+
 _NO_ROOM: Final = {
     b"full": "the lane {} is full",
     b"client-full": "too many requests wait in the lane {}",
@@ -25,6 +28,10 @@ _NO_ROOM: Final = {
 
 class NoRoomError(Exception):
     """Redis has no room, or does not answer: try again later. The text says which."""
+
+
+class NeverFitsError(Exception):
+    """The first request asks for more of Redis than it will ever give. The text says how much."""
 
 
 class Admission:
@@ -54,9 +61,10 @@ class Admission:
 
         Raises:
             NoRoomError: not even the first could be pushed.
+            NeverFitsError: nor will it ever be.
         """
         try:
-            head, room = await self._fitting(acceptances)
+            head, room, whole = await self._fitting(acceptances)
             verdicts = await self._push(head, room)
         except (RedisError, OSError, TimeoutError) as error:
             raise NoRoomError(f"redis: {type(error).__name__}: {error}") from None
@@ -64,16 +72,29 @@ class Admission:
             if verdict[0] in _NO_ROOM:
                 # Others filled the lane at this moment.
                 if index == 0:
+                    self._refuse_what_never_fits(acceptances[0], whole)
                     raise NoRoomError(_NO_ROOM[verdict[0]].format(*map(bytes.decode, verdict[1:])))
                 return verdicts[:index]
         return verdicts
 
+    def _refuse_what_never_fits(self, acceptance: Acceptance, whole: int) -> None:
+        """Refuse what would wait for ever, and hold all that is behind it.
+
+        Raises:
+            NeverFitsError: it is so.
+        """
+        weight = sum(acceptance.weights)
+        most = whole // _LARGEST_PART
+        if whole and weight > most:
+            raise NeverFitsError(f"it takes {weight} bytes of redis; one request may take {most}")
+
     async def _fitting(
         self, acceptances: Sequence[Acceptance]
-    ) -> tuple[Sequence[Acceptance], int | str]:
+    ) -> tuple[Sequence[Acceptance], int | str, int]:
         """Those of the first ones that fit into one call and into what room there is now.
 
-        Besides, bytes that waiting jobs may grow to; empty: any number.
+        Besides, bytes that waiting jobs may grow to (empty: any number), and what all of Redis may
+        take (0: any number).
         """
         keys, settings = self._keys, self._settings
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -89,7 +110,8 @@ class Admission:
         limit = memory.get("maxmemory", 0)
         if limit and memory["used_memory"] >= settings.redis_memory_max_ratio * limit:
             raise NoRoomError("redis is nearly full")
-        room = int(settings.redis_memory_max_ratio * limit) - memory["used_memory"] if limit else ""
+        whole = int(settings.redis_memory_max_ratio * limit)
+        room = whole - memory["used_memory"] if limit else ""
         jobs: dict[str, int] = {}
         size = count = 0
         for index, acceptance in enumerate(acceptances):
@@ -105,8 +127,8 @@ class Admission:
             if full and index == 0:
                 raise NoRoomError(f"the lane {full[0]} is full")
             if index and (full or count > CALL_MAX_JOBS or size > CALL_MAX_BYTES):
-                return acceptances[:index], room
-        return acceptances, room
+                return acceptances[:index], room, whole
+        return acceptances, room, whole
 
     async def _push(self, acceptances: Sequence[Acceptance], room: int | str) -> list[list[bytes]]:
         keys, settings = self._keys, self._settings

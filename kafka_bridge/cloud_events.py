@@ -8,6 +8,7 @@ that clients were not sent). A dead letter may be any bytes: it travels as `data
 """
 
 import base64
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -106,6 +107,9 @@ _TEXT_MAX: Final = 1_024
 _FIELD_MAX: Final = 256
 _FIELDS_MAX: Final = 24
 _HEAD_ATTRIBUTES: Final = ("id", "time", "subject", "client", "streamid", "writer", "acceptedtime")
+_ENTRY: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+_ENTRY_END: Final = 253_402_300_800_000
+"""No time is later: that is when year 9999 ends, in Unix milliseconds."""
 _raw_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
 _hole_decoder: Final = msgspec.json.Decoder(_Hole)
@@ -310,9 +314,25 @@ def from_message(value: bytes) -> MirroredEvent:
     else:
         text, extra = bytes(found.data), found.extra
     channel = f"{found.client}/{found.subject}" if found.subject else ""
-    return MirroredEvent(
-        found.id, Event(found.streamid, kind, channel, found.writer, text, extra.encode())
-    )
+    event = Event(found.streamid, kind, channel, found.writer, text, extra.encode())
+    _refuse_unusable(event)
+    return MirroredEvent(found.id, event)
+
+
+def _refuse_unusable(event: Event) -> None:
+    """Refuse what looks like an event, and is none that the stream could have had.
+
+    Raises:
+        ValueError: it is so.
+    """
+    entry = _ENTRY.fullmatch(event.id)
+    if entry is None or not 0 < int(entry[1]) < _ENTRY_END or int(entry[2]) >= _ENTRY_END:
+        raise ValueError("its streamid is no id of an entry")
+    if event.kind == EventKind.PUBLISHED:
+        place_of(event)
+        accepted_ms(event)
+    elif event.kind == EventKind.DROPPED:
+        dropped_before(event)
 
 
 def place_of(event: Event) -> tuple[str, int]:

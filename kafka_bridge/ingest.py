@@ -19,7 +19,7 @@ from confluent_kafka import Message as Taken
 from common.backoff import jittered
 from common.settings import Settings
 from kafka_bridge import metrics
-from kafka_bridge.admission import Admission, NoRoomError
+from kafka_bridge.admission import Admission, NeverFitsError, NoRoomError
 from kafka_bridge.brokers import connection, make_topics
 from kafka_bridge.careful import CarefulWriter
 from kafka_bridge.message import Message
@@ -33,6 +33,8 @@ BATCH_MAX: Final = 500
 MAX_POLL_INTERVAL_S: Final = 10
 """Tansu answers a join only after this."""
 _POLL_S: Final = 0.5
+_REFUSED_S: Final = 5.0
+"""How long after the last error that it had to tell a consumer counts as well again."""
 
 # confluent-kafka returns a list and leaves an exception set if a name is no UTF-8. A call that
 # Python has specialised does not notice; the exception then comes out of whatever is called next.
@@ -75,6 +77,8 @@ class Ingest:
         self._early: list[Taken] = []
         # More jobs at once than a lane may ever hold for one client would wait for ever.
         self._jobs_max = settings.client_lane_jobs or settings.lane_max_jobs
+        self._refused: str | None = None
+        self._refused_at = 0.0
         self.trouble: str | None = None
         """Why nothing is taken now, or None."""
 
@@ -88,6 +92,8 @@ class Ingest:
                 messages = await self._call(self._consume)
                 if messages:
                     await self._take(messages)
+                elif self._refused and time.perf_counter() - self._refused_at > _REFUSED_S:
+                    self._refused = self.trouble = None
         finally:
             await self._close()
             self._ended.set()
@@ -152,6 +158,8 @@ class Ingest:
         if error is None:
             return False
         log.warning("kafka has nothing to take", extra={"reason": error.str()})
+        self._refused = self.trouble = f"kafka: {error.str()}"
+        self._refused_at = time.perf_counter()
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._topic_is_gone = True
         return True
@@ -174,6 +182,9 @@ class Ingest:
                 verdicts = await self._admission.admit([one for _, one in planned])
             except NoRoomError as error:
                 await self._wait_for_room(str(error))
+                continue
+            except NeverFitsError as error:
+                rubbish.append((planned.pop(0)[0], str(error)))
                 continue
             for (request, _), verdict in zip(planned, verdicts, strict=False):
                 outcome = verdict[0].decode()

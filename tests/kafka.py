@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import confluent_kafka
+import confluent_kafka.admin
 import pytest
 import trustme
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -41,6 +41,9 @@ EVENTS: Final = "roomcast.events"
 REQUESTS: Final = "roomcast.requests"
 DEAD: Final = "roomcast.requests.dead"
 START_TIMEOUT_S: Final = 120.0
+admin: Any = confluent_kafka.admin
+"""Of some that it has, its types say nothing."""
+_TOPIC_RULE: Final = (admin.ResourceType.TOPIC,)
 APACHE: Final = ROOT / "deploy" / "kafka" / "apache-kafka"
 
 
@@ -107,7 +110,12 @@ class Broker:
         """SIGCONT."""
         self.process.signal(signal.SIGCONT)
 
-    def produce(self, topic: str, *messages: tuple[bytes | None, Mapping[str, bytes]]) -> None:
+    def produce(
+        self,
+        topic: str,
+        *messages: tuple[bytes | None, Mapping[str, bytes]],
+        key: bytes | None = b"k",
+    ) -> None:
         """Write values with headers to a topic, and wait for the broker. Blocks."""
         config = {"bootstrap.servers": self.brokers, "acks": "all", "message.max.bytes": 16 << 20}
         producer: Any = Producer(config)
@@ -116,7 +124,7 @@ class Broker:
             producer.produce(
                 topic,
                 value,
-                b"k",
+                key,
                 headers=list(headers.items()),
                 on_delivery=lambda error, _: failed.append(error) if error else None,
             )
@@ -125,9 +133,9 @@ class Broker:
 
     def make_topic(self, topic: str, partitions: int = 2, **config: str) -> None:
         """Make a topic, with `max_message_bytes="20000"` and the like. Blocks."""
-        admin = AdminClient({"bootstrap.servers": self.brokers})
+        client = AdminClient({"bootstrap.servers": self.brokers})
         named = {name.replace("_", "."): value for name, value in config.items()}
-        for made in admin.create_topics([NewTopic(topic, partitions, 1, config=named)]).values():
+        for made in client.create_topics([NewTopic(topic, partitions, 1, config=named)]).values():
             made.result(30)
 
     def produce_odd_header(self, topic: str, name: bytes) -> None:
@@ -283,9 +291,10 @@ class ApacheKafka(Broker):
     Args:
         folder: for its data and its log.
         secured: whether it has a second port, for TLS with a certificate of its own CA and SASL.
+        guarded: whether it asks who may do what (`deny_writing`).
     """
 
-    def __init__(self, folder: Path, *, secured: bool = False) -> None:
+    def __init__(self, folder: Path, *, secured: bool = False, guarded: bool = False) -> None:
         port, controller = free_port(), free_port()
         data = folder / f"kafka-{port}"
         argv = [str(APACHE), "run", str(data), str(port), str(controller)]
@@ -295,7 +304,38 @@ class ApacheKafka(Broker):
         if secured:
             more, self.secured = _secured(folder, port, controller)
             argv.append(str(more))
+        if guarded:
+            more = folder / "guarded.properties"
+            more.write_text(
+                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+                "allow.everyone.if.no.acl.found=true\n"
+            )
+            argv.append(str(more))
         super().__init__(f"kafka-{port}", argv, folder, port)
+
+    def deny_writing(self, topic: str) -> None:
+        """Let nobody write to a topic; a broker that is guarded. Blocks."""
+        everything, writing = admin.AclOperation.ALL, admin.AclOperation.WRITE
+        allow, deny = admin.AclPermissionType.ALLOW, admin.AclPermissionType.DENY
+        rules = [_rule(topic, everything, allow), _rule(topic, writing, deny)]
+        client = admin.AdminClient({"bootstrap.servers": self.brokers})
+        for made in client.create_acls(rules).values():
+            made.result(30)
+
+    def allow_writing(self, topic: str) -> None:
+        """Take back `deny_writing`. Blocks."""
+        found = admin.AclBindingFilter(
+            *_TOPIC_RULE, topic, admin.ResourcePatternType.LITERAL, None, None,
+            admin.AclOperation.ANY, admin.AclPermissionType.ANY,
+        )  # fmt: skip
+        client = admin.AdminClient({"bootstrap.servers": self.brokers})
+        for gone in client.delete_acls([found]).values():
+            gone.result(30)
+
+
+def _rule(topic: str, operation: Any, permission: Any) -> Any:
+    literal = admin.ResourcePatternType.LITERAL
+    return admin.AclBinding(*_TOPIC_RULE, topic, literal, "User:*", "*", operation, permission)
 
 
 def _secured(folder: Path, port: int, controller: int) -> tuple[Path, dict[str, str]]:

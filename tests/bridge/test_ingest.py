@@ -194,3 +194,21 @@ async def test_nothing_odd_holds_what_is_behind_it(tansu: Broker, make_stack: Ma
         assert reason in reasons
     assert stack.processes["bridge-1"].pid == process
     assert stack.is_ready("bridge-1")
+
+
+async def test_more_than_redis_will_ever_have_room_for(
+    tansu: Broker, make_stack: MakeStack
+) -> None:
+    """It goes to the dead letters, and does not wait for ever with all that is behind it."""
+    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
+    await until_joined(stack)
+    stack.valkey.command("CONFIG", "SET", "maxmemory", str(64 * 1024 * 1024))
+    targets = [f"{n:04}" for n in range(1_000)]
+    many = [{**room(1, "m" * 400), "target": targets} for _ in range(60)]
+    await asyncio.to_thread(
+        tansu.produce, REQUESTS, message(room(1, "a")), message(many), message(room(1, "b"))
+    )
+    await until_published(stack, ["a", "b"])
+    (letter,) = await asyncio.to_thread(tansu.consume, DEAD, 1)
+    assert "bytes of redis; one request may take" in letter.headers["reason"].decode()
+    assert stack.metric("bridge-1", "roomcast_kafka_ingest_paused") == 0

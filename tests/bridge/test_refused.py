@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from common.settings import Settings
 from kafka_bridge.brokers import make_topics
 from kafka_bridge.careful import CarefulWriter, size_of
 from kafka_bridge.message import Message
-from kafka_bridge.outbox import UNKNOWN, NotWrittenError, Outbox
+from kafka_bridge.outbox import UNKNOWN, Outbox
 from tests.bridge.checks import (
     check_all_acknowledged,
+    check_mirror,
     cloud_event,
     event_id,
     notifications,
@@ -31,7 +33,16 @@ from tests.bridge.test_ingest import JOIN_S, message, until_joined, until_publis
 from tests.bridge.test_restore import burn, restore
 from tests.conftest import MakeStack
 from tests.event_stream import events
-from tests.kafka import DEAD, EVENTS, REQUESTS, Broker, Record, first_occurrences
+from tests.kafka import (
+    DEAD,
+    EVENTS,
+    REQUESTS,
+    ApacheKafka,
+    Broker,
+    Record,
+    first_occurrences,
+    needs_apache_kafka,
+)
 from tests.process import Process
 from tests.sender import post
 from tests.stack import Stack
@@ -218,18 +229,42 @@ async def test_a_time_that_the_topic_refuses(apache: Broker, make_stack: MakeSta
 
 
 @pytest.mark.apache_kafka
-async def test_what_is_wrong_with_the_topic_loses_nothing(apache: Broker) -> None:
-    """What is wrong with the topic is no message's fault: it is raised, and nothing is replaced."""
-    settings = Settings(kafka_brokers=apache.brokers)
-    outbox = Outbox(settings)
-    outbox.open()
-    careful = CarefulWriter(settings, outbox, lambda one, _: one)
-    try:
-        with pytest.raises(NotWrittenError):
-            async with asyncio.timeout(60):
-                await careful.write("no/such\ntopic", [Message(b"k", b"v", []) for _ in range(5)])
-    finally:
-        await outbox.close()
+async def test_dead_letters_for_a_compacted_topic(apache: Broker, make_stack: MakeStack) -> None:
+    """It takes none without a key: the head gets one."""
+    await asyncio.to_thread(apache.make_topic, DEAD, cleanup_policy="compact")
+    stack = make_stack(bridges=1, gateways=0, **apache.settings("history,kafka"))
+    await until_joined(stack)
+    await asyncio.to_thread(
+        apache.produce, REQUESTS, (None, {}), (b"rubbish", {}), message(room(1, "a")), key=None
+    )
+    await until_published(stack, ["a"])
+    letters = await asyncio.to_thread(apache.consume, DEAD, 2)
+    assert {record.key for record in letters} == {record.headers["source"] for record in letters}
+    assert stack.metric(
+        "bridge-1", "roomcast_kafka_left_out_total", topic=DEAD, outcome="head"
+    ) == 2  # fmt: skip
+
+
+@pytest.mark.apache_kafka
+async def test_what_is_wrong_with_the_topic_loses_nothing(
+    tmp_path: Path, make_stack: MakeStack
+) -> None:
+    """Without permission nothing is replaced or dropped: all is there once it is given."""
+    needs_apache_kafka()
+    with ApacheKafka(tmp_path, guarded=True) as broker:
+        stack = make_stack(bridges=1, gateways=0, **broker.settings())
+        ids = await send_many(stack, 50)
+        await check_all_acknowledged(stack)
+        await asyncio.to_thread(broker.deny_writing, EVENTS)
+        ids += await send_many(stack, 200)
+        await until(lambda: "authorization" in stack.get("bridge-1", "/readyz")[1])
+        await asyncio.sleep(3)
+        await asyncio.to_thread(broker.allow_writing, EVENTS)
+        records = await check_mirror(broker, ids)
+        assert heads(records) == []
+        await check_all_acknowledged(stack)
+        await until(lambda: stack.is_ready("bridge-1"))
+        assert not errors(stack.processes["bridge-1"])
 
 
 @pytest.fixture

@@ -98,3 +98,32 @@ def test_a_publication_without_a_frame_is_refused(text: bytes) -> None:
 def test_what_is_no_event_of_ours_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         from_message(value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"streamid": ""},
+        {"streamid": "x"},
+        {"streamid": "0-0"},
+        {"streamid": "-1-1"},
+        {"streamid": "99999999999999999999999-1"},
+        {"streamid": "1795250081600"},
+        {"streamid": "\u0661-1"},
+        {"data": {}},
+        {"data": None},
+        {"data": {"offset": "x"}},
+        {"data": {"epoch": "e", "offset": 1}},
+        {"data": {"createdAt": "x", "epoch": "e", "offset": 1}},
+        {"type": "roomcast.events.dropped", "data": {"reader": 1}},
+        {"type": "roomcast.events.dropped", "data": []},
+        {"type": "roomcast.event.left-out", "data": {}},
+        {"type": "roomcast.notification.dead", "data_base64": "!"},
+    ],
+)
+def test_what_a_stranger_wrote_into_the_topic_ends_no_restore(changed: dict[str, object]) -> None:
+    sent = to_message(publication("1", "n", "m", 1))
+    assert sent is not None
+    body = json.loads(sent.value or b"") | changed
+    with pytest.raises(ValueError, match=r"."):
+        from_message(json.dumps(body, separators=(",", ":")).encode())
