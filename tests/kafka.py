@@ -291,7 +291,7 @@ class ApacheKafka(Broker):
     Args:
         folder: for its data and its log.
         secured: whether it has a second port, for TLS with a certificate of its own CA and SASL.
-        guarded: whether it asks who may do what (`deny_writing`).
+        guarded: whether it asks who may do what (`deny`).
     """
 
     def __init__(self, folder: Path, *, secured: bool = False, guarded: bool = False) -> None:
@@ -313,17 +313,17 @@ class ApacheKafka(Broker):
             argv.append(str(more))
         super().__init__(f"kafka-{port}", argv, folder, port)
 
-    def deny_writing(self, topic: str) -> None:
-        """Let nobody write to a topic; a broker that is guarded. Blocks."""
-        everything, writing = admin.AclOperation.ALL, admin.AclOperation.WRITE
+    def deny(self, operation: str, topic: str) -> None:
+        """Let nobody `READ` or `WRITE` a topic; a broker that is guarded. Blocks."""
+        everything, denied = admin.AclOperation.ALL, admin.AclOperation[operation]
         allow, deny = admin.AclPermissionType.ALLOW, admin.AclPermissionType.DENY
-        rules = [_rule(topic, everything, allow), _rule(topic, writing, deny)]
+        rules = [_rule(topic, everything, allow), _rule(topic, denied, deny)]
         client = admin.AdminClient({"bootstrap.servers": self.brokers})
         for made in client.create_acls(rules).values():
             made.result(30)
 
-    def allow_writing(self, topic: str) -> None:
-        """Take back `deny_writing`. Blocks."""
+    def allow(self, topic: str) -> None:
+        """Take back what `deny` did. Blocks."""
         found = admin.AclBindingFilter(
             *_TOPIC_RULE, topic, admin.ResourcePatternType.LITERAL, None, None,
             admin.AclOperation.ANY, admin.AclPermissionType.ANY,

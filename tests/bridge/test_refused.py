@@ -255,16 +255,33 @@ async def test_what_is_wrong_with_the_topic_loses_nothing(
         stack = make_stack(bridges=1, gateways=0, **broker.settings())
         ids = await send_many(stack, 50)
         await check_all_acknowledged(stack)
-        await asyncio.to_thread(broker.deny_writing, EVENTS)
+        await asyncio.to_thread(broker.deny, "WRITE", EVENTS)
         ids += await send_many(stack, 200)
         await until(lambda: "authorization" in stack.get("bridge-1", "/readyz")[1])
         await asyncio.sleep(3)
-        await asyncio.to_thread(broker.allow_writing, EVENTS)
+        await asyncio.to_thread(broker.allow, EVENTS)
         records = await check_mirror(broker, ids)
         assert heads(records) == []
         await check_all_acknowledged(stack)
         await until(lambda: stack.is_ready("bridge-1"))
         assert not errors(stack.processes["bridge-1"])
+
+
+@pytest.mark.apache_kafka
+async def test_requests_that_may_not_be_read_are_trouble(
+    tmp_path: Path, make_stack: MakeStack
+) -> None:
+    needs_apache_kafka()
+    with ApacheKafka(tmp_path, guarded=True) as broker:
+        stack = make_stack(bridges=1, gateways=0, **broker.settings("history,kafka"))
+        await until_joined(stack)
+        await until(lambda: stack.is_ready("bridge-1"))
+        await asyncio.to_thread(broker.deny, "READ", REQUESTS)
+        await asyncio.to_thread(broker.produce, REQUESTS, message(room(1, "a")))
+        await until(lambda: "authorization" in stack.get("bridge-1", "/readyz")[1])
+        await asyncio.to_thread(broker.allow, REQUESTS)
+        await until_published(stack, ["a"])
+        await until(lambda: stack.is_ready("bridge-1"))
 
 
 @pytest.fixture
