@@ -542,6 +542,26 @@ async def test_without_redis_no_ticket_is_given_or_taken_and_it_says_so(tmp_path
             await until(works_again)
 
 
+async def test_a_full_redis_gives_no_ticket_and_takes_those_that_there_are(tmp_path: Path) -> None:
+    with AuthStack(tmp_path, database=True, workers=0, AUTH_MODE="required") as stack:
+        async with Api(stack) as api:
+            shop = await make_client(api, stack)
+            token = await token_of(api, shop)
+            tickets = [await bought(api, shop) for _ in WAYS]
+            stack.valkey.command("CONFIG", "SET", "maxmemory", 1)
+            # From the first request on, whether or not the server has looked yet.
+            answer = await buy(api, token)
+            assert (answer.status, answer.body["code"]) == (503, "redis-nearly-full"), answer
+            for way, ticket in zip(WAYS, tickets, strict=True):
+                assert await use(stack.ws_urls[0], ticket, way) == "registered"
+            stack.valkey.command("CONFIG", "SET", "maxmemory", 0)
+
+            async def is_given() -> bool:
+                return (await buy(api, token)).status == 201
+
+            await until(is_given)
+
+
 async def test_in_open_mode_nobody_needs_a_ticket_and_a_wrong_one_is_wrong(stack: Stack) -> None:
     async with Api(stack) as api:
         answer = await api("POST", "/tickets", json={"userId": "ann"})

@@ -107,7 +107,18 @@ def test_mutated_requests_are_no_errors(stack: Stack, process: str) -> None:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_odd_heads_and_bytes_are_no_errors(stack: Stack, process: str) -> None:
-    paths = st.sampled_from([b"/notify", b"/users", b"/events?userId=1", b"/", b"/tokens"])
+    paths = st.sampled_from(
+        [
+            b"/notify",
+            b"/users",
+            b"/events?userId=1",
+            b"/",
+            b"/tokens",
+            b"/tickets",
+            b"/?ticket=rt_%ff",
+            b"/events?userId=1&ticket=",
+        ]
+    )
 
     @examples(150)
     @given(starts, fields, paths, st.binary(max_size=40), cuts, ways)

@@ -164,3 +164,36 @@ def test_a_refusal_carries_what_is_added() -> None:
     data = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", "no room", "Retry-After: 1")
     assert data.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"\r\nRetry-After: 1\r\n" in data
+
+
+@pytest.mark.parametrize(
+    ("query", "ticket"),
+    [
+        ("", None),
+        ("?", None),
+        ("?x=1", None),
+        ("?tickets=a", None),
+        ("?ticket=rt_a-_9", "rt_a-_9"),
+        ("?x=1&ticket=a&y=2", "a"),
+        ("?ticket=", ""),
+        ("?ticket", ""),
+        ("?ticket=%61", "a"),
+        ("?ticket=%ff&&&;", "\N{REPLACEMENT CHARACTER}"),
+        ("?x=ticket", None),
+    ],
+)
+def test_of_the_query_only_a_ticket_counts(query: str, ticket: str | None) -> None:
+    answer = answered(head(line=f"GET /{query} HTTP/1.1"))
+    assert status(answer) == 101
+    assert answer.ticket == ticket
+    assert ticket is None or not ticket or repr(ticket) not in repr(answer)
+
+
+def test_two_credentials_are_refused_whichever_they_are() -> None:
+    bearer = "Authorization: Bearer x"
+    for line, fields in (
+        ("GET /?ticket=a&ticket=b HTTP/1.1", []),
+        ("GET /?ticket=a HTTP/1.1", [bearer]),
+        ("GET /?ticket= HTTP/1.1", ["Sec-WebSocket-Protocol: roomcast, bearer.x"]),
+    ):
+        assert status(answered(head(*fields, line=line))) == 401
