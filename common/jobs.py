@@ -130,6 +130,7 @@ class Acceptance(NamedTuple):
     out whether it is a repeat of what was queued in time.
     `weights` are what Redis will hold of each job once it is published, in bytes (`weight_of`).
     `lane_max` bounds the waiting jobs of `client` in one lane; 0: only the lane does.
+    `fan_out_bytes` are message and data times targets, of the notifications for several.
     """
 
     key: str
@@ -140,6 +141,7 @@ class Acceptance(NamedTuple):
     weights: Sequence[int] = ()
     client: str = DEFAULT_CLIENT
     lane_max: int = 0
+    fan_out_bytes: int = 0
 
     def arguments(self) -> list[str | bytes | int]:
         """Arguments of one request, as `common/lua/accept.lib.lua` reads them."""
@@ -190,8 +192,8 @@ def _jobs(
     notification_id: str,
     created_ms: int,
     client: str,
-) -> tuple[list[tuple[str, int, bytes]], list[int]]:
-    """Jobs of a notification, and the weight of each."""
+) -> tuple[list[tuple[str, int, bytes]], list[int], int]:
+    """Jobs of a notification, the weight of each, and the bytes that are fanned out."""
     kind = notification.type
     expires = notification.expiresAt
     job = Job(
@@ -214,7 +216,7 @@ def _jobs(
         job.targets = targets
         channel = channel_of(kind, targets[0] if targets else None)
         where = partition_of(scoped(channel, client))
-        return [(lane, where, encode_job(job))], [weight_of(job)]
+        return [(lane, where, encode_job(job))], [weight_of(job)], 0
     size = len(bytes(raw.message)) + len(bytes(raw.data))
     job.shared = size >= SHARED_MIN_BYTES
     most = max(1, min(TARGETS_PER_JOB, JOB_PUBLISHES_MAX_BYTES // (size + 1)))
@@ -228,7 +230,7 @@ def _jobs(
             job.targets = those[first : first + most]
             jobs.append((lane, partition, encode_job(job)))
             weights.append(weight_of(job))
-    return jobs, weights
+    return jobs, weights, size * len(targets)
 
 
 def _may_exceed(body: bytes, bounds: Bounds) -> bool:
@@ -303,9 +305,11 @@ def plan_one(
     now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
     refusal = _expired([notification], [""], now_ms) if refuse_expired else None
-    jobs, weights = _jobs(notification, raw, an_id, now_ms, client) if refusal is None else ([], [])
     a_print = fingerprint(body) if key else ""
-    return Acceptance(key, a_print, an_id, jobs, refusal, weights, client)
+    if refusal is not None:
+        return Acceptance(key, a_print, an_id, [], refusal, client=client)
+    jobs, weights, size = _jobs(notification, raw, an_id, now_ms, client)
+    return Acceptance(key, a_print, an_id, jobs, None, weights, client, fan_out_bytes=size)
 
 
 def plan_batch(
@@ -339,13 +343,16 @@ def plan_batch(
     refusal = _expired(notifications, places, now_ms) if refuse_expired else None
     jobs: list[tuple[str, int, bytes]] = []
     weights: list[int] = []
+    size = 0
     if refusal is None:
         for notification, raw, an_id in zip(notifications, raws, ids, strict=True):
-            more, theirs = _jobs(notification, raw, an_id, now_ms, client)
+            more, theirs, more_bytes = _jobs(notification, raw, an_id, now_ms, client)
             jobs += more
             weights += theirs
+            size += more_bytes
     a_print = fingerprint(body) if key else ""
-    return Acceptance(key, a_print, ",".join(ids), jobs, refusal, weights, client)
+    answer = ",".join(ids)
+    return Acceptance(key, a_print, answer, jobs, refusal, weights, client, fan_out_bytes=size)
 
 
 def _expired(

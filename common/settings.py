@@ -168,6 +168,12 @@ class Settings(BaseSettings):
         description="Largest `message`, and largest `data` as it is written, of a client's "
         "notification.",
     )
+    client_fan_out_bytes_per_s: Count = Field(
+        67_108_864,
+        description="Bytes that one client may have fanned out per second, over all servers: "
+        "message and data times targets, of requests of 64 KiB and more; more: 429. A notification "
+        "that is larger by itself takes the whole second.",
+    )
     failed_attempts_per_minute: Annotated[int, Field(ge=0)] = Field(
         60,
         description="Credentials of one address that are refused in a minute, past which it is "

@@ -162,7 +162,8 @@ class Intake:
         if key:
             self._keys_in_flight.add(key)
         count = acceptance.answer.count(",") + 1 if batch else 1
-        if allowance is None or allowance.notifications.take(count):
+        size = acceptance.fan_out_bytes
+        if allowance is None or allowance.may_notify(count, size):
             self._submit(acceptance, allowance, count, done, batch=batch)
             return
 
@@ -173,7 +174,7 @@ class Intake:
                 self._keys_in_flight.discard(key)
                 done(refused(problem))
 
-        allowance.notify(count, counted)
+        allowance.notify(count, size, counted)
 
     def _submit(
         self,

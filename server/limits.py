@@ -22,6 +22,9 @@ from server.permits import Bank, Permits, TooManyWaitError
 DAY_S: Final = 86_400
 LINES_S: Final = 0.01
 """How long the same headers are sent to a client whose limits are high."""
+FAN_OUT_FREE_BYTES: Final = 65_536
+"""A request that fans out less than this is as dear as any other, and not counted for it."""
+_KIB: Final = 1_024
 _RETRY_AFTER_S: Final = 1
 Then = Callable[[Problem | None], None]
 """Called once: with a refusal, or None if it may go on."""
@@ -38,7 +41,7 @@ class Allowance:
     """
 
     __slots__ = (
-        "_lines", "_lines_at", "_settings", "accepted", "bounds", "lane_max", "limits",
+        "_fan_out", "_lines", "_lines_at", "_settings", "accepted", "bounds", "lane_max", "limits",
         "notifications", "requests",
     )  # fmt: skip
 
@@ -52,6 +55,8 @@ class Allowance:
         """Notifications that were queued since somebody took them from here."""
         self.requests = Permits(bank, f"requests/{client}", 1, 1)
         self.notifications = Permits(bank, f"notifications/{client}", 1, DAY_S)
+        self._fan_out = Permits(bank, f"fan-out/{client}", 1, 1)
+        """KiB."""
         self.set(limits)
 
     def set(self, limits: ClientLimits) -> None:
@@ -63,6 +68,8 @@ class Allowance:
         self.notifications.set_limit(
             limits.notifications_per_day or settings.client_notifications_per_day
         )
+        fan_out_bytes = limits.fan_out_bytes_per_s or settings.client_fan_out_bytes_per_s
+        self._fan_out.set_limit(max(1, fan_out_bytes // _KIB))
         self.bounds = Bounds(
             limits.recipients or settings.client_max_recipients,
             limits.message_max_bytes or settings.client_message_max_bytes,
@@ -72,9 +79,30 @@ class Allowance:
         """Spend a request."""
         _spend(self.requests, 1, then, _too_fast)
 
-    def notify(self, count: int, then: Then) -> None:
-        """Spend notifications."""
-        _spend(self.notifications, count, then, _too_many)
+    def may_notify(self, count: int, fan_out_bytes: int) -> bool:
+        """Spend notifications if there are so many at hand, and nothing else is to be spent."""
+        return fan_out_bytes < FAN_OUT_FREE_BYTES and bool(self.notifications.take(count))
+
+    def notify(self, count: int, fan_out_bytes: int, then: Then) -> None:
+        """Spend notifications and what they fan out.
+
+        Args:
+            count: how many notifications.
+            fan_out_bytes: of their messages and data, times targets.
+            then: called with the outcome.
+        """
+
+        def go_on(problem: Problem | None) -> None:
+            if problem is None:
+                _spend(self.notifications, count, then, _too_many)
+            else:
+                then(problem)
+
+        if fan_out_bytes < FAN_OUT_FREE_BYTES:
+            go_on(None)
+        else:
+            cost = min(-(-fan_out_bytes // _KIB), self._fan_out.limit)
+            _spend(self._fan_out, cost, go_on, _too_wide)
 
     def header_lines(self) -> str:
         """Lines of a head that tell of the limit of which the smaller share is left.
@@ -172,6 +200,17 @@ def _too_many(permits: Permits) -> Problem:
         "quota-exceeded",
         f"this client may send {permits.limit} notifications per day (UTC), and "
         f"{permits.left} are left",
+        retry_after_s=permits.reset_s,
+        headers=permits.headers(),
+    )
+
+
+def _too_wide(permits: Permits) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "fan-out-limited",
+        f"this client may have {permits.limit} KiB per second fanned out (message and data, times "
+        "targets); nothing was queued",
         retry_after_s=permits.reset_s,
         headers=permits.headers(),
     )

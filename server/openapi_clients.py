@@ -324,6 +324,8 @@ def say_who(paths: Json) -> None:
                 "429": problem(
                     "`rate-limited`: the client sends too many requests per second. "
                     "`quota-exceeded`: it sent as many notifications as it may today (UTC). "
+                    "`fan-out-limited`: its notifications for several targets come to too many "
+                    "bytes in this second. "
                     "`too-many-failures`: too many credentials from this address were refused; "
                     "this has no `RateLimit-` headers."
                     + (

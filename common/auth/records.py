@@ -34,6 +34,7 @@ class ClientLimits(msgspec.Struct, frozen=True, omit_defaults=True, rename="came
     rooms_per_connection: Positive | None = None
     recipients: Positive | None = None
     message_max_bytes: Positive | None = None
+    fan_out_bytes_per_s: Positive | None = None
 
 
 class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):

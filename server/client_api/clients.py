@@ -56,6 +56,7 @@ class Limits(Body):
     roomsPerConnection: Limit | None = None  # noqa: N815
     recipients: Limit | None = None
     messageMaxBytes: Limit | None = None  # noqa: N815
+    fanOutBytesPerS: Limit | None = None  # noqa: N815
 
 
 class ClientChange(Body):
@@ -144,6 +145,7 @@ def _limits(asked: Limits) -> ClientLimits:
         rooms_per_connection=asked.roomsPerConnection,
         recipients=asked.recipients,
         message_max_bytes=asked.messageMaxBytes,
+        fan_out_bytes_per_s=asked.fanOutBytesPerS,
     )
 
 

@@ -164,6 +164,35 @@ async def test_invented_credentials_are_401_on_any_path(auth_stack: AuthStack, p
         assert (await wire.reply()).status == 401
 
 
+async def test_what_is_fanned_out_is_bounded_by_targets_times_bytes(
+    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
+) -> None:
+    await limit(api, auth_stack, shop, fanOutBytesPerS=1_000_000)
+    url = auth_stack.http_urls[0]
+    wide = {"type": "room", "userId": 1, "target": list(range(20)), "message": "x" * 30_000}
+    async with aiohttp.ClientSession() as session:
+        began = time.time()
+        answers = [await ask(session, url, shop, wide) for _ in range(8)]
+        seconds = int(time.time()) - int(began) + 1
+        accepted = [one for one in answers if one[0] == 202]
+        refused = [one for one in answers if one[0] != 202]
+        # One and no second one fits into each second.
+        assert 1 <= len(accepted) <= seconds
+        for status, headers, body in refused:
+            assert (status, body["code"]) == (429, "fan-out-limited")
+            assert headers["retry-after"] == "1"
+        if seconds < len(answers):
+            assert refused
+        # Small ones go on, and so do those of another client.
+        assert (await ask(session, url, shop, {**wide, "message": "x"}))[0] == 202
+        assert (await ask(session, url, bank, wide))[0] == 202
+        # One that is larger by itself takes a second, and is not refused for ever.
+        wider = {**wide, "target": list(range(100))}
+        async with asyncio.timeout(20):
+            while (await ask(session, url, shop, wider))[0] != 202:
+                await asyncio.sleep(0.05)
+
+
 async def test_recipients_and_message_size_are_bounded(
     api: Api, auth_stack: AuthStack, shop: Made, bank: Made
 ) -> None:
