@@ -51,6 +51,8 @@ OF_THE_TOPIC: Final = frozenset(
 """Codes that say that no message would be taken."""
 TRIES: Final = 3
 """How often a message is sent alone until a code that is neither says that it is the message."""
+FORGIVEN: Final = 100
+"""After so many suspects in a row that were taken there is none any more."""
 _TRY_PAUSE_S: Final = 1.0
 _ISOLATED_SHARE: Final = 4
 """A message of at least this part of a refused piece is what made it too large, most likely."""
@@ -75,6 +77,8 @@ class CarefulWriter:
         self._shorten = shorten
         self._single: Outbox | None = None
         self._own_times = True
+        self._taken = 0
+        """Suspects in a row that were taken."""
         self.suspect_bytes: int | None = None
         self.progressed_at = 0.0
 
@@ -159,11 +163,14 @@ class CarefulWriter:
                         continue
                 if error.is_of_size and (self.suspect_bytes is None or size < self.suspect_bytes):
                     self.suspect_bytes = size
+                self._taken = 0
                 await self._replace(topic, message, error)
                 return UNKNOWN, error.is_of_size
             if self.suspect_bytes is not None and size >= self.suspect_bytes:
-                # It was compressed better, or the limit was raised.
-                self.suspect_bytes = size + 1
+                # Some are compressed better than others; of many in a row, the limit was raised.
+                self._taken += 1
+                if self._taken >= FORGIVEN:
+                    self.suspect_bytes = None
             return place, False
 
     async def _replace(self, topic: str, message: Message, refusal: NotWrittenError) -> None:

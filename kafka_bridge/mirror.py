@@ -57,6 +57,12 @@ class _Sent:
     carefully: bool = False
     written: "asyncio.Future[list[Place]] | None" = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is known not to have been written as a whole."""
+        written = self.written
+        return written is not None and written.done() and written.exception() is not None
+
 
 class Mirror:
     """Mirrors while this replica leads.
@@ -159,11 +165,12 @@ class Mirror:
         for sent in [*self._under_way]:  # the first may be settled meanwhile
             if sent.written is None:
                 sent.carefully = sent.carefully or self._careful.suspects(sent.messages)
-            if sent.carefully:
-                # Also when it was tried: that may have failed.
-                return
-            if sent.written is None:
+            if sent.written is None and not sent.carefully:
                 await self._hand_over(sent)
+            if sent.carefully or sent.failed:
+                # Nothing may be written ahead of what was not: a producer that refuses a message
+                # by itself takes those behind it.
+                return
 
     async def _hand_over(self, sent: _Sent) -> None:
         sent.handed_over_at = time.perf_counter()

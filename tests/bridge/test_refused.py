@@ -45,7 +45,7 @@ from tests.kafka import (
 )
 from tests.process import Process
 from tests.sender import post
-from tests.stack import Stack
+from tests.stack import KEYS, Stack
 from tests.waiting import until
 
 LIMIT = 20_000
@@ -338,13 +338,13 @@ async def test_any_mixture_is_written_in_order(apache: Broker, outbox: Outbox) -
 
 async def test_larger_than_the_producer_sends_at_all(tansu: Broker, make_stack: MakeStack) -> None:
     """4 MiB: librdkafka refuses it by itself. Somebody else wrote it into the stream."""
-    stack = make_stack(bridges=1, gateways=0, **tansu.settings("history,kafka"))
+    stack = make_stack(gateways=0, KAFKA_BATCH_MAX="20", **tansu.settings("history,kafka"))
     before = await send_many(stack, 50)
     text = json.dumps({"id": "n", "userId": "7", "rubbish": "x" * 5_000_000})
-    stack.valkey.command(
-        "XADD", "rc:{0}:events", "*", "k", "read", "c", "default/user:7", "p", text
-    )
+    stack.valkey.command("XADD", KEYS.events, "*", "k", "read", "c", "default/user:7", "p", text)
     behind = await send_many(stack, 50)
+    # Batches are ready behind the one that it is in, at once.
+    await asyncio.to_thread(stack.start, stack.add("bridge"))
     await check_all_acknowledged(stack)
     records = await asyncio.to_thread(
         tansu.consume_until, EVENTS, lambda found: len(notifications(found)) >= 100
@@ -353,6 +353,9 @@ async def test_larger_than_the_producer_sends_at_all(tansu: Broker, make_stack: 
     (head,) = heads(records)
     assert head["data"]["event"] == {"id": "n", "userId": "7"}
     assert head["data"]["leftOut"] == ["rubbish"]
+    others = [record for record in records if cloud_event(record)["type"] != LEFT_OUT]
+    for channel, found in offsets(others).items():
+        assert found == [*range(1, len(found) + 1)], channel
     burn(stack)
     status, said = await restore(stack)
     assert status == 0, said
