@@ -177,6 +177,18 @@ def test_the_changelog_has_a_section_for_this_version_or_is_on_the_way_to_it() -
     assert current == versions[0]
 
 
+def test_the_changelog_says_each_thing_once() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        headings = re.findall(r"^### (.+)$", section, re.MULTILINE)
+        assert len(headings) == len(set(headings)), section.splitlines()[0]
+        assert set(headings) <= kinds
+    # What merges by union can bring a line twice.
+    entries = re.findall(r"^- .+$", text, re.MULTILINE)
+    assert len(entries) == len(set(entries)), [e for e in entries if entries.count(e) > 1]
+
+
 def test_nothing_of_it_is_importable_by_others(installed: Installed) -> None:
     code = "import common"
     done = installed.run(str(installed.bin / "python"), "-P", "-c", code)
