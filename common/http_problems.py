@@ -21,20 +21,31 @@ def problem_response(problem: Problem) -> web.Response:
     )
 
 
-def refuse_encoding(request: web.Request) -> None:
-    """Refuse a body with a `Content-Encoding` before it is read: nothing is ever decompressed.
+def refuse_encoded(codings: str) -> None:
+    """Refuse what comes with a `Content-Encoding` before it is read: nothing is ever decompressed.
+
+    Args:
+        codings: value of that field, of all its lines; empty if there is none.
 
     Raises:
         Problem: 415; it says that none is taken (RFC 9110, section 12.5.3).
     """
-    for line in request.headers.getall("Content-Encoding", ()):
-        if any(one.strip().lower() not in _IDENTITY for one in line.split(",")):
-            raise Problem(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-content-encoding",
-                "send the body as it is, without a Content-Encoding",
-                headers={"Accept-Encoding": "identity"},
-            )
+    if codings and any(one.strip().lower() not in _IDENTITY for one in codings.split(",")):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-content-encoding",
+            "send the body as it is, without a Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+def refuse_encoding(request: web.Request) -> None:
+    """Refuse a request that comes with a `Content-Encoding`; see `refuse_encoded`.
+
+    Raises:
+        Problem: 415.
+    """
+    refuse_encoded(",".join(request.headers.getall("Content-Encoding", ())))
 
 
 @web.middleware

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple, NoReturn, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ _MIDDLE_YEAR: Final = 5_000
 _CURSOR: Final = re.compile(
     r"([0-9]{1,14})\.([^\u0000-\u001f\u007f-\u009f\u2028\u2029]{0,128})", re.ASCII
 )
+_STRAY: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 T = TypeVar("T")
 
 
@@ -58,18 +60,36 @@ def path_id(request: web.Request, name: str) -> str:
     Raises:
         Problem: 422; it is not 1 to 128 printable characters.
     """
+    if not _is_encoded_text(request.raw_path.partition("?")[0]):
+        refuse(name, "must be UTF-8, percent-encoded")
     try:
         return identifier(request.match_info[name])
     except ValueError:
         refuse(name, "must be 1 to 128 printable characters")
 
 
+def _is_encoded_text(part: str) -> bool:
+    """Whether a part of a URL is percent-encoded UTF-8.
+
+    yarl keeps what isn't as it is, so that `%FF` would be an id, and the same one as `%25FF`.
+    """
+    if "%" not in part:
+        return True
+    try:
+        unquote_to_bytes(part).decode()
+    except UnicodeDecodeError:
+        return False
+    return _STRAY.search(part) is None
+
+
 def only(request: web.Request, known: Collection[str]) -> None:
-    """Refuse what the query has besides these parameters, or twice.
+    """Refuse what the query has besides these parameters, or twice, or what is no text.
 
     Raises:
         Problem: 422.
     """
+    if not _is_encoded_text(request.raw_path.partition("?")[2]):
+        refuse("query", "must be UTF-8, percent-encoded")
     for name in request.query:
         if name not in known:
             refuse(name, "is no parameter here")

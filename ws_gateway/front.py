@@ -12,6 +12,7 @@ from common.auth.attempts import TOO_MANY_FAILURES
 from common.auth.principal import Principal
 from common.auth.tickets import Grant
 from common.cors import answer_lines, is_one_origin
+from common.http_problems import refuse_encoded
 from common.problems import Problem, closing_answer
 from common.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
@@ -117,6 +118,12 @@ class Front(asyncio.Protocol):
             self._lines = self._cors_lines(request.field(b"origin"))
         if (upgrade or events) and self._must_wait(transport, request):
             return
+        if (upgrade or events) and b"content-encoding" in request.fields:
+            try:
+                refuse_encoded(request.field(b"content-encoding") or "")
+            except Problem as problem:
+                self.refuse(problem)
+                return
         if upgrade:
             self._in_line = True
             self._gateway.pacer.do(self, lambda: self._upgrade(request, end))

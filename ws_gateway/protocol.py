@@ -3,6 +3,8 @@
 The protocol is documented in `docs/protocol.md` and `docs/asyncapi.yaml`.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +18,16 @@ from common.jobs import format_time
 from common.names import BROADCAST_CHANNEL, room_channel, user_channel
 from common.publication import Position
 from common.receipts import IDS_MAX
+from common.surrogates import lone_surrogates
 
+_AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
+_REASONS: Final = {
+    "truncated": "it ends too early",
+    "recursion": "it is nested too deep",
+    "out of range": "a number is too large",
+    "trailing": "something follows it",
+    "surrogate": "text holds a lone surrogate",
+}
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -117,11 +128,50 @@ def _fields(text: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
-        raise ClientError(ErrorCode.MALFORMED, f"not JSON: {error}") from None
+        reason = _reason(text, str(error))
+        raise ClientError(ErrorCode.MALFORMED, f"not JSON: {reason}") from None
     if not isinstance(value, dict):
         raise ClientError(ErrorCode.MALFORMED, "a message is a JSON object")
+    # A colon follows each name. Few messages have more of them, so few are read again.
+    if text.count(":") > _count_names(value):
+        _refuse_repeated(text)
     # Go, Java and C# write what they leave out as null.
     return {name: one for name, one in value.items() if one is not None}
+
+
+def _reason(text: str, error: str) -> str:
+    """What is wrong with a text, in words that speak of it and not of the library that read it."""
+    if lone_surrogates(text.encode(errors="surrogatepass")):
+        return _REASONS["surrogate"]
+    place = _AT_BYTE.search(error)
+    reason = next((ours for theirs, ours in _REASONS.items() if theirs in error), "")
+    if place is None:
+        return reason or "its grammar is another one"
+    return f"{reason} (byte {place[1]})" if reason else f"see byte {place[1]}"
+
+
+def _count_names(value: dict[str, Any]) -> int:
+    return len(value) + sum(_count_names(one) for one in value.values() if isinstance(one, dict))
+
+
+def _refuse_repeated(text: str) -> None:
+    """Refuse a name that an object has twice: readers differ in which value they take.
+
+    Raises:
+        ClientError: there is one.
+    """
+    try:
+        json.loads(text, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise ClientError(ErrorCode.MALFORMED, f"not JSON: {_REASONS['recursion']}") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    names = set()
+    for name, _ in pairs:
+        if name in names:
+            raise ClientError(ErrorCode.INVALID, f"{name[:64]} is there more than once")
+        names.add(name)
 
 
 def _only(fields: dict[str, Any], *known: str) -> None:

@@ -35,6 +35,8 @@ _RSA_MAX_BITS: Final = 4_096
 _RSA_EXPONENT: Final = 65_537
 _RSA_SIZE: Final = f"an RSA key has {_RSA_MIN_BITS} to {_RSA_MAX_BITS} bits"
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
+_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+"""RFC 7515, section 7.1; decoders skip whatever else there is, and one token had many texts."""
 _JWS: Final = jwt.PyJWS()
 
 
@@ -160,11 +162,14 @@ class TokenReader:
         """
         if len(token) > TOKEN_MAX_CHARACTERS:
             raise TokenError("too long")
+        if not _COMPACT.fullmatch(token):
+            raise TokenError("not a JWT: it must be three parts in base64url, without padding")
         try:
             found = _JWS.decode_complete(token, options={"verify_signature": False})
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise TokenError(f"not a JWT: {error}") from None
         header, claims = found["header"], _object(found["payload"])
+        _object(base64url_decode(token.partition(".")[0]))
         issuer = claims.get("iss")
         client = self._find(issuer) if isinstance(issuer, str) else None
         if client is None:
@@ -219,11 +224,12 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
 
 def _object(text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_number)
+        # As text: of bytes, json takes other encodings and a mark of the byte order.
+        value = json.loads(text.decode(), object_pairs_hook=_distinct, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise TokenError(f"not a JWT: {error}") from None
     if not isinstance(value, dict):
-        raise TokenError("its claims are no object")
+        raise TokenError("its header and its claims are objects")
     return value
 
 

@@ -220,6 +220,44 @@ def test_a_name_that_is_there_twice_is_refused() -> None:
             READER.read(raw(twice))
 
 
+def signed(header: bytes, body: bytes) -> str:
+    parts = [base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, body)]
+    signature = hmac.new(SECRET.encode(), b".".join(parts), hashlib.sha256).digest()
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"alg":"none","alg":"HS256"}', b'{"alg":"HS256","kid":"a","kid":"b"}', b"[]",
+        b'{"alg":"HS256","x":NaN}', b'\xef\xbb\xbf{"alg":"HS256"}',
+    ],
+)  # fmt: skip
+def test_a_header_that_others_may_read_in_another_way_is_refused(header: bytes) -> None:
+    body = json.dumps(claims()).encode()
+    READER.read(signed(b'{"alg":"HS256"}', body))
+    with pytest.raises(TokenError):
+        READER.read(signed(header, body))
+
+
+def test_claims_in_another_encoding_are_refused() -> None:
+    body = json.dumps(claims())
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        with pytest.raises(TokenError):
+            READER.read(signed(b'{"alg":"HS256"}', body.encode(encoding)))
+
+
+def test_a_token_has_one_text() -> None:
+    text = token()
+    READER.read(text)
+    head, body, signature = text.split(".")
+    for other in (f"{text}=", f"{text}==", f"{text}!", f"{text}\n", f" {text}", f"{text}\u00e9",
+                  f"{head}.{body}.{signature[:9]}*{signature[9:]}", f"{head}=.{body}.{signature}",
+                  f"{head}.{body}..{signature}", f"{text}.", f"{head}.{body}."):  # fmt: skip
+        with pytest.raises(TokenError):
+            READER.read(other)
+
+
 def test_nobody_but_the_client_s_own_user_is_told_a_reason() -> None:
     for text in (token("t" * 64, exp=1), token(iss="c9", exp=1), token(iss="c2", exp=1)):
         with pytest.raises(TokenError) as refused:

@@ -108,6 +108,58 @@ def test_what_is_not_understood_has_its_code(
     assert refusal(message, registered=registered) == code
 
 
+@pytest.mark.parametrize(
+    ("message", "registered"),
+    [
+        ('{"userId":1,"userId":2}', False),
+        ('{"userId":1,"user\\u0049d":2}', False),
+        ('{"userId":1,"room":null,"room":2}', False),
+        ('{"userId":1,"resume":{},"resume":{}}', False),
+        ('{"userId":1,"resume":{"user:1":{"epoch":"a","offset":1,"offset":2}}}', False),
+        ('{"userId":1,"resume":{"user:1":{"epoch":"a","offset":1},"user:1":{}}}', False),
+        ('{"action":"leave","action":"join","room":1}', True),
+        ('{"action":"read","id":["a:b"],"id":["c:d"]}', True),
+    ],
+)
+def test_a_name_that_is_there_twice_is_refused(message: str, registered: bool) -> None:
+    with pytest.raises(ClientError, match="is there more than once") as refused:
+        parse(message, registered=registered)
+    assert refused.value.code == ErrorCode.INVALID
+
+
+def test_colons_are_no_names() -> None:
+    position = {"epoch": "a:b", "offset": 1}
+    resume = {"user:a:b": position, "broadcast": position, "room:x:y": position}
+    found = parse({"userId": "a:b", "room": "x:y", "resume": resume, "token": ":::"})
+    assert (found.user, found.rooms, len(found.resume)) == ("a:b", ("x:y",), 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it ends too early"),
+        ('{"userId":', "it ends too early"),
+        ('{"userId":NaN}', "see byte 10"),
+        ("{'userId':1}", "see byte 1"),
+        ('{"userId":1e400}', "a number is too large"),
+        ('{"userId":%s}' % ("9" * 5_000), "a number is too large"),
+        ("[" * 16_000, "it is nested too deep"),
+        ('{"a":' * 3_000, "it is nested too deep"),
+        ('{"userId":1}x', "something follows it (byte 13)"),
+        ('{"userId":"\\ud800"}', "text holds a lone surrogate"),
+        (
+            '{"userId":1,"resume":{"\\udc00":{"epoch":"x","offset":5}}}',
+            "text holds a lone surrogate",
+        ),
+    ],
+)
+def test_what_is_no_json_is_told_in_words_about_it(text: str, reason: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        parse(text)
+    assert str(refused.value) == f"not JSON: {reason}"
+    assert refused.value.code == ErrorCode.MALFORMED
+
+
 words = st.sampled_from(["action", "userId", "room", "join", "leave", "ping", "x"])
 near = st.dictionaries(words, words | strategies.values, max_size=4)
 
