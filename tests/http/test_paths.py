@@ -64,27 +64,3 @@ async def test_the_gateway_says_what_may_be_done_with_events(stack: Stack) -> No
     for method in ("POST", "PUT", "HEAD", "DELETE"):
         reply = await ask(stack.ports["gateway-1"], method, "/events?userId=1")
         assert (reply.status, reply.headers["allow"]) == (405, "GET"), method
-
-
-@pytest.mark.parametrize(
-    "odd", ["%FF", "%C0%AF", "%ED%A0%80", "%", "%2", "%zz", "a%F0%9F%98", "%G1"]
-)
-async def test_what_is_no_percent_encoded_text_is_nobody_s_id(stack: Stack, odd: str) -> None:
-    for method, path in (
-        ("GET", f"/users/{odd}"),
-        ("DELETE", f"/users/{odd}"),
-        ("GET", f"/users/{odd}/notifications"),
-        ("POST", f"/users/1/notifications/{odd}/read"),
-        ("PUT", f"/rooms/1/members/{odd}"),
-        ("GET", f"/notifications/{odd}"),
-        ("GET", f"/users/1/notifications?room={odd}"),
-        ("GET", f"/notifications?cursor=1.{odd}"),
-    ):
-        reply = await ask(stack.ports["server-1"], method, path)
-        assert (reply.status, reply.json["code"]) == (422, "invalid"), path
-        assert "must be UTF-8, percent-encoded" in reply.json["detail"], path
-
-
-async def test_a_percent_sign_itself_is_encoded(stack: Stack) -> None:
-    for path in ("/users/%25FF/notifications", "/users/%25/notifications?limit=%31"):
-        assert (await ask(stack.ports["server-1"], "GET", path)).status == 200, path

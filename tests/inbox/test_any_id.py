@@ -85,3 +85,20 @@ async def test_a_path_with_anything_for_an_id_has_an_answer(inbox_stack: Stack, 
         status, _ = await ask(inbox_stack, "GET", f"/{route.format(path)}")
         assert status in (200, 404, 422), route
     assert '"ERROR"' not in inbox_stack.processes["server-1"].log.read_text()
+
+
+@pytest.mark.parametrize("odd", ["%FF", "%C0%AF", "%ED%A0%80", "%", "%2", "%zz", "a%F0%9F%98"])
+async def test_what_is_no_percent_encoded_text_is_nobody_s_id(inbox_stack: Stack, odd: str) -> None:
+    for method, path in (
+        ("GET", f"/users/{odd}"),
+        ("DELETE", f"/users/{odd}"),
+        ("GET", f"/users/{odd}/notifications"),
+        ("POST", f"/users/1/notifications/{odd}/read"),
+        ("PUT", f"/rooms/1/members/{odd}"),
+        ("GET", f"/notifications/{odd}"),
+        ("GET", f"/users/1/notifications?room={odd}"),
+        ("GET", f"/notifications?cursor=1.{odd}"),
+    ):
+        status, problem = await ask(inbox_stack, method, path)
+        assert (status, problem["code"]) == (422, "invalid"), path
+        assert "must be UTF-8, percent-encoded" in problem["detail"], path
