@@ -6,13 +6,19 @@ the setting's name (`load_settings`). The README's table is generated from `Sett
 
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from common.address import Network, parse_networks
 from common.names import HISTORY_GROUP, KAFKA_GROUP
@@ -29,6 +35,9 @@ _BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?
 _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 SECRETS: Final = ("redis_client", "database_url", "kafka_password")
 """Settings that are secrets or contain one: never shown, and to be had from files, too."""
+ENV_FILE: Final = ".env"
+COMPOSE_NAMES: Final = frozenset({"IMAGE_TAG"})
+"""What compose takes from `.env` for itself, besides names that begin with `COMPOSE_`."""
 
 
 class ReaderPolicy(StrEnum):
@@ -59,7 +68,7 @@ class Settings(BaseSettings):
     """What can be set, with its default, unit and meaning. Names are upper case outside."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=ENV_FILE,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -511,14 +520,32 @@ def refuse(name: str, reason: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def find_unknown(names: Collection[str]) -> Iterator[str]:
+    """Find the names in `.env` that nothing reads, a sentence for each, with the nearest setting.
+
+    The environment is not looked through: it is full of what is for other programs.
+    """
+    settings = {name.upper() for name in Settings.model_fields}
+    known = settings | {f"{name.upper()}_FILE" for name in SECRETS} | COMPOSE_NAMES
+    for name in map(str.upper, names):
+        if name in known or name.startswith("COMPOSE_"):
+            continue
+        near = get_close_matches(name, known, n=1, cutoff=0.7)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        yield f"WARNING {ENV_FILE} sets {name}, which is no setting, and is ignored{meant}"
+
+
 def load_settings() -> Settings:
     """Read the settings, or end the process with every wrong setting's name and reason.
+
+    Names in `.env` that are no settings are ignored, with a line on stderr for each.
 
     Raises:
         SystemExit: status 2, after one line on stderr for each setting that was refused.
     """
     try:
-        return Settings()
+        settings = Settings()
+        in_file = DotEnvSettingsSource(Settings).env_vars
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"])
@@ -532,3 +559,5 @@ def load_settings() -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"the settings in .env can't be read: {error}\n")
         raise SystemExit(2) from None
+    sys.stderr.writelines(f"{line}\n" for line in find_unknown(in_file))
+    return settings

@@ -1,11 +1,12 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from common.settings import Settings, load_settings
+from common.settings import COMPOSE_NAMES, Settings, find_unknown, load_settings
 
 PROJECT = Path(__file__).parents[1]
 
@@ -172,3 +173,44 @@ def test_the_file_names_the_valkey_that_is_started_locally(
     monkeypatch.chdir(PROJECT)
     settings = Settings()
     assert settings.redis_url == f"redis://127.0.0.1:{settings.valkey_port}/0"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WORKERPORT", "WORKER_PORT"),
+        ("lane_maxjobs", "LANE_MAX_JOBS"),
+        ("DATABASE_URL_FLIE", "DATABASE_URL_FILE"),
+        ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
+        ("SOMETHING_ELSE_ENTIRELY", None),
+    ],
+)
+def test_a_name_in_the_file_that_is_no_setting_is_warned_of(
+    name: str,
+    meant: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"{name}=s3cret\nMAX_ROOMS=7\n")
+    assert load_settings().max_rooms == 7
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"WARNING .env sets {name.upper()}, which is no setting")
+    assert line.endswith(f"did you mean {meant}?" if meant else "is ignored")
+    assert "s3cret" not in line
+
+
+def test_names_that_something_reads_are_not_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose = "".join(path.read_text() for path in PROJECT.glob("compose*.yaml"))
+    read_by_compose = set(re.findall(r"\$\{([A-Z_]+)", compose))
+    assert read_by_compose >= COMPOSE_NAMES
+    assert list(find_unknown([*read_by_compose, "COMPOSE_PROFILES"])) == []
+    monkeypatch.chdir(PROJECT)
+    load_settings()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("port=9080\nREDIS_CLIENT_FILE=\nIMAGE_TAG=1\n")
+    assert load_settings().port == int(os.environ.get("PORT", 9080))
+    assert capsys.readouterr().err == ""
