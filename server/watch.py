@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from common.keys import Keys
+from common.names import Lane
 from common.outage import redis_outage
 from common.redis_client import UnfitRedisError, check_fitness, says_full
 from common.scripts import Script
@@ -17,6 +18,8 @@ from common.settings import Settings
 log = logging.getLogger("roomcast.server")
 
 WATCH_INTERVAL_S: Final = 1.0
+_WRONG_TYPE: Final = "WRONGTYPE"
+_WRONG_KEY: Final = "a key of the queue can't be used"
 
 
 class RedisWatch:
@@ -36,7 +39,9 @@ class RedisWatch:
         self._tenants = tenants
         self._events = keys.events
         self._event_clients = keys.event_clients
-        self._probe_key = keys.write_probe
+        self._probe_keys = [keys.write_probe, keys.waiting, keys.backlog]
+        for lane in Lane:
+            self._probe_keys += [keys.ready(lane), keys.active(lane)]
         self._probe = Script("probe")
         self._events_bound = settings.events_bound
         self._ratio = settings.redis_memory_max_ratio
@@ -113,13 +118,19 @@ class RedisWatch:
         """Whether Redis takes what acceptance writes: None, or why it doesn't.
 
         A read-only replica, too few replicas, a disk that is full or a user who may not do it all
-        answer INFO as ever.
+        answer INFO as ever. So does one in which somebody has overwritten a key of the queue.
         """
         try:
-            await self._probe(self._redis, [self._probe_key], [])
+            await self._probe(self._redis, self._probe_keys, [])
         except ResponseError as error:
-            # A full one is `nearly_full`.
-            return None if says_full(error) else f"redis refuses writes: {error}"
+            if says_full(error):
+                # It is `nearly_full`.
+                return None
+            text = str(error)
+            if text.startswith(_WRONG_TYPE):
+                key = text.rpartition(" ")[2]
+                return f"{_WRONG_KEY}: {key} is of another type than it has to be; delete it"
+            return f"redis refuses writes: {text}"
         return None
 
     def _unfitness(self, info: dict[str, Any]) -> str | None:
@@ -136,7 +147,9 @@ class RedisWatch:
             if trouble is None:
                 log.info("redis takes notifications")
             else:
-                log.warning("nothing can be queued", extra={"reason": trouble})
+                # Everything else may pass; a key waits for a person's hand.
+                level = logging.ERROR if trouble.startswith(_WRONG_KEY) else logging.WARNING
+                log.log(level, "nothing can be queued", extra={"reason": trouble})
         self.trouble = trouble
 
     def _look_at_memory(self, info: dict[str, Any]) -> None:
