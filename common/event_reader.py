@@ -16,6 +16,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from prometheus_client import Counter
@@ -36,9 +37,18 @@ LEASE_S: Final = 5.0
 READ_AT_ONCE: Final = 256
 """Entries in one reply, so that Redis is not held up; a batch may take several."""
 _FIRST_BATCH: Final = 256
-BYTES_MAX: Final = 16 * 1024 * 1024
-"""A batch has about so many bytes of text at most. How many entries that is, is told from the batch
-before, so the first of many large ones may have more."""
+_FIRST_REPLY: Final = 16
+BYTES_MAX: Final = 4 * 1024 * 1024
+"""A batch ends with the entry that brings it to so many bytes of text.
+
+A reader holds several batches, and each several times over: as texts, as rows or messages.
+"""
+REPLY_MAX_BYTES: Final = 1024 * 1024
+"""A reply has about so many bytes of text.
+
+How many entries that is, is told from the one before, so that the first of many large ones may have
+`READ_AT_ONCE` of them.
+"""
 NO_GROUP: Final = -1
 """What a script that acknowledges answers where there is no group."""
 _REPLY_TIMEOUT_S: Final = 5.0
@@ -97,6 +107,7 @@ class EventReader:
         self._group = group
         self._batch = batch
         self._count = min(batch, _FIRST_BATCH)
+        self._at_once = _FIRST_REPLY
         self._block_s = block_s
         self._lead = Script("lead")
         self._advance = Script("advance")
@@ -110,7 +121,7 @@ class EventReader:
         self.leads = False
         """Whether this replica has the lease, as of the last `read`."""
         self.more = False
-        """Whether the last `read` got as many as it asked for, so that more are likely there."""
+        """Whether the last `read` left off at a bound, so that more are likely there."""
 
     async def read(self) -> list[Event]:
         """Wait for entries.
@@ -135,13 +146,8 @@ class EventReader:
             # Behind what is acknowledged nothing is taken for known.
             self._begins = True
             raise
-        # Next time as many are asked for as would fit, if they are like these.
-        self.more = len(events) >= self._count
-        if events:
-            size = sum(len(event.text) for event in events)
-            fit = BYTES_MAX * len(events) // (size + 1)
-            grown = 2 * self._count if self.more else self._count
-            self._count = max(1, min(self._batch, grown, fit))
+        if len(events) >= self._count:
+            self._count = min(self._batch, 2 * self._count)
         return events
 
     async def keep(self) -> bool:
@@ -227,11 +233,13 @@ class EventReader:
         if self._link is None or self._link.lost.done():
             self._link = await Link.connect(self._url, f"reader-{self._group}")
         timeout_s = self._block_s + _REPLY_TIMEOUT_S
+        self.more = False
         found: list[Event] = []
         left, position = self._count, self._position
+        bytes_left = BYTES_MAX
         wait: tuple[Word, ...] = ("BLOCK", int(self._block_s * 1000))
-        while left:
-            wanted = min(left, READ_AT_ONCE)
+        while left > 0 and bytes_left > 0:
+            wanted = min(left, self._at_once, READ_AT_ONCE)
             reply = await self._link.call(
                 *("XREAD", "COUNT", wanted, *wait, "STREAMS", self._stream, position),
                 timeout_s=timeout_s,
@@ -239,11 +247,23 @@ class EventReader:
             # Of the one stream, or nothing at all when none came in time.
             ((_, entries),) = reply.items() if reply else ((None, []),)
             if entries:
-                position = entries[-1][0]
-                found += read_entries(await self._whole(entries))
-            if len(entries) < wanted:
+                events = read_entries(await self._whole(entries))
+                sizes = [len(event.text) + len(event.extra) for event in events]
+                size = sum(sizes)
+                fit = REPLY_MAX_BYTES * len(events) // (size + 1)
+                self._at_once = max(1, min(4 * self._at_once, fit, READ_AT_ONCE))
+                if size > bytes_left:
+                    # What is past the bound is read again.
+                    ends = enumerate(accumulate(sizes), 1)
+                    del events[next(count for count, end in ends if end >= bytes_left) :]
+                found += events
+                bytes_left -= size
+                position = entries[len(events) - 1][0]
+            if len(entries) < wanted and bytes_left > 0:
                 break
             left, wait = left - wanted, ()
+        else:
+            self.more = True
         self._position = position
         return found
 

@@ -48,6 +48,8 @@ Entry = tuple[str, int, bytes, bytes]
 In front of the extra may be a reference to a shared content, `@<digest>:<place> `.
 """
 _ENTRY_WORDS: Final = 4
+_FRAME_BYTES: Final = 256
+"""About what a head has besides its content."""
 
 
 def entry_at_once(text: bytes) -> Entry | None:
@@ -89,6 +91,8 @@ class Batch:
     `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes; `oldest_ms`
     is the Unix time (ms) at which the oldest job was accepted. `published_by` and `expired_by` are
     publications and expired jobs by client. `contents` are those that are shared, by digest.
+    `read_bytes` are those of the jobs done, as they waited; `left` tells that some that were read
+    are not among them.
     """
 
     args: list[str | bytes | int] = field(default_factory=list)
@@ -97,6 +101,8 @@ class Batch:
     dead: int = 0
     jobs: int = 0
     size: int = 0
+    read_bytes: int = 0
+    left: bool = False
     oldest_ms: int = sys.maxsize
     published_by: Counter[str] = field(default_factory=Counter)
     expired_by: Counter[str] = field(default_factory=Counter)
@@ -114,47 +120,68 @@ class Batch:
 class BatchBuilder:
     """Adds turn after turn to one batch, within bounds.
 
+    A turn that finds the batch full has its share all the same, so that a large job in front of it
+    costs it no round: turns that are given up with nothing done go behind all others.
+
     Args:
         max_entries: publications in one script call.
         max_bytes: their bytes, about.
+        max_turns: turns among which a second batch of that size is shared out; 0: there is none.
     """
 
-    def __init__(self, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, max_entries: int, max_bytes: int, max_turns: int = 0) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self._share_entries = max_entries // max_turns if max_turns else 0
+        self._share_bytes = max_bytes // max_turns if max_turns else 0
         self.batch = Batch()
 
     def add_turn(self, partition: bytes, jobs: list[bytes], now_ms: int) -> None:
         """Add a turn with the jobs that were read, oldest first.
 
-        When the batch is full the rest stays in its list: the turn is given up either way, and
-        is made ready again by the script. At least one job is done by a batch, however large.
+        When the batch is full, what is past the turn's share stays in its list: the turn is given
+        up either way, and is made ready again by the script. At least one job is done by a batch,
+        however large.
         What is no job (somebody wrote into the list) becomes a dead letter.
         """
         batch = self.batch
         done, entries, weight = 0, 0, 0
+        size_before = batch.size
         clients: Counter[str] = Counter()
         args: list[str | bytes | int] = []
         for text in jobs:
             full = batch.entries >= self._max_entries or batch.size >= self._max_bytes
-            if full and batch.jobs:
+            full = full and batch.jobs > 0
+            if full and len(text) > self._share_bytes:
                 break
             try:
                 job = decode_job(text)
             except msgspec.MsgspecError as error:
+                if full and done:
+                    break
                 args += ("", "dead", text, f"not a job: {error}")
                 entries += 1
                 batch.dead += 1
             else:
+                if full and not self._fits_share(job, entries, batch.size - size_before):
+                    break
                 entries += self._add_job(job, args, now_ms)
                 weight += weight_of(job)
                 clients[job.client] += 1
             done += 1
             batch.jobs += 1
+            batch.read_bytes += len(text)
+        batch.left |= done < len(jobs)
         batch.args += (partition, done, weight, len(clients))
         for pair in clients.items():
             batch.args += pair
         batch.args += (entries, *args)
+
+    def _fits_share(self, job: Job, entries: int, size: int) -> bool:
+        """Whether a job fits into its turn's share, of which so much is used."""
+        targets = 1 if job.targets is None else len(job.targets)
+        grows = targets * (len(bytes(job.message)) + len(bytes(job.data)) + _FRAME_BYTES)
+        return entries + targets <= self._share_entries and size + grows <= self._share_bytes
 
     def _add_job(self, job: Job, args: list[str | bytes | int], now_ms: int) -> int:
         batch = self.batch

@@ -37,6 +37,8 @@ _FULL_WAIT_S: Final = 0.05
 """How long a loop rests that found no turn while Redis, at its maxmemory, refuses to wait."""
 _GATHERED: Final = 32
 """Jobs in a batch from which on there is nothing to be gained by that."""
+_TAKE_MIN_BYTES: Final = 4 * 1024
+"""Bytes of jobs that a loop reads at once at least, however large they grow."""
 
 
 class _Publishing:
@@ -88,6 +90,7 @@ class LaneLoop:
         self._jobs_prefix = f"{keys.jobs_prefix}{lane}:"
         self._publisher = Publisher(keys, settings, holders.worker)
         self._publications = metrics.publications.labels(lane)
+        self._take_bytes = settings.publish_max_bytes
         self._stopping = False
         self._backoff = Backoff()
 
@@ -144,6 +147,7 @@ class LaneLoop:
                 if turns and not self._stopping:
                     began = time.perf_counter()
                     batch = self._build(turns)
+                    self._take_no_more_than_is_done(batch, next_turns[1])
                     publishing = self._publishing(holder, batch)
                     # As a rule the next turns are asked for behind the script: no round trip
                     # between batches.
@@ -187,17 +191,32 @@ class LaneLoop:
                 settings.take_max_turns,
                 self._jobs_prefix,
                 settings.publish_max_jobs,
-                settings.publish_max_bytes,
+                self._take_bytes,
             ],
         )
         return [["BLMOVE", ready, held, "RIGHT", "LEFT", self._wait_s], take]
 
     def _build(self, turns: list[Any]) -> Batch:
-        builder = BatchBuilder(self._settings.publish_max_jobs, self._settings.publish_max_bytes)
+        settings = self._settings
+        builder = BatchBuilder(
+            settings.publish_max_jobs, settings.publish_max_bytes, settings.take_max_turns
+        )
         now_ms = time.time_ns() // 1_000_000
         for partition, jobs in zip(turns[::2], turns[1::2], strict=True):
             builder.add_turn(partition, jobs, now_ms)
         return builder.batch
+
+    def _take_no_more_than_is_done(self, batch: Batch, take: list[Word]) -> None:
+        """Set how many bytes of jobs the next take reads.
+
+        Jobs for many targets grow when they are published. Most of what is read of them would be
+        left, to be read again, and the turns would go behind all others with nothing done.
+        """
+        if batch.left:
+            self._take_bytes = max(_TAKE_MIN_BYTES, min(self._take_bytes, 2 * batch.read_bytes))
+        else:
+            self._take_bytes *= 2
+        self._take_bytes = take[-1] = min(self._take_bytes, self._settings.publish_max_bytes)
 
     def _publishing(self, holder: str, batch: Batch) -> list[Word]:
         """Command: give up the turns and publish what they hold."""

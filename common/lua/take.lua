@@ -7,7 +7,7 @@ local most_turns, jobs_prefix = tonumber(ARGV[3]), ARGV[4]
 local jobs_left, bytes_left = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function tail(list)
-  local jobs, step, from = {}, 8, 0
+  local jobs, step, from = {}, 2, 0
   while jobs_left > 0 and bytes_left > 0 do
     local wanted = math.min(step, jobs_left)
     local part = redis.call('LRANGE', list, -from - wanted, -from - 1)
@@ -17,7 +17,7 @@ local function tail(list)
     end
     jobs_left, from = jobs_left - #part, from + #part
     if #part < wanted then break end
-    step = step * 2
+    step = step * 4
   end
   return jobs
 end

@@ -82,6 +82,27 @@ async def test_a_batch_is_larger_than_a_reply(
     assert not one.more
 
 
+async def test_a_batch_of_large_events_is_bounded_by_their_bytes(queue: Queue) -> None:
+    await queue.add(400)
+    one = queue.reader(batch=5_000)
+    await read(one, 400)  # small ones, of which many are read at once
+    size, count = 60_000, 300
+    for _ in range(count):
+        fields = {"k": "published", "c": "default/room:1", "w": "w", "p": "x" * size, "x": ""}
+        await queue.redis.xadd(KEYS.events, fields)
+    batches: list[list[Event]] = []
+    more: list[bool] = []
+    async with asyncio.timeout(20):
+        while sum(len(found) for found in batches) < count:
+            batches.append(await one.read())
+            more.append(one.more)
+    assert max(map(len, batches)) * size < event_reader.BYTES_MAX + size
+    assert [len(found) for found in batches[:-1]] == [len(batches[0])] * (len(batches) - 1)
+    assert more == [True] * (len(batches) - 1) + [False]
+    entries = [entry.decode() for entry, _ in await queue.redis.xrange(KEYS.events)]
+    assert [event_id for found in batches for event_id in ids(found)] == entries[400:]
+
+
 async def test_a_late_acknowledgement_of_another_leader_moves_nothing_back(queue: Queue) -> None:
     await queue.add(30)
     first, second = queue.reader(), queue.reader()

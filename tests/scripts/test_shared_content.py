@@ -8,6 +8,7 @@ import pytest
 from common.publication import Position, parse_publication
 from common.scripts import Script
 from tests.scripts.queue import KEYS, Queue, notification
+from tests.scripts.test_event_reader import read
 from tests.scripts.test_events import trim
 from tests.waiting import until
 from worker.enrich import BatchBuilder
@@ -63,7 +64,7 @@ async def test_subscribers_readers_and_logs_get_it_whole(queue: Queue) -> None:
     assert json.loads(live.text)["data"] == {"a": [1, '"message":null', None]}
     now, exact, (from_log,) = await queue.replay("default/room:7", before)
     assert (now.offset, exact, from_log) == (1, True, live)
-    events = await queue.reader().read()
+    events = await read(queue.reader(), len(ROOMS))
     assert len(events) == len(ROOMS)
     (event,) = [event for event in events if event.channel == "default/room:7"]
     assert event.text == live.text

@@ -161,5 +161,18 @@ def test_a_job_larger_than_the_bound_is_done_alone() -> None:
     assert [done for _, done, _ in turns(builder.batch.args)] == [1]
 
 
+def test_a_small_job_is_done_though_a_large_one_filled_the_batch() -> None:
+    builder = BatchBuilder(256, 16_000, 16)
+    large, small = job(message="x" * 20_000), job(message="x" * 200)
+    builder.add_turn(b"1", [large, small], NOW_MS)
+    builder.add_turn(b"2", [large, small], NOW_MS)
+    builder.add_turn(b"3", [small, small, small, small, large], NOW_MS)
+    builder.add_turn(b"4", [b"rubbish", b"rubbish"], NOW_MS)
+    # In their order, and no more than a sixteenth each.
+    assert [done for _, done, _ in turns(builder.batch.args)] == [1, 0, 2, 1]
+    assert builder.batch.left
+    assert builder.batch.read_bytes == len(large) + 2 * len(small) + len(b"rubbish")
+
+
 def test_a_turn_without_jobs_is_given_up() -> None:
     assert turns(built().batch.args) == [(b"3", 0, [])]
