@@ -55,6 +55,10 @@ class EventKind(StrEnum):
     """A user took it out again, as `ARCHIVED`."""
     UNREAD = "unread"
     """A user marked a notification unread, as `ARCHIVED`: receipts of before `at` do not count."""
+    SEEN = "seen"
+    """Users registered on a gateway whom nobody noted lately: `p` is `{"users": [[user, Unix ms],
+    …]}`, by Redis's clock; `c` is their client's broadcast channel. Broadcasts count for each of
+    them from then on, or from an earlier sight."""
     USER_DELETED = "user-deleted"
     """A user was deleted, with all that was theirs until `at`; as `USER`."""
     AUDIT = "audit"

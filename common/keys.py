@@ -185,6 +185,11 @@ class Keys:
         return f"{self.root}changes:{user}"
 
     @property
+    def sights(self) -> str:
+        """Sorted set with expiry: scoped users who registered lately, by when (Unix ms)."""
+        return f"{self.root}sights"
+
+    @property
     def clients(self) -> str:
         """Hash: client id → its version, a space, and its record (`common.auth.records`)."""
         return f"{self.root}clients"

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from common.events import Event, EventKind
-from common.names import DEFAULT_CLIENT, kind_and_target
+from common.names import DEFAULT_CLIENT, kind_and_target, scoped, user_channel
 from history.dated import is_dated
 from history.mirror_entries import decode_mirror_entries
+from history.sights import KnownSights
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
@@ -35,21 +36,24 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "client", "kind", "user_id", "room", "at", "event_ms", "event_number", "notification",
         "created_at",
     ),
+    "sights": ("client", "user_id", "at", "registered", "event_ms", "event_number"),
 }  # fmt: skip
 """Columns of each table, in the order of a row."""
 
 TIME_COLUMN: Final = {
     table: "created_at" if table == "publications" else "at"
     for table in COLUMNS
-    if table != "changes"
+    if table not in ("changes", "sights")
 }
 """The column that each table is partitioned by. `changes` is not: it holds nothing, and what is put
-there changes users and memberships, which are kept for ever."""
+there changes users and memberships, which are kept for ever, as sights are."""
+_CREATED_AT: Final = COLUMNS["publications"].index("created_at")
 _TIME_AT: Final = {table: COLUMNS[table].index(column) for table, column in TIME_COLUMN.items()}
 
 _ID_MAX_LENGTH: Final = 128
 _Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -106,6 +110,10 @@ class _Changed(msgspec.Struct, rename="camel", gc=False):
     created_at: _Time | None = None
 
 
+class _Seen(msgspec.Struct, gc=False):
+    users: list[tuple[str, _UnixMs]]
+
+
 class _Named(msgspec.Struct, gc=False):
     id: str = ""
     client: str = DEFAULT_CLIENT
@@ -118,6 +126,7 @@ _decode_receipt: Final = msgspec.json.Decoder(_Receipt).decode
 _decode_written: Final = msgspec.json.Decoder(_Written).decode
 _decode_mirrored: Final = msgspec.json.Decoder(_Mirrored).decode
 _decode_changed: Final = msgspec.json.Decoder(_Changed).decode
+_decode_seen: Final = msgspec.json.Decoder(_Seen).decode
 _decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
@@ -140,11 +149,17 @@ class Batch:
     malformed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def read_events(events: Iterable[Event]) -> Batch:
-    """Make rows of events, in their order. The same event makes the same rows every time."""
+def read_events(events: Iterable[Event], known: KnownSights | None = None) -> Batch:
+    """Make rows of events, in their order. The same event makes the same rows every time.
+
+    Args:
+        events: in the order of the stream.
+        known: users whose sight makes no row any more; those of these events are put there.
+    """
+    known = KnownSights() if known is None else known
     batch = Batch()
     rows: Rows = {table: [] for table in COLUMNS}
-    add_publication = rows["publications"].append
+    add_publication, add_sight = rows["publications"].append, rows["sights"].append
     published = 0
     counts = batch.events
     for event in events:
@@ -152,9 +167,19 @@ def read_events(events: Iterable[Event]) -> Batch:
         try:
             if kind == "published":
                 # Nearly all are of this kind.
-                add_publication(_published(event))
+                row = _published(event)
+                add_publication(row)
                 published += 1
+                if row[2].startswith("user:") and known.is_news(event.channel, row[_CREATED_AT]):
+                    user = row[2].partition(":")[2]
+                    add_sight((row[0], user, row[_CREATED_AT], False, *_entry(event.id)))
                 continue
+            if kind == "seen":
+                rows["sights"] += _seen(event, known)
+                counts[kind] = counts.get(kind, 0) + 1
+                continue
+            if kind == "user-deleted":
+                known.forget(event.channel)
             if kind in _WITHOUT_ROWS:
                 counts[kind] = counts.get(kind, 0) + 1
                 continue
@@ -200,6 +225,11 @@ def _scope(scoped: str) -> tuple[str, str]:
     if not slash or not client or not channel:
         raise ValueError(f"no scoped channel: {scoped[:200]!r}")
     return client, channel
+
+
+def _entry(event_id: str) -> tuple[int, int]:
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number)
 
 
 def _written_at(event: Event) -> datetime:
@@ -288,12 +318,25 @@ def _mirrored(event: Event) -> tuple[str, list[Row]]:
 def _changed(event: Event) -> tuple[str, list[Row]]:
     client, _ = _scope(event.channel)
     change = _decode_changed(event.text)
-    milliseconds, _, number = event.id.partition("-")
     row = (
-        client, event.kind, change.user_id, change.room, change.at, int(milliseconds), int(number),
-        change.id, change.created_at,
+        client, event.kind, change.user_id, change.room, change.at, *_entry(event.id), change.id,
+        change.created_at,
     )  # fmt: skip
     return "changes", [row]
+
+
+def _seen(event: Event, known: KnownSights) -> list[Row]:
+    client, _ = _scope(event.channel)
+    entry = _entry(event.id)
+    found = [
+        (user, datetime.fromtimestamp(at_ms / 1000, UTC))
+        for user, at_ms in _decode_seen(event.text).users
+    ]
+    return [
+        (client, user, at, True, *entry)
+        for user, at in found
+        if known.is_news(scoped(user_channel(user), client), at)
+    ]
 
 
 _READERS: Final[dict[str, Callable[[Event], tuple[str, list[Row]]]]] = {

@@ -17,7 +17,8 @@ import asyncpg
 from common.event_reader import LEASE_S
 from history.migrate import CONNECT_TIMEOUT_S, migrate
 from history.partitions import Partitions, split_by_day
-from history.rows import COLUMNS, Rows
+from history.rows import COLUMNS, TIME_COLUMN, Rows
+from history.sights import write_sights
 from history.users import remove_leftovers
 
 log = logging.getLogger("roomcast.history")
@@ -189,7 +190,9 @@ class Store:
                     return {table: len(found) for table, found in kept.items()}, outside
             new = await self._merge(connection, kept)
             # Repeats come at the beginning, from before somebody died.
-            self._expects_repeats = any(new[table] < len(kept[table]) for table in kept)
+            self._expects_repeats = any(
+                new[table] < len(kept[table]) for table in kept if table in TIME_COLUMN
+            )
             return new, outside
 
     async def reread(self) -> None:
@@ -273,6 +276,9 @@ class Store:
     async def _copy(self, connection: Any, rows: Rows) -> None:
         # The quickest way in; it fails as a whole over one row that is there already.
         for table, found in rows.items():
+            if table == "sights":
+                await write_sights(connection, found)
+                continue
             # By id, so by time: most rows then go to where in an index the one before went.
             records = sorted(found, key=_ID) if table == "publications" else found
             await connection.copy_records_to_table(table, records=records, columns=COLUMNS[table])
@@ -281,6 +287,9 @@ class Store:
         new: dict[str, int] = {}
         async with connection.transaction():
             for table, found in rows.items():
+                if table == "sights":
+                    new[table] = await write_sights(connection, found)
+                    continue
                 columns = ", ".join(f'"{column}"' for column in COLUMNS[table])
                 await connection.execute(
                     f"CREATE TEMP TABLE incoming_{table} (LIKE {table}) ON COMMIT DROP"

@@ -28,6 +28,7 @@ from history import metrics
 from history.database import database_outage, original
 from history.partitions import Partitions
 from history.rows import Batch, Row, Rows, read_events
+from history.sights import KnownSights
 from history.store import REFUSED, Copied, Store
 
 log = logging.getLogger("roomcast.history")
@@ -89,6 +90,7 @@ class Writer:
         self._unsettled: _Work | None = None
         self._stopping = False
         self._tend_at = float("-inf")
+        self._sights = KnownSights()
         self._events = 0
         self._transactions = 0
         self.answered = asyncio.Event()
@@ -119,9 +121,11 @@ class Writer:
             waits = jittered()
             self._note("redis", None)
             metrics.leads.set(self._reader.leads)
+            if not self._reader.leads:
+                self._sights.clear()
             if events:
                 # Rows are made here, while the database is busy with the batch before.
-                await self._batches.put((events, read_events(events)))
+                await self._batches.put((events, read_events(events, self._sights)))
                 if not self._reader.more:
                     await asyncio.sleep(self._delay_s)
         await asyncio.Event().wait()
@@ -281,6 +285,8 @@ class Writer:
 
     def _failed(self, error: Exception) -> None:
         self._store.drop_connections()
+        # It may be another database that answers next.
+        self._sights.clear()
         self._note("database", error)
 
     def _succeeded(self) -> None:

@@ -39,6 +39,7 @@ TYPES: Final = {
     EventKind.ARCHIVED: "roomcast.receipt.archived",
     EventKind.UNARCHIVED: "roomcast.receipt.unarchived",
     EventKind.UNREAD: "roomcast.receipt.unread",
+    EventKind.SEEN: "roomcast.user.seen",
     EventKind.USER_DELETED: "roomcast.user.deleted",
     EventKind.AUDIT: "roomcast.audit",
     EventKind.DROPPED: "roomcast.events.dropped",

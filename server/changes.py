@@ -105,6 +105,7 @@ class Changes:
                 # The channel's position stays: offsets that began again would be taken for known.
                 pipe.delete(keys.log_prefix + own, keys.inbox(name), keys.unread(name))
                 pipe.delete(keys.reads(name), keys.acks(name))
+                pipe.zrem(keys.sights, name)
                 pipe.publish(keys.pub(own), SIGNAL + CLOSE_DELETED + b"\n")
             entry, *_ = await pipe.execute()
         change = Change(kind, user, room, at_ms, entry.decode(), notification, created_ms)

@@ -19,6 +19,7 @@ from common.receipts import IDS_MAX, Receipts
 from history import inbox as queries
 from history.database import Database
 from history.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
+from history.sights import first_sight_ms
 from server.changes import Changes
 from server.inbox_cache import CHANNELS_MAX, CachedPage, InboxCache, Marks
 
@@ -161,7 +162,7 @@ class Inbox:
             read = await queries.is_read(connection, reader, notification)
             if read is None:
                 rooms = await queries.rooms_of(connection, self._client, user)
-        if read is None and notification not in await self._late(user, rooms):
+        if read is None and notification not in await self._late(user, rooms, marks):
             return False
         if not read and (read is False or notification not in marks.reads):
             await self._receipts.record(EventKind.READ, user, [notification], client=self._client)
@@ -189,7 +190,7 @@ class Inbox:
             last_read_ms = await queries.last_read_ms(connection, reader, notification)
             rooms = await queries.rooms_of(connection, self._client, user)
         if created_ms is None:
-            created_ms = (await self._late(user, rooms)).get(notification)
+            created_ms = (await self._late(user, rooms, marks)).get(notification)
         if created_ms is None:
             return False
         # Receipts are of other clocks; it is to be behind them all.
@@ -224,7 +225,7 @@ class Inbox:
                 count = await queries.unread_count(connection, reader)
             rooms = await queries.rooms_of(connection, self._client, user)
         ids = {place.id: None for place in unread}
-        late = [an_id for an_id in await self._late(user, rooms) if an_id not in ids]
+        late = [an_id for an_id in await self._late(user, rooms, marks) if an_id not in ids]
         async with self._database.connection() as connection:
             known = await queries.read_among(connection, reader, late) | set(marks.reads)
         seen = [an_id for an_id in late if an_id not in known]
@@ -291,6 +292,7 @@ class Inbox:
                     and bool(marks.reads or not marks.last_read)
                     and await _knows(connection, self._client, positions)
                     and await queries.knows_reads(connection, reader)
+                    and await _knows_sight(connection, reader, marks)
                 ),
             )
 
@@ -305,19 +307,29 @@ class Inbox:
         except _TROUBLE:
             return None
 
-    async def _late(self, user: str, rooms: dict[str, int]) -> dict[str, int]:
+    async def _late(self, user: str, rooms: dict[str, int], marks: Marks) -> dict[str, int]:
         """What the logs of channels have and the database lacks, and when it was created."""
         channels = _channels(user, rooms)
         found = await self.cache.positions(channels)
         placed = [(channel, at) for channel, at in zip(channels, found, strict=True) if at]
         async with self._database.connection() as connection:
             known = await queries.known_positions(connection, self._client, placed)
+            seen_ms = await first_sight_ms(connection, self._client, user)
         since = {room_channel(room): joined_ms for room, joined_ms in rooms.items()}
+        seen = [] if seen_ms is None else [seen_ms]
+        if marks.last_sight:
+            seen.append(int(marks.last_sight))
         ids: dict[str, int] = {}
         for (channel, _), is_known in zip(placed, known, strict=True):
             if is_known:
                 continue
             joined = since.get(channel, 0)
+            if channel == BROADCAST_CHANNEL:
+                # The user's own channel came first, and may be what they were seen by.
+                seen = [*seen, *ids.values()]
+                if not seen:
+                    continue
+                joined = min(seen)
             log_key = self._keys.log_prefix + scoped(channel, self._client)
             # From the end on, so that what is published or trimmed meanwhile hides none.
             for last in range(1, 1 + await self._redis.llen(log_key), _LOG_CHUNK):
@@ -330,6 +342,14 @@ class Inbox:
 
 def _channels(user: str, rooms: dict[str, int]) -> list[str]:
     return [user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)]
+
+
+async def _knows_sight(connection: Any, reader: Reader, marks: Marks) -> bool:
+    """Whether the database has seen a user as early as Redis has."""
+    if not marks.last_sight:
+        return True
+    seen_ms = await first_sight_ms(connection, reader.client, reader.user)
+    return seen_ms is not None and seen_ms <= int(marks.last_sight)
 
 
 async def _knows(

@@ -37,6 +37,8 @@ class Marks(NamedTuple):
     run: str
     last_read: str
     last_change: str
+    last_sight: str
+    """When Redis noted last that the user registered (Unix ms), or empty."""
     now_ms: int
     """Unix time by Redis's clock."""
     reads: dict[str, int]
@@ -101,21 +103,29 @@ class InboxCache:
         keys, name = self._keys, scoped(user, self._client)
         return await self._read(
             self._redis,
-            [keys.inbox(name), keys.unread(name), keys.reads(name), keys.changes(name)],
-            [keys.channel_prefix, page],
+            [
+                keys.inbox(name),
+                keys.unread(name),
+                keys.reads(name),
+                keys.changes(name),
+                keys.sights,
+            ],
+            [keys.channel_prefix, page, name],
         )
 
     async def marks(self, user: str) -> Marks:
         """What to remember before an inbox is read from the database."""
         name = scoped(user, self._client)
-        run, last_read, last_change, now_ms, reads = await self._begin(
-            self._redis, [self._keys.reads(name), self._keys.changes(name)], []
+        keys = self._keys
+        run, last_read, last_change, last_sight, now_ms, reads = await self._begin(
+            self._redis, [keys.reads(name), keys.changes(name), keys.sights], [name]
         )
         pairs = zip(reads[::2], reads[1::2], strict=True)
         return Marks(
             run.decode(),
             last_read.decode(),
             last_change.decode(),
+            last_sight.decode(),
             int(now_ms),
             {notification.decode(): int(at) for notification, at in pairs},
         )
@@ -143,7 +153,7 @@ class InboxCache:
         Returns:
             Whether it was; not if something changed since `marks`.
         """
-        name = scoped(user, self._client)
+        keys, name = self._keys, scoped(user, self._client)
         lines = [
             f"{scoped(channel, self._client)}\t{at.epoch}\t{at.offset}\n"
             if at
@@ -155,11 +165,13 @@ class InboxCache:
         try:
             stored = await self._store(
                 self._redis,
-                [self._keys.inbox(name), self._keys.unread(name), self._keys.changes(name)],
+                [keys.inbox(name), keys.unread(name), keys.changes(name), keys.sights],
                 [
                     marks.run,
                     marks.last_read,
                     marks.last_change,
+                    marks.last_sight,
+                    name,
                     "".join(lines),
                     "".join(f"{item.id}\n" for item in page.items),
                     text,

@@ -141,7 +141,8 @@ def history_paths() -> Json:
         "/users/{id}/notifications": {
             "get": operation(
                 "listInbox",
-                "A user's inbox: private ones, those of their rooms, broadcasts; newest first",
+                "A user's inbox: private ones, those of their rooms, broadcasts since their first "
+                "sight; newest first",
                 [
                     _USER,
                     LIMIT,

@@ -47,7 +47,9 @@ async def _post(request: web.Request, history: History) -> web.Response:
         is_new = created is None
         if created is None:
             at_ms = time.time_ns() // 1_000_000
-            await history.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
+            # It may be the first sight of them.
+            async with history.inbox.cache.change(user):
+                await history.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
             created = await find_user(connection, history.client, user)
             assert created is not None
     return json_answer(

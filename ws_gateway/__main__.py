@@ -49,6 +49,7 @@ from ws_gateway.receipts import ReceiptWriter
 from ws_gateway.seats import Seats
 from ws_gateway.sent_ids import SentIds
 from ws_gateway.session import Clock, Gateway
+from ws_gateway.sights import Sights
 from ws_gateway.subscription import Subscription
 from ws_gateway.sweep import Sweep
 from ws_gateway.tickets import TicketDesk
@@ -115,6 +116,7 @@ async def serve(settings: Settings) -> None:
     hub = Hub(keys, reader, loop, settings.subscriber_max_bytes, written)
     sent = SentIds(control, keys, hub.channels)
     listeners.append(sent.note)
+    sights = Sights(control, keys, settings, gateway_id)
     catch_up = CatchUp(reader, replayed, sent.note_read)
     clock = Clock(time.monotonic())
     pacer = Pacer(loop, lambda: hub.received)
@@ -124,7 +126,9 @@ async def serve(settings: Settings) -> None:
     redeeming = connect(settings.redis_url, timeout_s=TICKETS_TIMEOUT_S)
     tickets = TicketDesk(redeeming, keys)
     admission = Admission(authenticator, seats, tickets, limits)
-    gateway = Gateway(hub, catch_up, receipts, sent, pacer, admission, limits, clock, gateway_id)
+    gateway = Gateway(
+        hub, catch_up, receipts, sent, sights, pacer, admission, limits, clock, gateway_id
+    )
     directory.listeners.append(gateway.client_changed)
     probe = PathProbe(control, keys, hub, gateway.id)
     hub.subscription = subscription = Subscription(
@@ -188,6 +192,7 @@ async def serve(settings: Settings) -> None:
             Sweep(gateway, fronts).run(),
             receipts.run(),
             tickets.run(),
+            sights.run(),
             directory.run(),
             seats.run(),
             counts.run(),
@@ -199,6 +204,7 @@ async def serve(settings: Settings) -> None:
         listener.close()
         await gateway.close()
         await hub.close()
+        await sights.flush()
         await counts.report()
         await usage.write()
         await seats.close()

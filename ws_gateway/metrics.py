@@ -34,6 +34,9 @@ unrecovered = Counter(
     "roomcast_unrecovered_total", "Times that a client was behind by more than the log covers"
 )
 receipts = Counter("roomcast_receipts_total", "Receipts from sockets, by kind", ["kind"])
+sights_dropped = Counter(
+    "roomcast_sights_dropped_total", "Registrations that could not be noted as a user's first sight"
+)
 written_dropped = Counter(
     "roomcast_written_runs_dropped_total", "Counts of writes that could not be reported"
 )

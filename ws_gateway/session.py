@@ -45,6 +45,7 @@ from ws_gateway.protocol import (
 from ws_gateway.receipt_limits import Buckets, ReceiptLimits
 from ws_gateway.receipts import ReceiptWriter
 from ws_gateway.sent_ids import SentIds
+from ws_gateway.sights import Sight, Sights
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -67,6 +68,7 @@ class Gateway:
         catch_up: brings connections up from the channels' logs.
         receipts: where receipts go.
         sent: knows what may have receipts.
+        sights: where it is noted who registered.
         pacer: lets clients in.
         admission: tells whose they are, and what they may.
         limits: bounds of one connection.
@@ -80,6 +82,7 @@ class Gateway:
         catch_up: CatchUp,
         receipts: ReceiptWriter,
         sent: SentIds,
+        sights: Sights,
         pacer: Pacer,
         admission: Admission,
         limits: Settings,
@@ -90,6 +93,7 @@ class Gateway:
         self.catch_up = catch_up
         self._receipts = receipts
         self._sent = sent
+        self._sights = sights
         self.pacer = pacer
         self.admission = admission
         self.slices = Slices(asyncio.get_running_loop())
@@ -214,9 +218,25 @@ class Gateway:
         self.admission.take_seat(connection)
         assert connection.principal is not None
         names = _names(connection.principal, message.user, message.rooms)
+        client = connection.principal.client
+        sight: Sight | None = None
+        if not self._is_heard(names[0]):
+            sight = self._sights.note(client, message.user)
+
+        def again() -> None:
+            self.pacer.do(connection, lambda: self.hub.open(names, ready))
 
         def ready(channels: list[Channel]) -> None:
+            nonlocal sight
             if not self._is_here(connection, channels):
+                return
+            if sight is None and not self._is_heard(names[0]):
+                # Whoever was heard may have been deleted meanwhile.
+                sight = self._sights.note(client, message.user)
+            if sight is not None and not sight.is_settled:
+                if not connection.busy:
+                    connection.wait()
+                sight.when_settled(again)
                 return
             behind = [
                 channel
@@ -232,7 +252,7 @@ class Gateway:
 
         def in_turn(_: list[Channel]) -> None:
             # Hundreds of channels are opened at once. Those that were may have been closed again.
-            self.pacer.do(connection, lambda: self.hub.open(names, ready))
+            again()
 
         self._when_open(connection, names, in_turn)
 
@@ -407,6 +427,13 @@ class Gateway:
         self.hub.open(names, call)
         if not done:
             connection.wait()
+
+    def _is_heard(self, name: str) -> bool:
+        """Whether a user, by the scoped name of their channel, has a connection here already."""
+        channel = self.hub.channels.get(name)
+        return channel is not None and any(
+            member.closing_since is None for member in channel.members
+        )
 
     def _is_here(self, connection: Connection, channels: list[Channel]) -> bool:
         if connection.closing_since is None and connection in self.connections:
