@@ -25,6 +25,12 @@ _LOUD: Final = re.compile(
     rb'|\{.*"level": "(?:WARNING|ERROR|CRITICAL)"|setting [A-Z_]+ is refused'
 )
 
+# What `common.outage` logs: whoever saw the warning should see its end, which is no warning.
+_OUTAGE: Final = re.compile(
+    rb"\d\d:\d\d:\d\d ([a-z_.0-9]+) +(?:WARNING +(.+) (?:does not answer|refuses what it is asked)"
+    rb"|INFO +(.+) answers again)\b.*"
+)
+
 
 class Lines(Protocol):
     """Takes lines of processes."""
@@ -59,13 +65,25 @@ class Console:
         self._output = output or sys.stdout.buffer
         coloured = self._output.isatty()
         self._colours = dict(zip(names, _COLOURS, strict=False)) if coloured else {}
+        self._outages: set[tuple[bytes, bytes]] = set()
 
     def line(self, name: str, line: bytes) -> None:
         """Write one line, without its line end, of the process of that name."""
         if self._logs:
             self._logs.write(name, line)
-        if self._verbose or _LOUD.match(line):
+        if self._ends_outage(line) or self._verbose or _LOUD.match(line):
             self._show(name, line)
+
+    def _ends_outage(self, line: bytes) -> bool:
+        if not (match := _OUTAGE.fullmatch(line)):
+            return False
+        process, lost, back = match.groups()
+        if lost:
+            self._outages.add((process, lost))
+            return False
+        found = (process, back) in self._outages
+        self._outages.discard((process, back))
+        return found
 
     def _show(self, name: str, line: bytes) -> None:
         said_by = name

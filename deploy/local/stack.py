@@ -33,11 +33,12 @@ _TAIL_LINES: Final = 15
 _FIRST_WAIT_S: Final = 2.0
 _LONGEST_WAIT_S: Final = 30.0
 _AGAIN_S: Final = 10.0
-"""A part that ran for so long after it was given up is said to run again."""
+"""A part that ran for so long after it ended or was given up is said to run again."""
 _STEADY_S: Final = 30.0
 """A part that ran for so long begins anew: with its tries, and then with the first wait."""
 
 _EXITED: Final = re.compile(rb".* exited: (\w+) \((.+?)(?:; (?:not )?expected)?\)")
+_NOT_LISTENING: Final = "not listening yet"
 _NO_CLIENT: Final = "no client is known"
 
 
@@ -170,7 +171,9 @@ class Stack:
         now = time.monotonic()
         count, last = self._deaths.get(part, (0, now))
         self._deaths[part] = (count + 1 if now - last < _STEADY_S else 1), now
+        self._up_since.pop(part, None)
         if part not in self._down:
+            self._down.add(part)
             self._say(f"{part} ended ({why}); it starts again")
 
     async def _start(self, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -264,8 +267,7 @@ class Stack:
                         self._console.plain(start.first_client)
                     told = True
                 elif time.monotonic() > complain_at:
-                    reasons = "; ".join(f"{name}: {why}" for name, why in waiting.items())
-                    self._say(f"not ready after {after:.0f} s: {reasons}")
+                    self._say(f"not ready after {after:.0f} s: {summarize(waiting)}")
                     complain_at += _COMPLAIN_AFTER_S
                 await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -337,6 +339,14 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def summarize(waiting: Mapping[str, str]) -> str:
+    """Name each reason once, behind the parts that it holds up."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name, why in waiting.items():
+        names[why].append(name)
+    return "; ".join(f"{', '.join(parts)}: {why}" for why, parts in names.items())
+
+
 async def _find_unready(
     session: aiohttp.ClientSession, start: Start, known: Collection[str]
 ) -> dict[str, str]:
@@ -354,6 +364,8 @@ async def _connect(port: int) -> str | None:
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
             _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except ConnectionRefusedError:
+        return _NOT_LISTENING
     except OSError as error:
         return str(error) or type(error).__name__
     writer.close()
@@ -366,5 +378,8 @@ async def _probe(session: aiohttp.ClientSession, url: str) -> str | None:
         limit = aiohttp.ClientTimeout(_PROBE_TIMEOUT_S)
         async with session.get(url, timeout=limit, ssl=False) as answer:
             return None if answer.ok else f"{answer.status} {(await answer.text())[:200]}"
+    except aiohttp.ClientConnectorError as error:
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return _NOT_LISTENING if refused else str(error)
     except (aiohttp.ClientError, TimeoutError) as error:
         return str(error) or type(error).__name__

@@ -97,3 +97,19 @@ async def test_a_pipe_is_shown_to_its_last_byte() -> None:
     os.close(writing)
     await asyncio.wait_for(protocol.ended, 5)
     assert output.getvalue() == b"worker     | last words\n"
+
+
+def test_the_end_of_an_outage_is_shown_to_whoever_saw_its_begin() -> None:
+    output = io.BytesIO()
+    console = Console(["server"], output, verbose=False)
+    back = b"12:00:01 server    INFO    redis answers again  after_s=1.1"
+    console.line("server", back)
+    assert output.getvalue() == b""
+    console.line("server", b"12:00:00 server    WARNING redis does not answer  part=pool  reason=x")
+    console.line("server", b"12:00:00 server    INFO    the database answers again  after_s=1.1")
+    console.line("server", back)
+    console.line("server", back)
+    assert output.getvalue().decode().splitlines() == [
+        "server     | 12:00:00 WARNING redis does not answer  part=pool  reason=x",
+        "server     | 12:00:01 INFO    redis answers again  after_s=1.1",
+    ]

@@ -72,6 +72,9 @@ def test_a_healthy_start_warns_of_nothing_and_a_lost_valkey_is_said_once(
     for port in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT"):
         wait_until(lambda port=port: quiet.is_ready(port), f"{port} is ready")  # type: ignore[misc]
     assert all(len(lines) <= 1 for lines in warnings(quiet).values()), warnings(quiet)
+    assert "valkey ended (terminated by SIGKILL); it starts again" in quiet.said()
+    wait_until(lambda: "valkey runs again" in quiet.said(), "its return is said", 60)
+    assert "redis answers again" in quiet.said()
 
 
 def test_a_part_that_is_killed_again_and_again_comes_back(quiet: LocalStack) -> None:

@@ -10,6 +10,7 @@ from deploy.local.parts import (
     uses_own_postgres,
     uses_own_valkey,
 )
+from deploy.local.stack import summarize
 
 
 def test_valkey_starts_first_and_stops_last() -> None:
@@ -134,3 +135,8 @@ def test_logs_are_readable_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch
     assert child_environment(Settings(), own_valkey=True)["LOG_FORMAT"] == "console"
     chosen = child_environment(Settings(log_format=LogFormat.JSON), own_valkey=True)
     assert "LOG_FORMAT" not in chosen
+
+
+def test_what_is_waited_for_says_each_reason_once() -> None:
+    waiting = {"postgres": "not listening yet", "server": "503 {}", "worker": "not listening yet"}
+    assert summarize(waiting) == "postgres, worker: not listening yet; server: 503 {}"
