@@ -42,7 +42,7 @@ async def test_two_holders_never_hold_one_turn(queue: Queue) -> None:
 async def test_jobs_are_bounded_in_number_and_the_oldest_come_first(queue: Queue) -> None:
     texts = [b"%03d" % n for n in range(100)]
     await queue.accept(request(*jobs(1, *texts)))
-    for most in (1, 7, 8, 9, 30, 100, 200):
+    for most in (1, 2, 3, 9, 10, 11, 30, 100, 200):
         assert (await queue.take(HOLDER, jobs=most))[b"1"] == texts[:most]
 
 
@@ -50,7 +50,7 @@ async def test_jobs_are_bounded_in_bytes_past_the_first_step(queue: Queue) -> No
     await queue.accept(request(*jobs(1, *[b"x" * 1000] * 100), *jobs(2, b"y")))
     taken = await queue.take(HOLDER, size=1)
     assert list(taken) == [b"1"]
-    assert len(taken[b"1"]) == 8
+    assert len(taken[b"1"]) == 2
     assert await queue.ready() == [b"2"]
 
 
