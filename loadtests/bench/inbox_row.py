@@ -239,6 +239,10 @@ async def _fill(url: str) -> None:
             ],
             columns=["client", "room", "user_id", "joined_at"],
         )
+        # All of them were there before any broadcast.
+        await connection.execute(
+            "INSERT INTO sights SELECT client, id, '-infinity', 0, 0 FROM users"
+        )
         await connection.execute("ANALYZE")
     finally:
         await connection.close()
