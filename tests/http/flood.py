@@ -47,6 +47,7 @@ KINDS: Final[dict[str, bytes]] = {
     "wrong methods": get(b"/notify", b"PUT") * 20_000,
     "HEAD": get(b"/healthz", b"HEAD") * 20_000,
     "other types": post(GOOD).replace(b"application/json", b"text/plain") * 5_000,
+    "batches of tiny objects": post(b"[" + b",".join([b"{}"] * 300_000) + b"]"),
     "chunks of a byte": chunked(200_000),
     "many small chunked bodies": chunked(2) * 10_000,
     "big bodies": post(b" " * MIB),
