@@ -79,7 +79,7 @@ $(BIN)/python:
 	@deploy/venv.sh $(VENV) $(PYTHON)
 
 $(LOCAL): | $(BIN)/python
-	@echo "Installing what is needed to run into $(VENV) ..."
+	@echo "Installing what is needed to run into $(VENV); the first time takes a minute or two ..."
 	@$(INSTALL) -r requirements/local.txt
 	@rm -f $(VENV)/.installed-local-*
 	@touch $@

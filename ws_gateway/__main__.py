@@ -12,6 +12,7 @@ import logging
 import secrets
 import sys
 import time
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -23,6 +24,7 @@ from common.cors import EVENTS_HEADERS, add_cors
 from common.http_problems import problems, refuse_encodings
 from common.keys import Keys
 from common.plain_http import plain_http
+from common.problems import Problem
 from common.receipts import Receipts
 from common.redis_client import UnfitRedisError, connect, wait_until_fit
 from common.replicas import replica_number, run, run_until_stopped
@@ -73,6 +75,16 @@ async def _close_after_answer(_: web.Request, response: web.StreamResponse) -> N
 async def _no_stream(_: web.Request) -> web.Response:
     # Streams are answered by `Front`: this is for what else may be asked of their path.
     raise web.HTTPNotFound
+
+
+async def _no_socket(_: web.Request) -> web.Response:
+    # Somebody opened the port in a browser, or with curl. Handshakes are answered by `Front`.
+    raise Problem(
+        HTTPStatus.UPGRADE_REQUIRED,
+        "upgrade-required",
+        "here are WebSockets: connect with ws:// or wss://; GET /events has Server-Sent Events",
+        headers={"Upgrade": "websocket"},
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -150,7 +162,11 @@ async def serve(settings: Settings) -> None:
         )
 
     app.add_routes(
-        [*ops_routes(readiness, may_measure), web.get(EVENTS_PATH, _no_stream, allow_head=False)]
+        [
+            *ops_routes(readiness, may_measure),
+            web.get("/", _no_socket),
+            web.get(EVENTS_PATH, _no_stream, allow_head=False),
+        ]
     )
     add_cors(app, settings.allows_origin, EVENTS_HEADERS)
     app.on_response_prepare.append(_close_after_answer)

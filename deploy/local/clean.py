@@ -53,12 +53,32 @@ def _remove_all(project: Path, known: list[Path]) -> None:
             kept = [path, *(p for p in [folder_for(path / "postgres")] if p.is_dir())]
             named = " and ".join(dict.fromkeys(_short(one, project) for one in kept))
             sys.stdout.write(f"left: {named}, the data of a DATA_DIR of your own\n")
-    cache = Path.home() / ".calfkit"
-    if cache.is_dir():
-        sys.stdout.write(
-            f"left: {cache}, which older versions of Roomcast made for all clones together; "
-            "if none is left, remove it\n"
-        )
+    _remove_broker_copy(Path.home() / ".calfkit")
+
+
+def _remove_broker_copy(cache: Path) -> None:
+    """Remove the copy of the Kafka broker that older versions made, unless there is more.
+
+    Whoever still needs it makes it again.
+    """
+    found = sorted(cache.rglob("*")) if cache.is_dir() and not cache.is_symlink() else []
+    ours = cache / "bin"
+    if ours not in found:
+        return
+    more = [path for path in found if path != ours and not _is_broker(path, ours)]
+    if more:
+        sys.stdout.write(f"left: {ours}/tansu-*, because {more[0]} is not from Roomcast\n")
+        return
+    try:
+        shutil.rmtree(cache)
+    except OSError as error:
+        sys.stdout.write(f"{cache} could not be removed: {error.strerror}\n")
+    else:
+        sys.stdout.write(f"removed {cache}\n")
+
+
+def _is_broker(path: Path, folder: Path) -> bool:
+    return path.parent == folder and path.name.startswith("tansu-") and path.is_file()
 
 
 def _short(path: Path, project: Path) -> str:

@@ -53,7 +53,7 @@ def main() -> None:
     """
     name, email = os.environ.get("NAME", ""), os.environ.get("EMAIL", "")
     if not name or not email:
-        sys.exit(f"no client was made: say its name and an address, {USAGE}")
+        sys.exit(f"no client was made: it needs a name and an email address: {USAGE}")
     os.chdir(PROJECT)
     data_dir = load_settings().data_dir
     if user_of(data_dir) is None:

@@ -91,12 +91,12 @@ and send to that user:
 
 def _calls_with_credentials(http: str, sockets: str, client_command: str) -> str:
     return f"""\
-AUTH_MODE is `required`: whoever sends shows an API key, and whoever listens a token. This makes a
-client and prints its key:
+AUTH_MODE is `required`: a program needs an API key to send, a user needs a token to listen. Make a
+client and get its key:
 
   {client_command}
 
-Two things to try with that key, each in a terminal of its own. Listen as user 1 in room 1:
+Two commands to try with that key, each in a terminal of its own. Listen as user 1 in room 1:
 
   KEY=rk_…
   TOKEN=$(curl -s {http}/tokens -H "x-api-key: $KEY" -H 'Content-Type: application/json' \\
@@ -115,10 +115,9 @@ and send to that user:
 def first_client(command: str) -> str:
     """Text that is shown when the stack waits for nothing but a first client."""
     return f"""
-Roomcast runs, and waits for its first client, because AUTH_MODE is `required`. In another terminal:
+Roomcast is running and waits for its first client, because AUTH_MODE is `required`. Make one that
+manages all others, in another terminal; its API key is printed:
 
   {command}
-
-makes one that manages all others, and prints its API key.
 
 """

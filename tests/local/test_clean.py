@@ -14,6 +14,14 @@ from deploy.local.postgres import folder_for
 from tests.process import ROOT
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own: `make clean` removes something there."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
 def project(folder: Path) -> tuple[Path, Path]:
     """A copy of what `make clean` needs, and where its PostgreSQL has data."""
     folder.mkdir()
@@ -132,5 +140,25 @@ def test_a_supervisord_without_a_console_is_waited_for(tmp_path: Path) -> None:
             orphan.kill()
         clean(folder)
         assert not data.exists()
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def test_the_copy_of_the_broker_is_removed_and_nothing_else_beside_it(
+    tmp_path: Path, home: Path
+) -> None:
+    folder, data = project(tmp_path / "clone")
+    broker = home / ".calfkit" / "bin" / "tansu-v0.6.0-510f3e2"
+    broker.parent.mkdir(parents=True)
+    broker.write_bytes(b"a program")
+    theirs = home / ".calfkit" / "settings.json"
+    theirs.write_text("{}")
+    try:
+        said = clean(folder)
+        assert f"because {theirs} is not from Roomcast" in said
+        assert broker.exists()
+        theirs.unlink()
+        assert f"removed {home / '.calfkit'}\n" in clean(folder)
+        assert list(home.iterdir()) == []
     finally:
         shutil.rmtree(data, ignore_errors=True)

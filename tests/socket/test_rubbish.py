@@ -56,6 +56,7 @@ async def test_frames_right_behind_the_handshake_are_read(stack: Stack) -> None:
         (HANDSHAKE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ="), 400),
         (HANDSHAKE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"!!"), 400),
         (HANDSHAKE.replace(b"Version: 13", b"Version: 8"), 426),
+        (b"GET / HTTP/1.1\r\nHost: test\r\n\r\n", 426),
         (HANDSHAKE.replace(b"Host: test", b"Host: test\r\nX-Name: \xc3\xa9\xff"), None),
         (HANDSHAKE.replace(b"GET /", b"GET /elsewhere"), 404),
         (HANDSHAKE.replace(b"Host: test", b"X: " + b"a" * 20_000), 431),
