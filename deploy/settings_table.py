@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from common.settings import Settings
+from common.config.settings import Settings
 
 README: Final = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN: Final = "<!-- settings:begin (made by `make docs`) -->"

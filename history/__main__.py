@@ -15,19 +15,19 @@ from typing import Final
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from common.collector import collect_seldom
-from common.event_reader import EventReader
-from common.http_problems import problems, refuse_encodings
-from common.keys import Keys
-from common.names import HISTORY_GROUP
-from common.plain_http import PlainSite
-from common.priority import yield_to_others
-from common.redis_client import UnfitRedisError, connect, wait_until_fit
-from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings, refuse
+from common.config.settings import Settings, load_settings, refuse
+from common.events.group_reader import EventReader
+from common.model.channels import HISTORY_GROUP
+from common.process.garbage_collection import collect_seldom
+from common.process.niceness import yield_to_others
+from common.process.replicas import replica_number, run, run_until_stopped
+from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
-from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.web.aiohttp_connection import PlainSite
+from common.web.ops_routes import ops_routes
+from common.web.problem_middleware import problems, refuse_encodings
 from history.migrate import DATABASE_ERRORS, describe, migrate
 from history.partitions import Partitions
 from history.store import Store

@@ -1,11 +1,11 @@
 """Arguments of the history writer: `python -m history [migrate]`.
 
-Light, see `common.command_line`.
+Light, see `common.process.command_line`.
 """
 
 import argparse
 
-from common.command_line import process_parser
+from common.process.command_line import process_parser
 
 
 def read_arguments() -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from common.events import EventKind
+from common.events.event import EventKind
 from history.database import from_unix_ms
 
 
@@ -14,7 +14,7 @@ class Change(NamedTuple):
             `UNARCHIVED` or `UNREAD`.
         user: whom it is about.
         room: which room, or ''.
-        at_ms: Unix time in milliseconds of `kind`'s meaning (`common.events`).
+        at_ms: Unix time in milliseconds of `kind`'s meaning (`common.events.event`).
         event: id of the event in the stream.
         notification: which one, or ''.
         created_ms: when that was created.

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from common.auth.api_keys import NewKey, new_key, random_name
-from common.auth.records import ClientLimits, ClientRecord, KeyRecord, Scope, SecretRecord
+from common.auth.client_records import ClientLimits, ClientRecord, KeyRecord, Scope, SecretRecord
 from history.database import unix_ms
 
 _LOCK: Final = 0x636C69656E7473  # "clients"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from common.outage import Outage
+from common.telemetry.outage import Outage
 
 log = logging.getLogger("roomcast.history")
 

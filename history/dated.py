@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from common.identifiers import made_at_ms
+from common.model.ids import made_at_ms
 
 _BEFORE: Final = timedelta(milliseconds=10)
 """So long before its id was made, a dated notification was accepted; as a rule in the same ms."""

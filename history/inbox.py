@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from common.names import room_channel
-from common.publication import Position
+from common.model.channels import room_channel
+from common.model.publication import Position
 from history.database import from_unix_ms, unix_ms
 from history.dated import FOUND, span_of
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from common.events import Event, EventKind
-from common.names import DEFAULT_CLIENT, kind_and_target, scoped, user_channel
+from common.events.event import Event, EventKind
+from common.model.channels import DEFAULT_CLIENT, kind_and_target, scoped, user_channel
 from history.dated import is_dated
 from history.mirror_entries import decode_mirror_entries
 from history.sights import KnownSights

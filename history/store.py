@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from common.event_reader import LEASE_S
+from common.events.group_reader import LEASE_S
 from history.migrate import CONNECT_TIMEOUT_S, migrate
 from history.partitions import Partitions, split_by_day
 from history.rows import COLUMNS, TIME_COLUMN, Rows

@@ -20,10 +20,10 @@ import asyncpg
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from common.backoff import jittered
-from common.event_reader import EventReader
-from common.events import Event
-from common.outage import redis_outage
+from common.events.event import Event
+from common.events.group_reader import EventReader
+from common.process.backoff import jittered
+from common.telemetry.outage import redis_outage
 from history import metrics
 from history.database import database_outage, original
 from history.partitions import Partitions

@@ -13,18 +13,18 @@ import sys
 from aiohttp import web
 from confluent_kafka import KafkaException
 
-from common.backoff import jittered
-from common.collector import collect_seldom
-from common.http_problems import problems, refuse_encodings
-from common.keys import Keys
-from common.plain_http import PlainSite
-from common.priority import yield_to_others
-from common.redis_client import UnfitRedisError, connect, wait_until_fit
-from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings, refuse
+from common.config.settings import Settings, load_settings, refuse
+from common.process.backoff import jittered
+from common.process.garbage_collection import collect_seldom
+from common.process.niceness import yield_to_others
+from common.process.replicas import replica_number, run, run_until_stopped
+from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
-from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.web.aiohttp_connection import PlainSite
+from common.web.ops_routes import ops_routes
+from common.web.problem_middleware import problems, refuse_encodings
 from kafka_bridge import restore
 from kafka_bridge.admission import Admission
 from kafka_bridge.brokers import make_topics, refuse_unusable

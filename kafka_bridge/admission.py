@@ -6,11 +6,11 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.jobs import Acceptance
-from common.keys import Keys
-from common.redis_client import REQUIRED_POLICY
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.jobs.planning import Acceptance
+from common.redis.client import REQUIRED_POLICY
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 
 CALL_MAX_JOBS: Final = 500
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from common.events import Event
-from common.settings import Settings
+from common.config.settings import Settings
+from common.events.event import Event
 from kafka_bridge.brokers import connection
 from kafka_bridge.cloud_events import LeftOutError, MirroredEvent, from_message
 from kafka_bridge.rebuild import stream_order

@@ -1,12 +1,12 @@
 """Arguments of the bridge: `python -m kafka_bridge [restore --since TIME]`.
 
-Light, see `common.command_line`.
+Light, see `common.process.command_line`.
 """
 
 import argparse
 from datetime import UTC, datetime
 
-from common.command_line import process_parser
+from common.process.command_line import process_parser
 
 
 def read_arguments() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from common.settings import Settings, refuse
+from common.config.settings import Settings, refuse
 
 log = logging.getLogger("roomcast.kafka")
 

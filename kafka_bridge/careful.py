@@ -19,7 +19,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
-from common.settings import Settings
+from common.config.settings import Settings
 from kafka_bridge import metrics
 from kafka_bridge.message import Message
 from kafka_bridge.outbox import UNKNOWN, NotWrittenError, Outbox, Place

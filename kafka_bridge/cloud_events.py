@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from common.events import Event, EventKind
-from common.jobs import format_time
-from common.names import DEFAULT_CLIENT, KAFKA_GROUP, client_of
+from common.events.event import Event, EventKind
+from common.jobs.planning import format_time
+from common.model.channels import DEFAULT_CLIENT, KAFKA_GROUP, client_of
 from kafka_bridge.message import Header, Message
 
 CONTENT_TYPE: Final = "application/cloudevents+json"

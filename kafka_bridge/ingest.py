@@ -16,8 +16,8 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Taken
 
-from common.backoff import jittered
-from common.settings import Settings
+from common.config.settings import Settings
+from common.process.backoff import jittered
 from kafka_bridge import metrics
 from kafka_bridge.admission import Admission, NeverFitsError, NoRoomError
 from kafka_bridge.brokers import connection, make_topics

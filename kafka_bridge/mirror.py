@@ -20,13 +20,13 @@ from confluent_kafka import KafkaException
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
-from common.event_reader import LEASE_S
-from common.events import Event
-from common.jobs import format_time
-from common.keys import Keys
-from common.outage import redis_outage
-from common.settings import Settings
+from common.config.settings import Settings
+from common.events.event import Event
+from common.events.group_reader import LEASE_S
+from common.jobs.planning import format_time
+from common.process.backoff import jittered
+from common.redis.keys import Keys
+from common.telemetry.outage import redis_outage
 from kafka_bridge import metrics
 from kafka_bridge.brokers import make_topics
 from kafka_bridge.careful import CarefulWriter

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from common.event_reader import NO_GROUP, EventReader
-from common.events import Event
-from common.keys import Keys
-from common.names import KAFKA_GROUP
-from common.scripts import Argument, Script
+from common.events.event import Event
+from common.events.group_reader import NO_GROUP, EventReader
+from common.model.channels import KAFKA_GROUP
+from common.redis.keys import Keys
+from common.redis.scripts import Argument, Script
 
 
 class MirrorReader(EventReader):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from common.settings import Settings
+from common.config.settings import Settings
 from kafka_bridge.brokers import MESSAGE_MAX_BYTES, connection
 from kafka_bridge.message import Message
 

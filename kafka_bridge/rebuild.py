@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from common.events import Event, EventKind
+from common.events.event import Event, EventKind
 from kafka_bridge.cloud_events import MirroredEvent, accepted_ms, place_of
 
 
 @dataclass(slots=True)
 class Channel:
-    """What Redis is to know of a channel: see `common/lua/publish.lib.lua`.
+    """What Redis is to know of a channel: see `common/redis/lua/publish/publish.lib.lua`.
 
     `before` is the epoch before `epoch`, and `ended_at` the offset at which it ended. `log` holds
     the last payloads, contiguous up to `offset`.

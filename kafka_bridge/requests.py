@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Final, NamedTuple
 
-from common.jobs import Acceptance, is_batch, plan_batch, plan_one
-from common.names import DEFAULT_CLIENT
-from common.problems import Problem
+from common.jobs.planning import Acceptance, is_batch, plan_batch, plan_one
+from common.model.channels import DEFAULT_CLIENT
+from common.model.problems import Problem
 from kafka_bridge.message import Header, Message
 
 BODY_MAX_BYTES: Final = 1024 * 1024

@@ -18,13 +18,13 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from common.events import Event
-from common.jobs import format_time
-from common.keys import Keys
-from common.names import KAFKA_GROUP
-from common.redis_client import UnfitRedisError, check_fitness, connect
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.events.event import Event
+from common.jobs.planning import format_time
+from common.model.channels import KAFKA_GROUP
+from common.redis.client import UnfitRedisError, check_fitness, connect
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 from kafka_bridge.archive import Archive, ArchiveError
 from kafka_bridge.cloud_events import dropped_before
 from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
@@ -32,10 +32,11 @@ from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
 log = logging.getLogger("roomcast.kafka")
 
 RUN: Final = "restored"
-"""The server run that restored channels are of: none there is (see `common/lua/restore.lua`)."""
+"""The server run that restored channels are of: none there is (see
+`common/redis/lua/publish/restore.lua`)."""
 
 _FILTER_BITS: Final = 8 * 4_194_304
-"""As `common/lua/epoch.lib.lua` has it."""
+"""As `common/redis/lua/publish/epoch.lib.lua` has it."""
 _CHUNK: Final = 1_000
 _REDIS_TIMEOUT_S: Final = 30.0
 _PROGRESS_S: Final = 1.0

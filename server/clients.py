@@ -10,13 +10,13 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.auth.directory import POLL_S, Directory, DirectoryWriter
-from common.auth.records import ALL_SCOPES, ClientRecord, Scope
-from common.events import EventKind
-from common.jobs import format_time
-from common.keys import Keys
-from common.outage import redis_outage
-from common.settings import Settings
+from common.auth.client_directory import POLL_S, Directory, DirectoryWriter
+from common.auth.client_records import ALL_SCOPES, ClientRecord, Scope
+from common.config.settings import Settings
+from common.events.event import EventKind
+from common.jobs.planning import format_time
+from common.redis.keys import Keys
+from common.telemetry.outage import redis_outage
 from history.clients import (
     Actor,
     AuditEvent,

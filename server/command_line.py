@@ -5,11 +5,11 @@ import sys
 
 from pydantic import ValidationError
 
-from common.auth.records import Scope
-from common.keys import Keys
-from common.redis_client import connect
-from common.settings import Settings, refuse
-from common.store_urls import without_password
+from common.auth.client_records import Scope
+from common.config.settings import Settings, refuse
+from common.config.store_urls import without_password
+from common.redis.client import connect
+from common.redis.keys import Keys
 from history.clients import Actor
 from history.database import Database, DatabaseAwayError
 from history.migrate import DATABASE_ERRORS, describe, migrate

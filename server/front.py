@@ -14,9 +14,9 @@ from http import HTTPStatus
 from typing import Final, cast
 
 from common.auth.principal import Principal
-from common.problems import Problem, closing_answer
-from common.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
-from common.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
+from common.model.problems import Problem, closing_answer
+from common.web.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
+from common.web.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
 from server.access import Access, allow
 from server.gate import Gate
 from server.heads import Head, HeadReader, may_be_plain

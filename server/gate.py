@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from common.address import Network, peer_address
-from common.auth.attempts import TOO_MANY_FAILURES, FailedAttempts
-from common.auth.authenticate import Authenticator
+from common.auth.authenticator import Authenticator
+from common.auth.failed_attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.principal import Principal
-from common.problems import Problem
+from common.model.problems import Problem
+from common.web.peer_address import Network, peer_address
 
 
 class Gate:

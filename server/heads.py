@@ -6,8 +6,8 @@ before. Only heads that can be served here are kept, and parsing depends on noth
 
 from typing import Final
 
-from common.problems import Problem
-from common.request_head import RequestHead, check_beginning, read_head
+from common.model.problems import Problem
+from common.web.request_head import RequestHead, check_beginning, read_head
 from server.intake import BODY_MAX_BYTES
 
 _START: Final = b"POST /notify HTTP/1.1\r\n"

@@ -10,9 +10,9 @@ from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.keys import Keys
-from common.names import DEFAULT_CLIENT
-from common.problems import Problem
+from common.model.channels import DEFAULT_CLIENT
+from common.model.problems import Problem
+from common.redis.keys import Keys
 from history.database import Database, DatabaseAwayError
 from server.access import principal_of
 from server.changes import Changes

@@ -11,11 +11,17 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.events import EventKind
-from common.keys import Keys
-from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, room_channel, scoped, user_channel
-from common.publication import Position, parse_publication
-from common.receipts import IDS_MAX, Receipts
+from common.events.event import EventKind
+from common.events.receipts import IDS_MAX, Receipts
+from common.model.channels import (
+    BROADCAST_CHANNEL,
+    DEFAULT_CLIENT,
+    room_channel,
+    scoped,
+    user_channel,
+)
+from common.model.publication import Position, parse_publication
+from common.redis.keys import Keys
 from history import inbox as queries
 from history.database import Database
 from history.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader

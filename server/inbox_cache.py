@@ -9,12 +9,12 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from common.keys import Keys
-from common.names import DEFAULT_CLIENT, scoped
-from common.publication import Position
-from common.receipts import READS_KEPT_S
-from common.redis_client import says_full
-from common.scripts import Script
+from common.events.receipts import READS_KEPT_S
+from common.model.channels import DEFAULT_CLIENT, scoped
+from common.model.publication import Position
+from common.redis.client import says_full
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from history.inbox import Item, Place
 

@@ -5,10 +5,10 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from common.events import EventKind
-from common.identifiers import identifier
-from common.jobs import format_time
-from common.problems import Problem
+from common.events.event import EventKind
+from common.jobs.planning import format_time
+from common.model.ids import identifier
+from common.model.problems import Problem
 from history.inbox import Filters, Item
 from history.inbox import Place as InboxPlace
 from server.asking import (

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 from prometheus_client import Counter
 
 from common.auth.principal import Principal
-from common.jobs import Acceptance, is_batch, plan_batch, plan_one
-from common.problems import FieldError, Problem
-from common.redis_client import says_full
+from common.jobs.planning import Acceptance, is_batch, plan_batch, plan_one
+from common.model.problems import FieldError, Problem
+from common.redis.client import says_full
 from server.acceptor import (
     Acceptor,
     OutcomeUnknownError,

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from common.event_entries import parse_entries
-from common.event_reader import acknowledged
-from common.events import Event, EventKind
-from common.keys import Keys
-from common.names import DEFAULT_CLIENT, HISTORY_GROUP, client_of
+from common.events.event import Event, EventKind
+from common.events.group_reader import acknowledged
+from common.events.stream_entries import parse_entries
+from common.model.channels import DEFAULT_CLIENT, HISTORY_GROUP, client_of
+from common.redis.keys import Keys
 
 EVENTS_SCANNED_MAX: Final = 20_000
 """Events that are looked through for one answer."""

@@ -9,14 +9,14 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from common.auth.directory import Directory
+from common.accounting.usage import Outcome
+from common.auth.client_directory import Directory
+from common.auth.client_records import ClientLimits, ClientRecord
 from common.auth.principal import OPEN, Principal
-from common.auth.records import ClientLimits, ClientRecord
-from common.jobs import Bounds
-from common.keys import Keys
-from common.problems import Problem
-from common.settings import Settings
-from common.usage import Outcome
+from common.config.settings import Settings
+from common.jobs.planning import Bounds
+from common.model.problems import Problem
+from common.redis.keys import Keys
 from server.permits import Bank, Permits, TooManyWaitError
 
 DAY_S: Final = 86_400

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from common.notification import (
+from common.model.notification import (
     BATCH_MAX,
     BroadcastNotification,
     PrivateNotification,

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from common.identifiers import ID_MAX_CHARACTERS, ID_PATTERN
+from common.model.ids import ID_MAX_CHARACTERS, ID_PATTERN
 from server.asking import CURSOR_PATTERN, LIMIT_DEFAULT, LIMIT_MAX
 
 Json = dict[str, Any]

@@ -22,8 +22,8 @@ from limits.aio.storage import RedisStorage
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.keys import Keys
-from common.outage import redis_outage
+from common.redis.keys import Keys
+from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.server")
 

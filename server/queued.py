@@ -6,10 +6,10 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from common.identifiers import made_at_ms
-from common.jobs import Job, decode_job
-from common.keys import Keys
-from common.names import PARTITIONS, Lane
+from common.jobs.planning import Job, decode_job
+from common.model.channels import PARTITIONS, Lane
+from common.model.ids import made_at_ms
+from common.redis.keys import Keys
 from history.inbox import Place
 
 BATCH_SPAN: Final = 1_200

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from common.events import EventKind
-from common.identifiers import identifier
-from common.jobs import Job, decode_job, format_time
-from common.names import kind_and_target
+from common.events.event import EventKind
+from common.jobs.planning import Job, decode_job, format_time
+from common.model.channels import kind_and_target
+from common.model.ids import identifier
 from history.database import unix_ms
 from history.inbox import Place
 from history.sent import (

@@ -6,11 +6,11 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from common.events import EventKind
-from common.identifiers import made_at_ms
-from common.jobs import Job, format_time
-from common.names import kind_and_target
-from common.problems import Problem
+from common.events.event import EventKind
+from common.jobs.planning import Job, format_time
+from common.model.channels import kind_and_target
+from common.model.ids import made_at_ms
+from common.model.problems import Problem
 from history import sent, story
 from history.database import unix_ms
 from history.story import Mirror, Publication, Receipt, Writes

@@ -9,13 +9,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.auth.tickets import Grant, new_ticket, seal, ticket_name
-from common.keys import Keys
-from common.names import scoped
-from common.outage import redis_outage
-from common.problems import Problem
-from common.redis_client import says_full
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.model.channels import scoped
+from common.model.problems import Problem
+from common.redis.client import says_full
+from common.redis.keys import Keys
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 
 USER_TICKETS_MAX: Final = 100
 """Unused tickets of one user, so that nobody uses up those of the client's other users."""

@@ -6,10 +6,10 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from common.accounting.connection_counts import ConnectionCounts
+from common.accounting.usage import last_days, read_usage
 from common.auth.principal import Principal
-from common.connections import ConnectionCounts
-from common.keys import Keys
-from common.usage import last_days, read_usage
+from common.redis.keys import Keys
 from server.history_access import away
 from server.limits import Limiter
 

@@ -8,10 +8,10 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from common.events import EventKind
-from common.jobs import format_time
-from common.notification import Id
-from common.problems import Problem
+from common.events.event import EventKind
+from common.jobs.planning import format_time
+from common.model.notification import Id
+from common.model.problems import Problem
 from history.database import unix_ms
 from history.users import find_user, memberships, remove_leftovers
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id

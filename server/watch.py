@@ -8,12 +8,12 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from common.keys import Keys
-from common.names import Lane
-from common.outage import redis_outage
-from common.redis_client import UnfitRedisError, check_fitness, says_full
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.model.channels import Lane
+from common.redis.client import UnfitRedisError, check_fitness, says_full
+from common.redis.keys import Keys
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.server")
 

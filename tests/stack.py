@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from common.jobs import new_id
-from common.keys import Keys
-from common.settings import Settings
+from common.config.settings import Settings
+from common.jobs.planning import new_id
+from common.redis.keys import Keys
 from tests.postgres import Postgres, session_postgres
 from tests.process import LOOPBACK, ROOT, START_TIMEOUT_S, Process, free_port, wait_for
 from tests.valkey import Valkey

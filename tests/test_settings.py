@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import COMPOSE_NAMES, Settings, find_unknown, load_settings
+from common.config.settings import COMPOSE_NAMES, Settings, find_unknown, load_settings
 
 PROJECT = Path(__file__).parents[1]
 

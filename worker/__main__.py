@@ -13,18 +13,18 @@ import time
 
 from aiohttp import web
 
-from common.collector import collect_seldom
-from common.http_problems import problems, refuse_encodings
-from common.keys import Keys
-from common.names import Lane
-from common.plain_http import PlainSite
-from common.redis_client import UnfitRedisError, connect, wait_until_fit
-from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings
+from common.accounting.usage import Usage
+from common.config.settings import Settings, load_settings
+from common.model.channels import Lane
+from common.process.garbage_collection import collect_seldom
+from common.process.replicas import replica_number, run, run_until_stopped
+from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
-from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
-from common.usage import Usage
+from common.web.aiohttp_connection import PlainSite
+from common.web.ops_routes import ops_routes
+from common.web.problem_middleware import problems, refuse_encodings
 from worker.door import DoorLoop
 from worker.holders import Holders
 from worker.lane import LaneLoop

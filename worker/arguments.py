@@ -1,11 +1,11 @@
 """Arguments of the worker, and of the command line of the dead letters.
 
-Light, see `common.command_line`.
+Light, see `common.process.command_line`.
 """
 
 import argparse
 
-from common.command_line import command_parser, process_parser
+from common.process.command_line import command_parser, process_parser
 
 
 def read_arguments() -> argparse.Namespace:

@@ -17,13 +17,13 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.jobs import Acceptance, decode_job, weight_of
-from common.keys import Keys
-from common.names import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
-from common.problems import Problem
-from common.redis_client import connect
-from common.scripts import Script
-from common.settings import Settings, load_settings
+from common.config.settings import Settings, load_settings
+from common.jobs.planning import Acceptance, decode_job, weight_of
+from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
+from common.model.problems import Problem
+from common.redis.client import connect
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 from worker.door import read_by_hand
 
 _PAGE: Final = 100

@@ -15,16 +15,16 @@ from typing import Any, Final
 import msgspec
 from redis.exceptions import RedisError
 
-from common.backoff import Backoff
-from common.jobs import Acceptance, plan_one
-from common.json_bodies import malformed, refuse_fields, repeated_names
-from common.keys import Keys
-from common.link import Link, Word, evalsha, is_waited_for
-from common.names import DEFAULT_CLIENT, Lane
-from common.outage import redis_outage
-from common.problems import FieldError, Problem
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.jobs.planning import Acceptance, plan_one
+from common.model.channels import DEFAULT_CLIENT, Lane
+from common.model.json_bodies import malformed, refuse_fields, repeated_names
+from common.model.problems import FieldError, Problem
+from common.process.backoff import Backoff
+from common.redis.keys import Keys
+from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 from worker import metrics
 from worker.enrich import entry_at_once
 from worker.publisher import Publisher

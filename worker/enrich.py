@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from common.jobs import Job, decode_job, weight_of
-from common.names import channel_of, scoped
-from common.shared_content import content_of, digest_of, place_in
+from common.jobs.planning import Job, decode_job, weight_of
+from common.model.channels import channel_of, scoped
+from common.model.shared_content import content_of, digest_of, place_in
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -43,7 +43,7 @@ class _Expired(msgspec.Struct, rename="camel"):
 _NULL: Final = msgspec.Raw(b"null")
 _OPEN_END: Final = len(b'"}')
 Entry = tuple[str, int, bytes, bytes]
-"""Scoped channel, accepted (Unix ms), head, extra: see `common/lua/publish.lib.lua`.
+"""Scoped channel, accepted (Unix ms), head, extra: see `common/redis/lua/publish/publish.lib.lua`.
 
 In front of the extra may be a reference to a shared content, `@<digest>:<place> `.
 """
@@ -86,7 +86,7 @@ def _entries(job: Job, digest: str = "") -> Iterator[Entry]:
 
 @dataclass(slots=True)
 class Batch:
-    """Arguments of `common/lua/publish.lua` for some turns, and what they hold.
+    """Arguments of `common/redis/lua/publish/publish.lua` for some turns, and what they hold.
 
     `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes; `oldest_ms`
     is the Unix time (ms) at which the oldest job was accepted. `published_by` and `expired_by` are

@@ -14,13 +14,13 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
-from common.keys import Keys
-from common.names import PARTITIONS, Lane
-from common.outage import redis_outage
-from common.scripts import Script
-from common.settings import Settings
-from common.usage import Outcome, Usage
+from common.accounting.usage import Outcome, Usage
+from common.config.settings import Settings
+from common.model.channels import PARTITIONS, Lane
+from common.process.backoff import jittered
+from common.redis.keys import Keys
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 from worker import metrics
 
 log = logging.getLogger("roomcast.worker")

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from common.backoff import Backoff
-from common.keys import Keys
-from common.link import Link, Word, evalsha, is_waited_for
-from common.names import Lane
-from common.outage import redis_outage
-from common.scripts import Script
-from common.settings import Settings
-from common.usage import Outcome, Usage
+from common.accounting.usage import Outcome, Usage
+from common.config.settings import Settings
+from common.model.channels import Lane
+from common.process.backoff import Backoff
+from common.redis.keys import Keys
+from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 from worker import metrics
 from worker.enrich import Batch, BatchBuilder
 from worker.holders import Holders

@@ -7,9 +7,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.keys import Keys
-from common.names import Lane
-from common.redis_client import UnfitRedisError, check_fitness
+from common.model.channels import Lane
+from common.redis.client import UnfitRedisError, check_fitness
+from common.redis.keys import Keys
 from worker import metrics
 
 log = logging.getLogger("roomcast.worker")

@@ -6,17 +6,17 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from common.keys import Keys
-from common.link import Link
-from common.scripts import Argument
-from common.settings import Settings
+from common.config.settings import Settings
+from common.redis.keys import Keys
+from common.redis.pipelined_connection import Link
+from common.redis.scripts import Argument
 
 RUN_CHARACTERS: Final = 12
 """Of a run id; it is kept in every channel's hash, and this many are enough to tell two apart."""
 
 
 class Publisher:
-    """Arguments of `common/lua/publish.lib.lua`, for one connection after the other."""
+    """Arguments of `publish.lib.lua`, for one connection after the other."""
 
     def __init__(self, keys: Keys, settings: Settings, worker: str) -> None:
         self._prefixes = [keys.channel_prefix, keys.log_prefix, keys.pub_prefix]

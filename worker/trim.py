@@ -12,9 +12,9 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.keys import Keys
-from common.scripts import Argument, Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.redis.keys import Keys
+from common.redis.scripts import Argument, Script
 from worker import metrics
 
 log = logging.getLogger("roomcast.worker")

@@ -16,25 +16,25 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from common.auth.authenticate import Authenticator, mode_notes
-from common.auth.directory import Directory
-from common.collector import collect_seldom
-from common.connections import ConnectionCounts
-from common.cors import EVENTS_HEADERS, add_cors
-from common.http_problems import problems, refuse_encodings
-from common.keys import Keys
-from common.plain_http import plain_http
-from common.problems import Problem
-from common.receipts import Receipts
-from common.redis_client import UnfitRedisError, connect, wait_until_fit
-from common.replicas import replica_number, run, run_until_stopped
-from common.settings import Settings, load_settings
-from common.slices import Slices
+from common.accounting.connection_counts import ConnectionCounts
+from common.accounting.usage import Usage
+from common.auth.authenticator import Authenticator, mode_notes
+from common.auth.client_directory import Directory
+from common.config.settings import Settings, load_settings
+from common.events.receipts import Receipts
+from common.model.problems import Problem
+from common.process.garbage_collection import collect_seldom
+from common.process.replicas import replica_number, run, run_until_stopped
+from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
-from common.telemetry.ops import ops_routes
 from common.telemetry.readiness import Readiness
-from common.tls import listen_options, refuse_unusable
-from common.usage import Usage
+from common.web.aiohttp_connection import plain_http
+from common.web.cors import EVENTS_HEADERS, add_cors
+from common.web.ops_routes import ops_routes
+from common.web.problem_middleware import problems, refuse_encodings
+from common.web.slices import Slices
+from common.web.tls import listen_options, refuse_unusable
 from ws_gateway.admission import Admission
 from ws_gateway.catch_up import CatchUp
 from ws_gateway.channel import Channel, Pending

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from common.auth.attempts import TOO_MANY_FAILURES, FailedAttempts
-from common.auth.authenticate import Authenticator
+from common.auth.authenticator import Authenticator
+from common.auth.failed_attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.principal import Principal
 from common.auth.tickets import Grant
-from common.problems import Problem
-from common.settings import Settings
+from common.config.settings import Settings
+from common.model.problems import Problem
 from ws_gateway import metrics
 from ws_gateway.connection import Connection
 from ws_gateway.protocol import ClientError, ErrorCode, Register

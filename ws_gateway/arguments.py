@@ -1,8 +1,8 @@
-"""Arguments of the gateway. Light, see `common.command_line`."""
+"""Arguments of the gateway. Light, see `common.process.command_line`."""
 
 import argparse
 
-from common.command_line import process_parser
+from common.process.command_line import process_parser
 
 
 def read_arguments() -> argparse.Namespace:

@@ -17,9 +17,9 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
-from common.outage import redis_outage
-from common.publication import Position, Publication
+from common.model.publication import Position, Publication
+from common.process.backoff import jittered
+from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channel import Channel
 from ws_gateway.connection import Connection

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from common.publication import Position, Publication
+from common.model.publication import Position, Publication
 from ws_gateway.frames import text_frame
 from ws_gateway.protocol import reset_text
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from common.auth.principal import Principal
-from common.publication import Position
+from common.model.publication import Position
 from ws_gateway import metrics
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.frames import (

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Final
 
-from common.publication import Position
+from common.model.publication import Position
 from ws_gateway.protocol import EPOCH_MAX_CHARACTERS, OFFSET_MAX
 
 LOST: Final = Position("?", 0)

@@ -17,10 +17,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qs
 
-from common.names import BROADCAST_CHANNEL, room_channel, user_channel
-from common.problems import Problem
-from common.publication import Position
-from common.request_head import HEAD_MAX_BYTES
+from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
+from common.model.problems import Problem
+from common.model.publication import Position
+from common.web.request_head import HEAD_MAX_BYTES
 from ws_gateway.close_codes import REASONS, CloseCode
 from ws_gateway.connection import Connection
 from ws_gateway.event_ids import EventIds, longest_id, read_event_id

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
-from common.address import peer_address
-from common.auth.attempts import TOO_MANY_FAILURES
+from common.auth.failed_attempts import TOO_MANY_FAILURES
 from common.auth.principal import Principal
 from common.auth.tickets import Grant
-from common.cors import answer_lines, is_one_origin
-from common.http_problems import refuse_encoded
-from common.problems import Problem, closing_answer
-from common.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
+from common.model.problems import Problem, closing_answer
+from common.web.cors import answer_lines, is_one_origin
+from common.web.peer_address import peer_address
+from common.web.problem_middleware import refuse_encoded
+from common.web.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.connection import Connection

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 from wsproto.utilities import generate_accept_token
 
-from common.problems import Problem, closing_answer
-from common.request_head import RequestHead
+from common.model.problems import Problem, closing_answer
+from common.web.request_head import RequestHead
 
 _KEY_BYTES: Final = 16
 _TICKET: Final = "ticket"

@@ -12,10 +12,10 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from common.backoff import jittered
-from common.keys import Keys
-from common.outage import redis_outage
-from common.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
+from common.model.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
+from common.process.backoff import jittered
+from common.redis.keys import Keys
+from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending, State
 from ws_gateway.close_codes import CloseCode

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from common.keys import Keys
-from common.publication import Position, Publication, parse_publication
-from common.scripts import Script
+from common.model.publication import Position, Publication, parse_publication
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 from ws_gateway import metrics
 
 log = logging.getLogger("roomcast.gateway")

@@ -5,7 +5,7 @@ import secrets
 
 from redis.asyncio import Redis
 
-from common.keys import Keys
+from common.redis.keys import Keys
 from ws_gateway.hub import Hub
 
 

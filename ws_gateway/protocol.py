@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
-from common.events import EventKind
-from common.identifiers import identifier
-from common.jobs import format_time
-from common.names import BROADCAST_CHANNEL, room_channel, user_channel
-from common.publication import Position
-from common.receipts import IDS_MAX
-from common.surrogates import lone_surrogates
+from common.events.event import EventKind
+from common.events.receipts import IDS_MAX
+from common.jobs.planning import format_time
+from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
+from common.model.ids import identifier
+from common.model.publication import Position
+from common.model.surrogates import lone_surrogates
 
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _REASONS: Final = {

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from common.events import EventKind
-from common.names import client_of, user_channel
+from common.events.event import EventKind
+from common.model.channels import client_of, user_channel
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.frames import payloads
 from ws_gateway.receipts import ReceiptWriter

@@ -8,9 +8,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from common.events import EventKind
-from common.outage import redis_outage
-from common.receipts import FILLING, Receipts
+from common.events.event import EventKind
+from common.events.receipts import FILLING, Receipts
+from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.gateway")
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from common.auth.directory import Directory
+from common.accounting.connection_counts import ConnectionCounts
+from common.auth.client_directory import Directory
+from common.auth.client_records import ClientLimits
 from common.auth.principal import OPEN, Principal
-from common.auth.records import ClientLimits
-from common.connections import ConnectionCounts
-from common.outage import redis_outage
-from common.settings import Settings
+from common.config.settings import Settings
+from common.telemetry.outage import redis_outage
 from ws_gateway.protocol import ClientError, ErrorCode
 
 if TYPE_CHECKING:

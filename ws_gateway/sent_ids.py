@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 from redis.asyncio import Redis
 
-from common.keys import Keys
-from common.names import scoped
-from common.publication import Publication
-from common.scripts import Script
+from common.model.channels import scoped
+from common.model.publication import Publication
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.connection import Connection
 from ws_gateway.frames import payloads

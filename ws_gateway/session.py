@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from common.auth.client_records import ClientRecord
 from common.auth.principal import Principal
-from common.auth.records import ClientRecord
-from common.names import BROADCAST_CHANNEL, room_channel, scoped, user_channel
-from common.outage import redis_outage
-from common.publication import Position
-from common.receipts import IDS_MAX
-from common.settings import Settings
-from common.slices import Slices
+from common.config.settings import Settings
+from common.events.receipts import IDS_MAX
+from common.model.channels import BROADCAST_CHANNEL, room_channel, scoped, user_channel
+from common.model.publication import Position
+from common.telemetry.outage import redis_outage
+from common.web.slices import Slices
 from ws_gateway import metrics
 from ws_gateway.admission import Admission, refuse_rooms
 from ws_gateway.catch_up import CatchUp, Missed

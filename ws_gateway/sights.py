@@ -1,8 +1,9 @@
 """Notes which users registered, so that broadcasts count for them from then on.
 
 A registration is noted in Redis while its channels are opened, and answered after that. Redis
-knows who was noted lately and makes an event of the others (`common/lua/sight.lua`). What it does
-not take is kept here, and tried again: the registration need not wait for it, and its time stays.
+knows who was noted lately and makes an event of the others (`common/redis/lua/events/sight.lua`).
+What it does not take is kept here, and tried again: the registration need not wait for it, and its
+time stays.
 """
 
 import asyncio
@@ -16,11 +17,11 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from common.keys import Keys
-from common.names import BROADCAST_CHANNEL, scoped
-from common.outage import redis_outage
-from common.scripts import Argument, Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.model.channels import BROADCAST_CHANNEL, scoped
+from common.redis.keys import Keys
+from common.redis.scripts import Argument, Script
+from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 
 KNOWN_MAX: Final = 100_000

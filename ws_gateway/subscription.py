@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from common.backoff import Backoff
-from common.link import Link, LinkLostError
-from common.outage import redis_outage
+from common.process.backoff import Backoff
+from common.redis.pipelined_connection import Link, LinkLostError
+from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 
 log = logging.getLogger("roomcast.gateway")

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Final
 
-from common.request_head import HEAD_TIMEOUT_S, late_head
+from common.web.request_head import HEAD_TIMEOUT_S, late_head
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.connection import CLOSE_TIMEOUT_S, Connection
 from ws_gateway.front import Front

@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
-from common.keys import Keys
-from common.outage import redis_outage
-from common.scripts import Script
+from common.redis.keys import Keys
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 from ws_gateway.protocol import ClientError, ErrorCode
 
 WAITING_MAX: Final = 10_000

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from common.names import DEFAULT_CLIENT, client_of
-from common.usage import Outcome
+from common.accounting.usage import Outcome
+from common.model.channels import DEFAULT_CLIENT, client_of
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.written import Run
 

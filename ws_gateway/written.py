@@ -11,11 +11,11 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.events import EventKind
-from common.jobs import format_time
-from common.keys import Keys
-from common.outage import redis_outage
-from common.scripts import Script
+from common.events.event import EventKind
+from common.jobs.planning import format_time
+from common.redis.keys import Keys
+from common.redis.scripts import Script
+from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channel import Channel, Pending
 

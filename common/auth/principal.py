@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.auth.records import ALL_SCOPES, Scope
-from common.names import DEFAULT_CLIENT
+from common.auth.client_records import ALL_SCOPES, Scope
+from common.model.channels import DEFAULT_CLIENT
 
 
 @dataclass(frozen=True, slots=True)

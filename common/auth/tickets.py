@@ -17,7 +17,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.auth.records import Scope
+from common.auth.client_records import Scope
 
 PREFIX: Final = "rt_"
 _BYTES: Final = 32

@@ -18,9 +18,9 @@ from typing import Any, Final, NoReturn
 import jwt
 from jwt.utils import base64url_decode
 
+from common.auth.client_records import ClientRecord
 from common.auth.principal import Principal, Rooms
-from common.auth.records import ClientRecord
-from common.identifiers import identifier
+from common.model.ids import identifier
 
 TOKEN_MAX_CHARACTERS: Final = 8_192
 ROOMS_MAX: Final = 1_000

@@ -6,7 +6,7 @@ from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
 
-from common.settings import LogFormat, Settings
+from common.config.settings import LogFormat, Settings
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({})))
 

@@ -1,8 +1,8 @@
 """Metrics that are not one process's own, and how they are summed over replicas.
 
 Replicas that share a port write to memory-mapped files in a folder of their own
-(`PROMETHEUS_MULTIPROC_DIR`, set by `common.replicas` before they start), so whichever of them is
-asked answers for all.
+(`PROMETHEUS_MULTIPROC_DIR`, set by `common.process.replicas` before they start), so whichever of
+them is asked answers for all.
 """
 
 import os

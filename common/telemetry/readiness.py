@@ -9,8 +9,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from common.outage import START_S, is_any_open
 from common.telemetry.metrics import collect_replicas, export_build, is_summed
+from common.telemetry.outage import START_S, is_any_open
 
 log = logging.getLogger("roomcast.readiness")
 

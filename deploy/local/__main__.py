@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.command_line import command_parser
-from common.settings import Settings, load_settings
-from common.store_urls import without_password
+from common.config.settings import Settings, load_settings
+from common.config.store_urls import without_password
+from common.process.command_line import command_parser
 from deploy.local.client import make_client_command, stores_file, write_stores
 from deploy.local.console import Console
 from deploy.local.log_files import LogFiles

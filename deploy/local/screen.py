@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from common.settings import AuthMode, Settings
+from common.config.settings import AuthMode, Settings
 
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not bound
 

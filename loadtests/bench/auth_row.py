@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from common.auth.api_keys import new_key, random_name
-from common.auth.records import (
+from common.auth.client_records import (
     ALL_SCOPES,
     ClientLimits,
     ClientRecord,
@@ -17,7 +17,7 @@ from common.auth.records import (
     encode_record,
 )
 from common.auth.tokens import sign
-from common.names import DEFAULT_CLIENT
+from common.model.channels import DEFAULT_CLIENT
 from loadtests.bench.fanout_rows import gateway_and_worker, trusted
 from loadtests.bench.ingest_row import CORES, NO_BOUND
 from loadtests.bench.load import Load, run_load

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from common.names import BROADCAST_CHANNEL
+from common.model.channels import BROADCAST_CHANNEL
 from loadtests.bench import fanout_peers as peers
 from loadtests.bench.load import Load, LoadError, Report, Target, run_load
 from loadtests.bench.rows import Bar, Comparison, Row, count, millis

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import asyncpg
 
-from common.keys import Keys
-from common.names import DEFAULT_CLIENT, scoped
-from common.receipts import Receipts
-from common.redis_client import connect
-from common.settings import Settings
+from common.config.settings import Settings
+from common.events.receipts import Receipts
+from common.model.channels import DEFAULT_CLIENT, scoped
+from common.redis.client import connect
+from common.redis.keys import Keys
 from deploy.local import postgres as wheel
 from history import inbox as queries
 from history.database import Database

@@ -5,7 +5,7 @@ import subprocess
 import time
 from typing import Final
 
-from common.names import room_channel
+from common.model.channels import room_channel
 from loadtests.bench.fanout_rows import gateway_and_worker, trusted
 from loadtests.bench.load import (
     CLIENT_CORE,

@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from common.settings import Settings
+from common.config.settings import Settings
 from deploy.local import postgres
 from deploy.local.kafka import kafka_command
 from deploy.local.parts import yielding

@@ -4,7 +4,13 @@ import json
 from pathlib import Path
 from typing import Final
 
-from common.names import BROADCAST_CHANNEL, DEFAULT_CLIENT, room_channel, scoped, user_channel
+from common.model.channels import (
+    BROADCAST_CHANNEL,
+    DEFAULT_CLIENT,
+    room_channel,
+    scoped,
+    user_channel,
+)
 from loadtests.bench.load import Target
 from loadtests.processes import Processes
 from loadtests.stack import KEYS, Stack

@@ -96,7 +96,7 @@ static size_t bulk(uint8_t *out, const void *p, size_t n)
     return h + n + 2;
 }
 
-/* "<epoch> <offset> <accepted ms> -\n<text>", as common/publication.py describes it */
+/* "<epoch> <offset> <accepted ms> -\n<text>", as common/model/publication.py describes it */
 static size_t publication(uint8_t *out, uint64_t offset)
 {
     struct timespec t;

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field, StrictBool, StringConstraints
 
+from common.auth.client_records import ALL_SCOPES, ClientLimits
 from common.auth.principal import Principal
-from common.auth.records import ALL_SCOPES, ClientLimits
 from history import clients as queries
 from history.clients import Client
 from history.database import from_unix_ms, unix_ms

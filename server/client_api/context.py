@@ -10,10 +10,10 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticKnownError
 
-from common.auth.directory import Directory
+from common.auth.client_directory import Directory
 from common.auth.principal import Principal
-from common.jobs import format_time
-from common.problems import FieldError, Problem
+from common.jobs.planning import format_time
+from common.model.problems import FieldError, Problem
 from history import clients as queries
 from history.clients import Actor, Client
 from history.database import unix_ms

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import Field
 
-from common.auth.records import Scope
-from common.notification import Moment
-from common.problems import Problem
+from common.auth.client_records import Scope
+from common.model.notification import Moment
+from common.model.problems import Problem
 from history import clients as queries
 from history.clients import Change, Key
 from server.access import allow_to_give, principal_of

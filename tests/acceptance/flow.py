@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from clients.python.roomcast_client import RoomcastClient
-from common.names import DEFAULT_CLIENT, scoped
+from common.model.channels import DEFAULT_CLIENT, scoped
 from tests.acceptance.whole import Whole, in_postgres, mirrored, until_read
 from tests.client import Client
 from tests.credentials import token_of

@@ -396,7 +396,7 @@ async def test_a_job_whose_turn_keeps_coming_back_is_condemned(make_stack: MakeS
 
 async def run_lease(stack: Stack) -> None:
     """What any worker does several times per lease."""
-    script = (ROOT / "common/lua/lease.lua").read_text()
+    script = (ROOT / "common/redis/lua/queue/lease.lua").read_text()
     keys = [KEYS.workers, KEYS.returns, KEYS.waiting, KEYS.dead, KEYS.events, KEYS.backlog]
     keys.append(KEYS.dead_clients)
     args: list[str | int] = [2000, 6000, KEYS.held_prefix, KEYS.ready_prefix, KEYS.active_prefix]

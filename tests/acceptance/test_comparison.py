@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.names import DEFAULT_CLIENT
+from common.model.channels import DEFAULT_CLIENT
 from tests.acceptance.flow import compare
 from tests.acceptance.whole import mirrored
 from tests.kafka import Record

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from common.names import scoped
+from common.model.channels import scoped
 from tests.credentials import AuthStack, Made, make_client
 from tests.inbox.api import Api
 from tests.kafka import EVENTS, Broker, Reading, Record

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.settings import Settings
+from common.config.settings import Settings
 from kafka_bridge.brokers import make_topics
 from kafka_bridge.message import Message
 from kafka_bridge.outbox import NotWrittenError, Outbox

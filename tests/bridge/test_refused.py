@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from common.settings import Settings
+from common.config.settings import Settings
 from kafka_bridge.brokers import make_topics
 from kafka_bridge.careful import CarefulWriter, size_of
 from kafka_bridge.message import Message

@@ -7,8 +7,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.keys import Keys
-from common.publication import Position, parse_publication
+from common.model.publication import Position, parse_publication
+from common.redis.keys import Keys
 from tests.bridge.checks import (
     check_all_acknowledged,
     check_mirror,

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from common.settings import Settings
+from common.config.settings import Settings
 from tests.compose.engine import compose_command
 
 SERVICES = {

@@ -298,7 +298,7 @@ def test_stopped_processes_end_cleanly(production: Stack) -> None:
 
 async def test_saved_source_is_reloaded_by_every_process(development: Stack, tree: Path) -> None:
     assert len(development.containers()) == sum(SERVICES.values())
-    source = tree / "common/telemetry/ops.py"
+    source = tree / "common/web/ops_routes.py"
     before, after = '"alive"', '"alive and reloaded"'
     text = source.read_text()
     assert text.count(before) == 1

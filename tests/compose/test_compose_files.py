@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from common.settings import Settings
+from common.config.settings import Settings
 from common.version import VERSION
 from tests.compose.engine import ROOT, base_images
 

@@ -12,8 +12,8 @@ import yaml
 from jsonschema import Draft7Validator
 from websockets.sync.client import ClientConnection, connect
 
-from common.identifiers import ID_PATTERN
-from common.settings import Settings
+from common.config.settings import Settings
+from common.model.ids import ID_PATTERN
 from tests.sender import post
 from tests.stack import Stack
 from ws_gateway.close_codes import CloseCode

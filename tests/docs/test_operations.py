@@ -13,9 +13,9 @@ DEFINED_IN = {
     "Server": ["server.acceptor", "server.inbox", "server.intake"],
     "Worker": ["worker.metrics"],
     "Gateway": ["ws_gateway.metrics"],
-    "History": ["common.event_reader", "history.metrics"],
-    "Bridge": ["common.event_reader", "kafka_bridge.metrics"],
-    "All": ["common.telemetry.metrics", "common.telemetry.readiness", "common.usage"],
+    "History": ["common.events.group_reader", "history.metrics"],
+    "Bridge": ["common.events.group_reader", "kafka_bridge.metrics"],
+    "All": ["common.telemetry.metrics", "common.telemetry.readiness", "common.accounting.usage"],
 }
 
 

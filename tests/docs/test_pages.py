@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from common.keys import Keys
-from common.settings import Settings
+from common.config.settings import Settings
+from common.redis.keys import Keys
 from roomcast.command import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def test_every_key_that_a_page_mentions_is_one(path: Path) -> None:
 
 
 def test_design_lists_the_scripts() -> None:
-    there = {path.name for path in (ROOT / "common" / "lua").glob("*.lua")}
+    there = {path.name for path in (ROOT / "common" / "redis" / "lua").rglob("*.lua")}
     listed = [
         name
         for row in rows(page("docs/design.md"), "script", "called by", "does")
@@ -212,7 +212,7 @@ def test_who_contributes_is_told_of_every_process_and_of_both_places_of_a_settin
     for folder in PORTS:
         assert f"`{folder}/`" in text
     setting = text.partition("\n## A new setting\n")[2].partition("\n## ")[0]
-    assert "`common/settings.py`" in setting
+    assert "`common/config/settings.py`" in setting
     assert "`compose.yaml`" in setting
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import Settings
+from common.config.settings import Settings
 from ws_gateway.close_codes import CloseCode
 from ws_gateway.protocol import ErrorCode
 

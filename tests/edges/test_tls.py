@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from common.tls import HANDSHAKE_TIMEOUT_S
+from common.web.tls import HANDSHAKE_TIMEOUT_S
 from tests.client import Client
 from tests.edges.certificates import Certificate, make_certificate
 from tests.process import LOOPBACK

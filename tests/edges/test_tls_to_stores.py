@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from common.link import Link
+from common.redis.pipelined_connection import Link
 from history.database import Database, DatabaseAwayError
 from history.migrate import migrate
 from tests.client import Client

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from common.jobs import format_time, new_id
+from common.jobs.planning import format_time, new_id
 from tests.stack import KEYS, Stack
 
 

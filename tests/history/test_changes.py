@@ -10,8 +10,8 @@ import aiohttp
 import asyncpg
 import pytest
 
-from common.events import EventKind
-from common.names import DEFAULT_CLIENT
+from common.events.event import EventKind
+from common.model.channels import DEFAULT_CLIENT
 from history.changes import Change, apply
 from history.inbox import rooms_of
 from history.migrate import migrate

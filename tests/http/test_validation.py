@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from common.keys import Keys
+from common.redis.keys import Keys
 from server.openapi import openapi_document
 from tests.inbox.api import Api
 from tests.stack import Stack

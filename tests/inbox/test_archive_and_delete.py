@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from common.events import EventKind
+from common.events.event import EventKind
 from history.changes import Change, apply
 from history.migrate import migrate
 from tests.client import Client

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from common.settings import LogFormat, Settings
+from common.config.settings import LogFormat, Settings
 from common.telemetry.logs import set_up_logs
 from deploy.local.console import Console, LineProtocol
 

@@ -1,6 +1,6 @@
 import pytest
 
-from common.settings import AuthMode, LogFormat, Settings
+from common.config.settings import AuthMode, LogFormat, Settings
 from deploy.local.parts import (
     child_environment,
     complete,

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import Settings
+from common.config.settings import Settings
 from deploy.local.parts import list_parts
 from deploy.local.reload import concerned, watch
 
@@ -15,7 +15,7 @@ PROJECT = Path("/project")
     [
         (["worker/lane.py"], ["worker"]),
         (["worker/lane.py", "ws_gateway/hub.py"], ["gateway", "worker"]),
-        (["common/lua/take.lua"], ["gateway", "worker", "server"]),
+        (["common/redis/lua/queue/take.lua"], ["gateway", "worker", "server"]),
         ([".env"], ["gateway", "worker", "server"]),
         (["docs/page.py"], []),
     ],

@@ -1,6 +1,6 @@
 import pytest
 
-from common.settings import Settings
+from common.config.settings import Settings
 from deploy.local.screen import base_url, first_screen, readiness_urls
 
 

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from websockets.asyncio.client import connect
 
-from common.settings import Settings
+from common.config.settings import Settings
 from common.version import VERSION
 from roomcast.command import COMMANDS
 from tests.process import LOOPBACK, START_TIMEOUT_S, Process, free_port, wait_for

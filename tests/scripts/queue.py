@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
-from common.event_reader import EventReader
-from common.jobs import Acceptance, plan_one
-from common.keys import Keys
-from common.names import PARTITIONS
-from common.publication import Position, Publication, parse_publication
-from common.scripts import Script
+from common.events.group_reader import EventReader
+from common.jobs.planning import Acceptance, plan_one
+from common.model.channels import PARTITIONS
+from common.model.publication import Position, Publication, parse_publication
+from common.redis.keys import Keys
+from common.redis.scripts import Script
 from worker.enrich import BatchBuilder, entry_at_once
 from worker.publisher import RUN_CHARACTERS
 

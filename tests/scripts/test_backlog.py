@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.jobs import Acceptance, decode_job, plan_batch, plan_one, weight_of
+from common.jobs.planning import Acceptance, decode_job, plan_batch, plan_one, weight_of
 from tests.scripts.queue import KEYS, LANE, Queue
 
 HOLDER = "w:high.0.1"

@@ -2,8 +2,8 @@
 
 from redis.asyncio import Redis
 
-from common.auth.directory import Directory, DirectoryWriter
-from common.auth.records import ClientRecord, KeyRecord, Scope
+from common.auth.client_directory import Directory, DirectoryWriter
+from common.auth.client_records import ClientRecord, KeyRecord, Scope
 from tests.stack import KEYS
 
 

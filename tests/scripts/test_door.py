@@ -1,6 +1,6 @@
 import asyncio
 
-from common.jobs import Acceptance, plan_one
+from common.jobs.planning import Acceptance, plan_one
 from tests.scripts.queue import KEYS, LANE, Queue, notification, request
 from worker.dead_letters import DeadLetter, plan_again
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from common import event_reader
-from common.event_reader import EventReader
-from common.events import Event, EventKind
-from common.scripts import Script
+from common.events import group_reader
+from common.events.event import Event, EventKind
+from common.events.group_reader import EventReader
+from common.redis.scripts import Script
 from tests.scripts.queue import KEYS, Queue, notification
 
 
@@ -61,7 +61,7 @@ async def test_a_leader_that_closes_is_succeeded_at_once(queue: Queue) -> None:
 async def test_a_successor_begins_with_what_was_not_acknowledged(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_reader, "LEASE_S", 0.3)
+    monkeypatch.setattr(group_reader, "LEASE_S", 0.3)
     await queue.add(50)
     dead, heir = queue.reader(batch=20), queue.reader(batch=20)
     handed_out = await read(dead, 40)
@@ -73,7 +73,7 @@ async def test_a_successor_begins_with_what_was_not_acknowledged(
 async def test_a_batch_is_larger_than_a_reply(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_reader, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(group_reader, "READ_AT_ONCE", 7)
     await queue.add(50)
     one = queue.reader(batch=20)
     entries = [entry.decode() for entry, _ in await queue.redis.xrange(KEYS.events)]
@@ -96,7 +96,7 @@ async def test_a_batch_of_large_events_is_bounded_by_their_bytes(queue: Queue) -
         while sum(len(found) for found in batches) < count:
             batches.append(await one.read())
             more.append(one.more)
-    assert max(map(len, batches)) * size < event_reader.BYTES_MAX + size
+    assert max(map(len, batches)) * size < group_reader.BYTES_MAX + size
     assert [len(found) for found in batches[:-1]] == [len(batches[0])] * (len(batches) - 1)
     assert more == [True] * (len(batches) - 1) + [False]
     entries = [entry.decode() for entry, _ in await queue.redis.xrange(KEYS.events)]
@@ -157,7 +157,7 @@ async def test_a_stream_that_redis_lost_is_read_from_its_new_start(queue: Queue)
 async def test_a_stream_that_is_deleted_is_noticed_and_read_from_its_new_beginning(
     queue: Queue,
 ) -> None:
-    lost = event_reader.lost_streams.labels("history")
+    lost = group_reader.lost_streams.labels("history")
     before = lost._value.get()
     one = queue.reader()
     await queue.add(3)
@@ -176,7 +176,7 @@ async def test_a_stream_that_is_deleted_is_noticed_and_read_from_its_new_beginni
 async def test_a_group_that_is_deleted_reads_again_and_nothing_counts_as_lost(
     queue: Queue,
 ) -> None:
-    lost = event_reader.lost_streams.labels("history")
+    lost = group_reader.lost_streams.labels("history")
     before = lost._value.get()
     one = queue.reader()
     await queue.add(3)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from common.events import EventKind
-from common.problems import Problem
-from common.receipts import Receipts
-from common.scripts import Script
-from common.settings import Settings
+from common.config.settings import Settings
+from common.events.event import EventKind
+from common.events.receipts import Receipts
+from common.model.problems import Problem
+from common.redis.scripts import Script
 from tests.scripts.queue import KEYS, Queue, notification
 from tests.scripts.test_event_reader import read
 

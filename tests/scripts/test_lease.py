@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from common.jobs import plan_one
-from common.names import PARTITIONS
-from common.settings import Settings
+from common.config.settings import Settings
+from common.jobs.planning import plan_one
+from common.model.channels import PARTITIONS
 from tests.scripts.queue import KEYS, Queue, notification, request
 from worker.dead_letters import DeadLetters
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from common.publication import Position
+from common.model.publication import Position
 from tests.scripts.queue import KEYS, Queue, notification
 
 ROOM = "default/room:1"

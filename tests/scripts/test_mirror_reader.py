@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.names import KAFKA_GROUP
+from common.model.channels import KAFKA_GROUP
 from kafka_bridge.mirror_reader import MirrorReader
 from tests.scripts.queue import KEYS, Queue
 from tests.scripts.test_event_reader import ids, read

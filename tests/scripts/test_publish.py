@@ -4,7 +4,7 @@ import time
 import pytest
 from redis.exceptions import ResponseError
 
-from common.publication import Position
+from common.model.publication import Position
 from tests.scripts.queue import KEYS, Queue, notification, request
 
 HOLDER = "w:high.0.1"

@@ -2,9 +2,9 @@
 
 from redis.asyncio import Redis
 
-from common.identifiers import made_at_ms
-from common.jobs import Job, decode_job, new_id, plan_one
-from common.names import DEFAULT_CLIENT, Lane
+from common.jobs.planning import Job, decode_job, new_id, plan_one
+from common.model.channels import DEFAULT_CLIENT, Lane
+from common.model.ids import made_at_ms
 from history.inbox import Place
 from server.queued import QueuedJobs, place_of
 from tests.stack import KEYS

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from common.publication import Position, Publication
+from common.model.publication import Position, Publication
 from tests.scripts.queue import KEYS, Queue, notification
 
 ROOM = "default/room:1"

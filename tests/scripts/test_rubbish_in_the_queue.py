@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from common.keys import Keys
-from common.names import Lane, partition_of
+from common.model.channels import Lane, partition_of
+from common.redis.keys import Keys
 from tests.client import Client
 from tests.stack import Stack
 from tests.waiting import until

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from common.publication import Position, parse_publication
-from common.scripts import Script
+from common.model.publication import Position, parse_publication
+from common.redis.scripts import Script
 from tests.scripts.queue import KEYS, Queue, notification
 from tests.scripts.test_event_reader import read
 from tests.scripts.test_events import trim

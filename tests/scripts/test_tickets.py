@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from common.scripts import Script
+from common.redis.scripts import Script
 from tests.scripts.queue import KEYS, Queue
 
 ISSUE, REDEEM = Script("ticket_issue"), Script("ticket_redeem")

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.publication import Position
+from common.model.publication import Position
 from tests.scripts.queue import KEYS
 from ws_gateway.channel import Channel, Pending
 from ws_gateway.written import EVENTS_AT_ONCE, WriteCounts

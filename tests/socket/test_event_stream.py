@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from common.problems import Problem
+from common.model.problems import Problem
 from tests.client import Client
 from tests.sender import Sender, post
 from tests.stack import Stack

@@ -2,9 +2,9 @@
 
 import pytest
 
+from common.auth.client_records import ALL_SCOPES, Scope
 from common.auth.principal import OPEN, Principal
-from common.auth.records import ALL_SCOPES, Scope
-from common.problems import Problem
+from common.model.problems import Problem
 from server.access import ACCESS, SCOPES, Access, allow
 from server.openapi import openapi_document
 

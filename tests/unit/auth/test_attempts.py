@@ -1,6 +1,6 @@
 """Failed attempts by address."""
 
-from common.auth.attempts import ADDRESSES_MAX, WINDOW_S, FailedAttempts
+from common.auth.failed_attempts import ADDRESSES_MAX, WINDOW_S, FailedAttempts
 
 
 def test_an_address_waits_from_its_last_allowed_failure_until_its_minute_is_over() -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from common.auth import tokens
+from common.auth.client_records import ClientRecord, SecretRecord
 from common.auth.principal import EVERY_ROOM
-from common.auth.records import ClientRecord, SecretRecord
 from common.auth.tokens import (
     LATEST_S,
     ROOMS_MAX,

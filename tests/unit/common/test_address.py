@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from common.address import Address, Network, parse_networks, peer_address
+from common.web.peer_address import Address, Network, parse_networks, peer_address
 from tests.examples import examples
 
 

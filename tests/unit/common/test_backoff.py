@@ -1,6 +1,6 @@
 import itertools
 
-from common.backoff import jittered
+from common.process.backoff import jittered
 
 
 def test_waits_double_up_to_the_longest_and_each_is_drawn_from_half_to_the_whole() -> None:

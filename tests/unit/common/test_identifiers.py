@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from common.identifiers import ID_PATTERN, identifier
-from common.notification import Id, Targets
+from common.model.ids import ID_PATTERN, identifier
+from common.model.notification import Id, Targets
 from tests.examples import examples
 from tests.unit import strategies
 

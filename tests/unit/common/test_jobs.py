@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from common.jobs import (
+from common.jobs.planning import (
     TARGETS_PER_JOB,
     Job,
     decode_job,
@@ -23,9 +23,9 @@ from common.jobs import (
     plan_batch,
     plan_one,
 )
-from common.names import channel_of, partition_of, scoped
-from common.notification import batch_adapter
-from common.problems import Problem
+from common.model.channels import channel_of, partition_of, scoped
+from common.model.notification import batch_adapter
+from common.model.problems import Problem
 from tests.examples import examples
 from tests.unit import strategies
 

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.keys import Keys
-from common.names import PARTITIONS, Lane
+from common.model.channels import PARTITIONS, Lane
+from common.redis.keys import Keys
 
 
 def _all_keys(keys: Keys) -> Iterator[str]:

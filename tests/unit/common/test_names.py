@@ -2,7 +2,7 @@ import zlib
 
 from hypothesis import given
 
-from common.names import (
+from common.model.channels import (
     BROADCAST_CHANNEL,
     PARTITIONS,
     channel_of,

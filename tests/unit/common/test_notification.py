@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from common.jobs import plan_batch, plan_one
-from common.notification import (
+from common.jobs.planning import plan_batch, plan_one
+from common.model.notification import (
     BATCH_MAX,
     MESSAGE_MAX_BYTES,
     TARGETS_MAX,
     BroadcastNotification,
     notification_adapter,
 )
-from common.problems import Problem
+from common.model.problems import Problem
 from server.openapi import openapi_document
 from tests.examples import examples
 from tests.unit import strategies

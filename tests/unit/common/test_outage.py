@@ -4,7 +4,7 @@ import pytest
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from common.outage import RECENT_S, START_S, Outage, is_any_open
+from common.telemetry.outage import RECENT_S, START_S, Outage, is_any_open
 
 AWAY = RedisConnectionError("refused")
 

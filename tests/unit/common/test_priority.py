@@ -8,7 +8,7 @@ import sys
 def niceness_after(*steps: int) -> list[int]:
     """Niceness after each step, in a process of its own."""
     program = (
-        "import os, sys; from common.priority import yield_to_others\n"
+        "import os, sys; from common.process.niceness import yield_to_others\n"
         "for step in map(int, sys.argv[1:]):\n"
         "    yield_to_others(step); print(os.getpriority(os.PRIO_PROCESS, 0))"
     )

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core.core_schema import ErrorType
 
-from common.problems import ERRORS_MAX, PROBLEM_TYPE, FieldError, Problem, field_errors
+from common.model.problems import ERRORS_MAX, PROBLEM_TYPE, FieldError, Problem, field_errors
 
 
 def test_a_problem_is_an_rfc_9457_document() -> None:

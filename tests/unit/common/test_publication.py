@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.publication import Position, Publication, parse_publication
+from common.model.publication import Position, Publication, parse_publication
 from tests.examples import examples
 
 epochs = st.sampled_from(["", "a", "deadbeef"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.request_body import CHUNKS_AT_ONCE, BodyError, ChunkedBody, SizedBody
+from common.web.request_body import CHUNKS_AT_ONCE, BodyError, ChunkedBody, SizedBody
 from tests.examples import examples
 
 BEHIND = b"GET / HTTP/1.1\r\n"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.problems import Problem
-from common.request_head import (
+from common.model.problems import Problem
+from common.web.request_head import (
     FIELDS_MAX,
     HEAD_MAX_BYTES,
     ONCE,

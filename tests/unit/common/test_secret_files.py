@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import SECRETS, Settings, load_settings
+from common.config.settings import SECRETS, Settings, load_settings
 
 VALUES = {
     "redis_client": "rediss://me:hunter2@redis.example:6379/0",

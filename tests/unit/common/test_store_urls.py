@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio.connection import parse_url
 
-from common.store_urls import (
+from common.config.store_urls import (
     DATABASE_SCHEMES,
     REDIS_SCHEMES,
     check_url,

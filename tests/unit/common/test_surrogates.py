@@ -2,8 +2,8 @@ import json
 
 from hypothesis import given
 
-from common.problems import pointer
-from common.surrogates import lone_surrogates
+from common.model.problems import pointer
+from common.model.surrogates import lone_surrogates
 from tests.examples import examples
 from tests.unit import strategies
 

@@ -3,8 +3,8 @@
 import ssl
 from pathlib import Path
 
-from common.settings import Settings
-from common.tls import listen_options
+from common.config.settings import Settings
+from common.web.tls import listen_options
 from tests.edges.certificates import make_certificate
 
 

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from common import usage
-from common.keys import Keys
-from common.redis_client import connect
-from common.usage import Outcome, Usage, day_of, last_days, read_usage
+from common.accounting import usage
+from common.accounting.usage import Outcome, Usage, day_of, last_days, read_usage
+from common.redis.client import connect
+from common.redis.keys import Keys
 from tests.valkey import Valkey
 
 MIDNIGHT = 1_763_769_600.0  # 2025-11-22

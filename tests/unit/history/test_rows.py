@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.events import Event, EventKind
+from common.events.event import Event, EventKind
 from history.rows import COLUMNS, TIME_COLUMN, read_events, time_of
 
 AT = "2026-11-21T04:00:00.123Z"

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from common.events import Event, EventKind
+from common.events.event import Event, EventKind
 from history.rows import read_events
 from history.sights import KnownSights
 from kafka_bridge.cloud_events import from_message, to_message

@@ -2,8 +2,8 @@
 
 import json
 
-from common.events import Event
-from common.jobs import plan_one
+from common.events.event import Event
+from common.jobs.planning import plan_one
 from worker.enrich import entry_at_once
 
 

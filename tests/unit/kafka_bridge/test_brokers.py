@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from common.settings import Settings
+from common.config.settings import Settings
 from kafka_bridge.brokers import SAID_AGAIN_S, connection
 
 REFUSED = "FAIL [me#%s] [thrd:b/1]: b/1: Connect to %s failed: Connection refused (after %dms in)"

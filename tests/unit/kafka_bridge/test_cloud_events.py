@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.events import Event, EventKind
+from common.events.event import Event, EventKind
 from kafka_bridge.cloud_events import (
     DATA_MAX_BYTES,
     accepted_ms,

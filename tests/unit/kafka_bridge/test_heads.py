@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.events import Event, EventKind
+from common.events.event import Event, EventKind
 from kafka_bridge import cloud_events, requests
 from kafka_bridge.careful import size_of
 from kafka_bridge.cloud_events import LEFT_OUT, LeftOutError, from_message, to_message

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
-from common.events import Event
-from common.publication import Position, parse_publication
+from common.events.event import Event
+from common.model.publication import Position, parse_publication
 from kafka_bridge.cloud_events import MirroredEvent, from_message, to_message
 from kafka_bridge.rebuild import Rebuild, new_ones
 from tests.unit.kafka_bridge.frames import publication

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.auth.records import ClientLimits
-from common.settings import Settings
+from common.auth.client_records import ClientLimits
+from common.config.settings import Settings
 from server import permits
 from server.limits import LINES_S, Allowance
 from server.permits import Bank, Permits, TooManyWaitError

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs import decode_job, plan_one
-from common.names import Lane
-from common.problems import Problem
+from common.jobs.planning import decode_job, plan_one
+from common.model.channels import Lane
+from common.model.problems import Problem
 from tests.examples import examples
 from tests.unit import strategies
 from worker.door import read_by_hand

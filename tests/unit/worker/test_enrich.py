@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs import plan_batch, plan_one
-from common.names import channel_of, scoped
+from common.jobs.planning import plan_batch, plan_one
+from common.model.channels import channel_of, scoped
 from tests.examples import examples
 from tests.unit import strategies
 from worker.enrich import BatchBuilder

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from common.publication import Position, Publication
+from common.model.publication import Position, Publication
 from tests.examples import examples
 from tests.unit.ws_gateway.fakes import (
     FakeConnection,

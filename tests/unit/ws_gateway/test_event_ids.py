@@ -6,7 +6,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.publication import Position
+from common.model.publication import Position
 from tests.examples import examples
 from tests.unit import strategies
 from ws_gateway import event_ids

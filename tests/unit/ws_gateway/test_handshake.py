@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from common.problems import Problem, closing_answer
-from common.request_head import read_head
+from common.model.problems import Problem, closing_answer
+from common.web.request_head import read_head
 from tests.examples import examples
 from ws_gateway.handshake import Answer, answer_upgrade, is_upgrade, refusal
 

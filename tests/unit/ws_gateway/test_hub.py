@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from common.keys import Keys
-from common.publication import Position, Publication
+from common.model.publication import Position, Publication
+from common.redis.keys import Keys
 from tests.unit.ws_gateway.fakes import FakeConnection, add, unwritten
 from ws_gateway.channel import Channel, State
 from ws_gateway.hub import LINGER_S, Hub

@@ -1,0 +1,1 @@
+"""Counts by client application: usage and open connections."""

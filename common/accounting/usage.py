@@ -1,0 +1,165 @@
+"""Usage: what became of each client's notifications on each UTC day, counted by every process.
+
+Counts are gathered in memory and added to the metrics and to Redis once a second. What Redis does
+not take is kept for the next time. Guarantee: at most what came since the last write is lost with a
+process; a write whose reply was lost may count twice. For exact numbers there is history.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import Any, Final
+
+import prometheus_client
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.model.channels import DEFAULT_CLIENT
+from common.redis.keys import Keys
+from common.telemetry.outage import redis_outage
+
+log = logging.getLogger("roomcast.usage")
+
+INTERVAL_S: Final = 1.0
+KEPT_DAYS: Final = 40
+COUNTS_MAX: Final = 100_000
+"""Counts that wait for Redis, by client, day and outcome; of more, new ones are dropped."""
+SHOWN_MAX: Final = 1_000
+"""Clients with metrics of their own in this process; the others' are added up as `other`."""
+_AT_ONCE: Final = 1_000
+_DAY_S: Final = 86_400
+
+
+client_notifications = prometheus_client.Counter(
+    "roomcast_client_notifications_total",
+    "What became of each client's notifications",
+    ["client", "outcome"],
+)
+
+
+class Outcome(StrEnum):
+    """What is counted."""
+
+    ACCEPTED = "accepted"
+    """Notifications that were queued."""
+    PUBLISHED = "published"
+    """Publications: a notification for three rooms has three."""
+    DELIVERED = "delivered"
+    """Writes to sockets: a publication that ten sockets heard has ten."""
+    FAILED = "failed"
+    """Jobs that expired before they were published, or became dead letters."""
+
+
+Source = Callable[[], Iterable[tuple[str, Outcome, int]]]
+
+
+class Usage:
+    """Gathers counts and writes them. Open mode's anybody is not counted.
+
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+        sources: asked before each write for what else was counted since they were last asked, as
+            client, outcome and count. They are for what comes too often to be added one by one.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, *sources: Source) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+        self._sources = sources
+        self._now: Counter[tuple[str, Outcome]] = Counter()
+        self._kept: Counter[tuple[str, str, Outcome]] = Counter()
+        self._shown: set[str] = set()
+
+    def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
+        """Count."""
+        if count and client not in ("", DEFAULT_CLIENT):
+            self._now[client, outcome] += count
+
+    def add_all(self, counts: Mapping[str, int], outcome: Outcome) -> None:
+        """Count for several clients."""
+        for client, count in counts.items():
+            self.add(client, outcome, count)
+
+    async def run(self) -> None:
+        """Write, until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Add to Redis what was counted; what it does not take is kept."""
+        for source in self._sources:
+            for client, outcome, count in source():
+                self.add(client, outcome, count)
+        self._keep(day_of(time.time()))
+        try:
+            while self._kept:
+                some = dict(islice(self._kept.items(), _AT_ONCE))
+                async with self._redis.pipeline(transaction=True) as pipeline:
+                    for (client, day, outcome), count in some.items():
+                        pipeline.hincrby(self._keys.usage(client, day), str(outcome), count)
+                    for client, day in {(client, day) for client, day, _ in some}:
+                        pipeline.expire(self._keys.usage(client, day), KEPT_DAYS * _DAY_S)
+                    await pipeline.execute()
+                for key in some:
+                    del self._kept[key]
+            redis_outage.back("usage")
+        except (RedisError, OSError, TimeoutError) as error:
+            redis_outage.lost("usage", error)
+
+    def _keep(self, day: str) -> None:
+        now, self._now = self._now, Counter()
+        dropped = 0
+        for (client, outcome), count in now.items():
+            client_notifications.labels(self._label(client), str(outcome)).inc(count)
+            key = client, day, outcome
+            if len(self._kept) >= COUNTS_MAX and key not in self._kept:
+                dropped += count
+            else:
+                self._kept[key] += count
+        if dropped:
+            log.error("usage was dropped", extra={"count": dropped})
+
+    def _label(self, client: str) -> str:
+        if client not in self._shown:
+            if len(self._shown) >= SHOWN_MAX:
+                return "other"
+            self._shown.add(client)
+        return client
+
+
+def day_of(unix_s: float) -> str:
+    """UTC day of a Unix time, such as `2026-11-21`."""
+    return datetime.fromtimestamp(unix_s, UTC).date().isoformat()
+
+
+def last_days(count: int, unix_s: float) -> list[str]:
+    """So many UTC days, newest first, the last one being that of a Unix time."""
+    today = datetime.fromtimestamp(unix_s, UTC).date()
+    return [(today - timedelta(days=back)).isoformat() for back in range(count)]
+
+
+async def read_usage(
+    redis: Redis, keys: Keys, client: str, days: Iterable[str]
+) -> dict[str, dict[Outcome, int]]:
+    """What was counted for a client, by day; on a day without anything, zeros.
+
+    Raises:
+        redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
+    """
+    days = list(days)
+    anyhow: Any = redis
+    async with anyhow.pipeline(transaction=False) as pipeline:
+        for day in days:
+            pipeline.hgetall(keys.usage(client, day))
+        found = await pipeline.execute()
+    return {
+        day: {outcome: int(counts.get(outcome.encode(), 0)) for outcome in Outcome}
+        for day, counts in zip(days, found, strict=True)
+    }

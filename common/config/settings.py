@@ -1,0 +1,563 @@
+"""Every setting of every process, read from the environment first and from `.env` second.
+
+The environment is read here and nowhere else. A value that does not fit is refused at start with
+the setting's name (`load_settings`). The README's table is generated from `Settings`.
+"""
+
+import re
+import sys
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from common.config.secret_files import SecretFileError, WithSecretFiles
+from common.config.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
+from common.model.channels import HISTORY_GROUP, KAFKA_GROUP
+from common.web.peer_address import Network, parse_networks
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+# More than anybody means, and little enough for Redis, which counts expiry in milliseconds.
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+_BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
+SECRETS: Final = ("redis_client", "database_url", "kafka_password")
+"""Settings that are secrets or contain one: never shown, and to be had from files, too."""
+ENV_FILE: Final = ".env"
+COMPOSE_NAMES: Final = frozenset({"IMAGE_TAG"})
+"""What compose takes from `.env` for itself, besides names that begin with `COMPOSE_`."""
+
+
+class ReaderPolicy(StrEnum):
+    """What happens when a reader of the event stream is too far behind."""
+
+    REFUSE = "refuse"
+    """New notifications are refused; nothing is lost."""
+    DROP = "drop"
+    """The oldest that it has not read are let go of; everything else goes on."""
+
+
+class LogFormat(StrEnum):
+    """How log lines are written: `auto` is `console` on a terminal and `json` elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class AuthMode(StrEnum):
+    """Whether credentials are needed: `open` lets everybody do everything."""
+
+    OPEN = "open"
+    REQUIRED = "required"
+
+
+class Settings(BaseSettings):
+    """What can be set, with its default, unit and meaning. Names are upper case outside."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+
+    # Where it listens, and what it talks to.
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that every process listens on."
+    )
+    port: Port = Field(8080, description="HTTP API (server).")
+    ws_port: Port = Field(8081, description="WebSocket and health (gateway).")
+    worker_port: Port = Field(8082, description="Health and metrics of the worker.")
+    redis_client: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="URL of Redis or Valkey. Set in the environment, `make run` starts no own one.",
+    )
+    redis_client_file: str = Field(
+        "",
+        description="File that holds `REDIS_CLIENT` instead, so that its password does not lie "
+        "in the environment.",
+    )
+    redis_ca_file: str = Field(
+        "",
+        validate_default=True,
+        description="CA file (PEM) that is trusted besides the system's authorities when "
+        "`REDIS_CLIENT` is `rediss://…`.",
+    )
+    server_processes: Count = Field(1, description="Server processes that share `PORT`.")
+    worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
+    gateway_processes: Count = Field(1, description="Gateway processes that share `WS_PORT`.")
+
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in "
+        "the environment, `make run` starts no own one.",
+    )
+    database_url_file: str = Field("", description="File that holds `DATABASE_URL` instead.")
+    kafka_brokers: str = Field(
+        "",
+        description="Kafka brokers, `host:port,…`; empty turns the bridge off. Set in the "
+        "environment, `make run` starts no own one.",
+    )
+    history_port: Port = Field(8083, description="Health and metrics of the history writer.")
+    kafka_bridge_port: Port = Field(8084, description="Health and metrics of the Kafka bridge.")
+    history_processes: Count = Field(
+        1, description="History writer processes that share `HISTORY_PORT`; one writes at a time."
+    )
+    kafka_bridge_processes: Count = Field(
+        1, description="Bridge processes that share `KAFKA_BRIDGE_PORT`; one mirrors at a time."
+    )
+
+    # Who may do what.
+    auth_mode: AuthMode = Field(
+        AuthMode.REQUIRED,
+        description="`required`: every request shows an API key or a user token, every socket a "
+        "token. `open`: nobody needs one, for development.",
+    )
+    client_registration: bool = Field(
+        False, description="Whether anybody may make a client (`POST /clients`)."
+    )
+    allowed_origins: str = Field(
+        "",
+        description="Origins of pages whose browsers may connect and ask, such as "
+        "`https://app.example.com,https://example.org`; `*`: all. Empty: none; in "
+        "open mode all.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies whose `X-Forwarded-For` is believed: addresses and networks, such as "
+        "`10.0.0.5,fd00::/8`. Empty: nobody's.",
+    )
+    token_max_ttl_s: Annotated[int, Field(ge=1, le=3_153_600_000)] = Field(
+        86_400, description="Longest life of a user token that `POST /tokens` makes."
+    )
+    token_leeway_s: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="How far the clock of whoever makes a user token may differ from ours: it is "
+        "good so long after its `exp`, and so long before its `nbf` and `iat`.",
+    )
+    ticket_ttl_s: Annotated[int, Field(ge=1, le=600)] = Field(
+        30, description="How long a ticket (`POST /tickets`) is good, if nobody uses it before."
+    )
+
+    # Limits. Those of clients are for credentials, also in open mode, and never for open mode's
+    # anybody; `PATCH /clients/{id}` sets others for one client.
+    client_requests_per_s: Count = Field(
+        1_000, description="Requests per second of one client, over all servers; more: 429."
+    )
+    client_notifications_per_day: Count = Field(
+        10_000_000, description="Notifications per UTC day of one client; more: 429."
+    )
+    client_max_connections: Count = Field(
+        50_000, description="Sockets of one client, over all gateways; one more is closed (4505)."
+    )
+    client_max_tickets: Count = Field(
+        10_000, description="Unused tickets of one client; one more: 429."
+    )
+    client_max_recipients: Count = Field(
+        1_000, description="Targets of one request of a client, those of a batch together."
+    )
+    client_message_max_bytes: Count = Field(
+        65_536,
+        description="Largest `message`, and largest `data` as it is written, of a client's "
+        "notification.",
+    )
+    client_fan_out_bytes_per_s: Count = Field(
+        67_108_864,
+        description="Bytes that one client may have fanned out per second, over all servers: "
+        "message and data times targets, of requests of 64 KiB and more; more: 429. A notification "
+        "that is larger by itself takes the whole second.",
+    )
+    failed_attempts_per_minute: Annotated[int, Field(ge=0)] = Field(
+        60,
+        description="Credentials of one address that are refused in a minute, past which it is "
+        "answered 429 until that is over; 0: any number. Each process of server and gateway counts "
+        "by itself. Off in open mode.",
+    )
+
+    # TLS on the ports of server and gateway.
+    tls_cert_file: str = Field(
+        "",
+        description="Certificate (PEM, with its chain) for `PORT` and `WS_PORT`; empty: no TLS. "
+        "The other ports stay plain.",
+    )
+    tls_key_file: str = Field(
+        "", validate_default=True, description="Its private key (PEM, not encrypted)."
+    )
+
+    # Logs and files.
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
+    )
+    verbose: bool = Field(
+        False,
+        description="`make run` shows every line that its processes log, not only warnings.",
+    )
+    data_dir: Path = Field(
+        Path(".data"),
+        description="`make run` keeps Valkey's files, its logs and its own state here.",
+    )
+    valkey_port: Port = Field(6390, description="Port of the Valkey that `make run` starts.")
+    postgres_port: Port = Field(6391, description="Port of the PostgreSQL that `make run` starts.")
+    kafka_port: Port = Field(6392, description="Port of the Kafka broker that `make run` starts.")
+
+    # Acceptance (server).
+    lane_max_jobs: Count = Field(
+        500_000, description="Waiting jobs per lane; a full lane answers 503."
+    )
+    lane_client_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of a lane that the waiting jobs of one client, or of all requests from "
+        "Kafka, may take; more: 503. Set 1 where one client is alone. Off in open mode.",
+    )
+    redis_memory_max_ratio: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Share of Redis's maxmemory from which on the server says 503; what waiting "
+        "jobs will take is counted in.",
+    )
+    idempotency_ttl_s: Count = Field(
+        86_400, description="How long an Idempotency-Key is remembered."
+    )
+    accept_fsync: bool = Field(
+        False, description="202 only after Redis's append-only file is on disk (WAITAOF)."
+    )
+    accept_timeout_s: Seconds = Field(
+        5.0,
+        description="How long a POST waits for Redis before its outcome is called unknown (503).",
+    )
+
+    # Queue and publication (worker).
+    lease_s: Seconds = Field(
+        2.0, ge=0.5, description="A worker not heard of for this long loses its turns."
+    )
+    lane_loops: Count = Field(2, description="Loops per lane in one worker process.")
+    take_max_turns: Annotated[int, Field(ge=1, le=64)] = Field(
+        16, description="Turns that one loop takes at once."
+    )
+    publish_max_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        256, description="Publications of one atomic publish."
+    )
+    publish_max_bytes: Count = Field(
+        1_048_576, description="Bytes of one atomic publish, past which the rest waits its turn."
+    )
+    log_max_entries: Count = Field(1_000, description="Publications kept per channel.")
+    log_ttl_s: Count = Field(
+        300, description="How long a channel's log outlives its last publication."
+    )
+    channel_ttl_s: Count = Field(
+        2_592_000, description="How long a channel's position outlives its last publication."
+    )
+    event_readers: str = Field(
+        "",
+        pattern=r"^([a-z]+(:(refuse|drop))?(,[a-z]+(:(refuse|drop))?)*)?$",
+        description="Readers of the event stream, such as `history,kafka`: what one of them has "
+        "not acknowledged is kept, up to `EVENTS_BOUND`. Past it, `history:refuse` has new "
+        "notifications refused, and `kafka:drop` goes on without what that reader missed. Without "
+        "a choice it is `refuse`, but `drop` for Kafka where history reads as well.",
+    )
+    events_max_entries: Count = Field(
+        100_000, description="Event stream entries kept while no reader is enabled (about)."
+    )
+    events_bound: Count = Field(
+        2_000_000,
+        description="Event stream entries at which new notifications are refused (503), because "
+        "a reader is too far behind; one that is to `drop` loses the oldest from nine tenths on.",
+    )
+    dead_max_entries: Count = Field(
+        100_000, description="Dead letters kept of each client (about)."
+    )
+
+    # History and Kafka.
+    reader_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        10,
+        description="How far the history writer and the Kafka bridge, and PostgreSQL and Kafka of "
+        "`make run`, give way to other processes on a busy machine, as nice(1) counts.",
+    )
+
+    # History and inbox.
+    history_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
+        5_000, description="Events written to PostgreSQL at once, at most."
+    )
+    history_delay_s: float = Field(
+        0.2,
+        ge=0,
+        le=3_600,
+        description="How long events are let come together before they are written.",
+    )
+    history_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        30, description="How long history is kept."
+    )
+    read_on_delivery: bool = Field(
+        False, description="A private notification that was delivered live counts as read."
+    )
+
+    # Kafka.
+    kafka_events_topic: Topic = Field(
+        "roomcast.events", description="Every event is mirrored here."
+    )
+    kafka_requests_topic: Topic = Field(
+        "roomcast.requests", description="Notifications to be sent are taken from here."
+    )
+    kafka_dead_topic: Topic = Field(
+        "roomcast.requests.dead", description="Requests that are no notification, with the reason."
+    )
+    kafka_user: str = Field("", description="SASL user; empty: no SASL.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    kafka_password_file: str = Field("", description="File that holds `KAFKA_PASSWORD` instead.")
+    kafka_ca_file: str = Field("", description="CA file for TLS to the brokers; empty: no TLS.")
+    kafka_batch_max: Annotated[int, Field(ge=1, le=50_000)] = Field(
+        2_000, description="Events mirrored at once, at most."
+    )
+    kafka_delay_s: float = Field(
+        0.1,
+        ge=0,
+        le=3_600,
+        description="How long events are let come together before they are mirrored.",
+    )
+
+    # Sockets (gateway).
+    max_connections: Count = Field(
+        50_000, description="Connections per gateway process; one more is answered 503."
+    )
+    handshakes_per_s: Annotated[int, Field(ge=0)] = Field(
+        5_000,
+        description="Handshakes that a gateway process takes on in a second; more are answered 503 "
+        "before any work is done for them; 0: any number.",
+    )
+    address_connections_per_s: Annotated[int, Field(ge=0)] = Field(
+        200,
+        description="Handshakes of one address in a second that a gateway process takes on; more "
+        "are answered 503; 0: any number. Off in open mode.",
+    )
+    registration_timeout_s: Seconds = Field(
+        10.0, description="A connection that hasn't registered by then is closed."
+    )
+    ping_interval_s: Seconds = Field(25.0, description="A quiet connection is pinged this often.")
+    pong_timeout_s: Seconds = Field(
+        20.0, description="A pinged connection that sends nothing for this long is closed."
+    )
+    client_frame_max_bytes: Count = Field(16_384, description="Largest message a client may send.")
+    client_frames_per_s: Seconds = Field(
+        20.0, description="Messages per second a client may send on average."
+    )
+    client_frames_burst: Count = Field(200, description="Messages a client may send in one burst.")
+    user_receipts_per_s: Seconds = Field(
+        100.0,
+        description="Receipts (ids of `ack` and `read`) per second of one user, on average, that a "
+        "gateway process takes.",
+    )
+    user_receipts_burst: Annotated[int, Field(ge=1_000, le=2**40)] = Field(
+        2_000, description="Receipts of one user that it takes in one burst."
+    )
+    client_receipts_per_s: Count = Field(
+        10_000,
+        description="Receipts per second of all users of one client application that a gateway "
+        "process takes, and as many again in one burst. Off in open mode.",
+    )
+    max_rooms: Count = Field(100, description="Rooms per connection.")
+    slow_client_max_bytes: Count = Field(
+        1_048_576,
+        description="Unsent bytes at which a client that does not read is left behind, to be "
+        "caught up from the log.",
+    )
+    send_buffer_bytes: Annotated[int, Field(ge=1, le=2**30)] = Field(
+        16_384, description="SO_SNDBUF of a client's socket."
+    )
+    drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
+    gap_check_interval_s: Seconds = Field(
+        5.0,
+        description="Positions are compared with Redis this often, to find a lost last message.",
+    )
+    subscriber_max_bytes: Count = Field(
+        33_554_432,
+        description="Bytes waiting in a gateway, past which it stops reading from Redis.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from; see pydantic-settings."""
+        del file_secret_settings
+        return (
+            init_settings,
+            WithSecretFiles(settings_cls, env_settings, SECRETS),
+            WithSecretFiles(settings_cls, dotenv_settings, SECRETS),
+        )
+
+    @field_validator("redis_client")
+    @classmethod
+    def _check_redis(cls, value: SecretStr) -> SecretStr:
+        check_url(value.get_secret_value(), REDIS_SCHEMES)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: SecretStr) -> SecretStr:
+        if value:
+            check_url(value.get_secret_value(), DATABASE_SCHEMES)
+        return value
+
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _check_authority(cls, value: str, info: ValidationInfo) -> str:
+        url = info.data.get("redis_client")
+        if value and url is not None and not url.get_secret_value().startswith("rediss:"):
+            raise ValueError("there is no TLS to Redis unless REDIS_CLIENT begins with rediss://")
+        if value and not Path(value).is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _check_tls(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("tls_cert_file")):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
+        return value
+
+    @field_validator("kafka_brokers")
+    @classmethod
+    def _check_brokers(cls, value: str) -> str:
+        brokers = [broker.strip() for broker in value.split(",")] if value.strip() else []
+        if not all(_BROKER.fullmatch(broker) for broker in brokers):
+            raise ValueError("must be host:port, several of them with commas between")
+        return ",".join(brokers)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        for origin in (one.strip() for one in value.split(",")):
+            if origin and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin, such as https://app.example.com")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @property
+    def redis_url(self) -> str:
+        """URL of Redis, with its password and its CA file: for who connects."""
+        return with_authority(self.redis_client.get_secret_value(), self.redis_ca_file)
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of an origin may connect and ask."""
+        listed = [one.strip() for one in self.allowed_origins.split(",") if one.strip()]
+        if not listed:
+            return self.auth_mode is AuthMode.OPEN
+        return "*" in listed or origin in listed
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose `X-Forwarded-For` is believed, for `peer_address`."""
+        return parse_networks(self.trusted_proxies)
+
+    @property
+    def client_lane_jobs(self) -> int:
+        """Waiting jobs that one client may have in a lane; 0: as many as the lane."""
+        if self.auth_mode is AuthMode.OPEN:
+            return 0
+        return max(1, int(self.lane_client_share * self.lane_max_jobs))
+
+    @property
+    def reader_groups(self) -> list[str]:
+        """Names of the enabled readers."""
+        return list(self.reader_policies)
+
+    @property
+    def reader_policies(self) -> dict[str, ReaderPolicy]:
+        """Enabled readers, and what happens when one is too far behind."""
+        named = (one.partition(":") for one in self.event_readers.split(",") if one)
+        chosen = {name: policy for name, _, policy in named}
+        return {
+            name: ReaderPolicy(policy) if policy else _default_policy(name, chosen)
+            for name, policy in chosen.items()
+        }
+
+
+def _default_policy(name: str, readers: Collection[str]) -> ReaderPolicy:
+    """What PostgreSQL has can be mirrored again; what it does not have must be read."""
+    mirrors = name == KAFKA_GROUP and HISTORY_GROUP in readers
+    return ReaderPolicy.DROP if mirrors else ReaderPolicy.REFUSE
+
+
+def refuse(name: str, reason: str) -> NoReturn:
+    """End the process because of a setting.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr.
+    """
+    sys.stderr.write(f"setting {name} is refused: {reason}\n")
+    raise SystemExit(2)
+
+
+def find_unknown(names: Collection[str]) -> Iterator[str]:
+    """Find the names in `.env` that nothing reads, a sentence for each, with the nearest setting.
+
+    The environment is not looked through: it is full of what is for other programs.
+    """
+    settings = {name.upper() for name in Settings.model_fields}
+    known = settings | {f"{name.upper()}_FILE" for name in SECRETS} | COMPOSE_NAMES
+    for name in map(str.upper, names):
+        if name in known or name.startswith("COMPOSE_"):
+            continue
+        near = get_close_matches(name, known, n=1, cutoff=0.7)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        yield f"WARNING {ENV_FILE} sets {name}, which is no setting, and is ignored{meant}"
+
+
+def load_settings() -> Settings:
+    """Read the settings, or end the process with every wrong setting's name and reason.
+
+    Names in `.env` that are no settings are ignored, with a line on stderr for each.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr for each setting that was refused.
+    """
+    try:
+        settings = Settings()
+        in_file = DotEnvSettingsSource(Settings).env_vars
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            got = "" if name in SECRETS else f" (got {item['input']!r})"
+            reason = item["msg"].removeprefix("Value error, ")
+            sys.stderr.write(f"setting {name.upper()} is refused: {reason}{got}\n")
+        raise SystemExit(2) from None
+    except SecretFileError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    except (OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"the settings in .env can't be read: {error}\n")
+        raise SystemExit(2) from None
+    sys.stderr.writelines(f"{line}\n" for line in find_unknown(in_file))
+    return settings

@@ -1,0 +1,1 @@
+"""The event stream: its entries, its readers, and receipts written to it."""

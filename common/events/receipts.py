@@ -1,0 +1,135 @@
+"""Receipts: that a user got or read a notification. Each is an event, whoever brings it."""
+
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from common.config.settings import Settings
+from common.events.event import EventKind
+from common.jobs.planning import format_time
+from common.model.channels import DEFAULT_CLIENT, scoped, user_channel
+from common.model.problems import Problem
+from common.redis.keys import Keys
+from common.redis.scripts import Argument, Script
+
+IDS_MAX: Final = 1_000
+"""Most notifications that one call reports."""
+READS_MAX: Final = 1_000
+"""Reads of a user that are remembered until the history writer has surely written them."""
+READS_KEPT_S: Final = 86_400
+ACKS_MAX: Final = 1_000
+"""Deliveries of a user that are remembered, so that a repeat is no event."""
+ACKS_KEPT_S: Final = 3_600
+SHARE: Final = 0.5
+"""Part of `EVENTS_BOUND` past which no receipts are taken: the rest is for notifications."""
+FILLING: Final = -1
+"""Reply of the script: the event stream is filling, and nothing was written."""
+RETRY_AFTER_S: Final = 10
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Receipts:
+    """Writes receipts to the event stream.
+
+    Args:
+        redis: where it is.
+        keys: of the shard.
+        settings: whether the stream has readers.
+        writer: name of this gateway or server.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, settings: Settings, writer: str) -> None:
+        # redis-py does not type this one call.
+        self._redis: Any = redis
+        self._keys = keys
+        self._writer = writer
+        kept = bool(settings.reader_groups)
+        self._events_max: Argument = "" if kept else settings.events_max_entries
+        self._bound: Argument = max(1, int(settings.events_bound * SHARE)) if kept else ""
+        self.script = Script("receipt")
+
+    async def record(
+        self,
+        kind: EventKind,
+        user: str,
+        notifications: Sequence[str],
+        *,
+        connection: str = "",
+        client: str = DEFAULT_CLIENT,
+    ) -> None:
+        """Write one receipt per notification, all in one step.
+
+        What was read is also told to the user's connections, but the one that it came from; it
+        leaves the cache of unread notifications in the same step.
+
+        Args:
+            kind: `DELIVERED` or `READ`.
+            user: whose receipt it is.
+            notifications: their ids, `IDS_MAX` at most.
+            connection: id of the connection that it came from, if any.
+            client: the client application that the user belongs to.
+
+        What was written before, of the last `READS_MAX` or `ACKS_MAX`, is not written again.
+
+        Raises:
+            Problem: 503; the event stream is filling, and nothing was written.
+            redis.exceptions.RedisError: refused, or the outcome is unknown; repeating is harmless.
+        """
+        words = self.command(kind, user, notifications, connection=connection, client=client)
+        try:
+            written = await self._redis.execute_command(*words)
+        except NoScriptError:
+            await self._redis.script_load(self.script.text)
+            written = await self._redis.execute_command(*words)
+        if written == FILLING:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "events-filling",
+                "the readers of the event stream are behind, and notifications come first; "
+                "try again later",
+                retry_after_s=RETRY_AFTER_S,
+            )
+
+    def command(
+        self,
+        kind: EventKind,
+        user: str,
+        notifications: Sequence[str],
+        *,
+        connection: str = "",
+        client: str = DEFAULT_CLIENT,
+    ) -> list[Argument]:
+        """Return the command that `record` sends, for a caller who sends several together."""
+        channel = scoped(user_channel(user), client)
+        signal = b""
+        marks = kind is EventKind.READ
+        if marks:
+            frame = _encode({"type": "read", "userId": user, "ids": notifications})
+            signal = b"! %b\n%b" % (connection.encode(), frame)
+        at_ms = time.time_ns() // 1_000_000
+        at = format_time(at_ms)
+        user_scoped = scoped(user, client)
+        args: list[Argument] = [
+            self._events_max,
+            self._writer,
+            str(kind),
+            channel,
+            self._keys.pub(channel),
+            self._keys.unread(user_scoped),
+            signal,
+            self._keys.reads(user_scoped) if marks else self._keys.acks(user_scoped),
+            self._keys.changes(user_scoped),
+            at_ms,
+            READS_MAX if marks else ACKS_MAX,
+            READS_KEPT_S if marks else ACKS_KEPT_S,
+            int(marks),
+            self._bound,
+        ]
+        for notification in notifications:
+            args += (notification, _encode({"id": notification, "userId": user, "at": at}))
+        return ["EVALSHA", self.script.sha, 1, self._keys.events, *args]

@@ -1,0 +1,1 @@
+"""Jobs: planned from requests, and accepted into Redis."""

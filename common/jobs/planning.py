@@ -1,0 +1,445 @@
+"""Jobs: how a notification waits in Redis, and how a request becomes jobs.
+
+A job is JSON, as whoever debugs a queue with a Redis client expects. `message` and `data` go from
+the request's body to the client's frame as the bytes that they were, without being decoded and
+encoded on the way: big integers, duplicate names and spacing arrive as they were sent.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import msgspec
+import uuid_utils
+from pydantic import ValidationError
+
+from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
+from common.model.json_bodies import (
+    malformed,
+    no_number,
+    refuse_fields,
+    refuse_invalid,
+    repeated_names,
+)
+from common.model.notification import (
+    BATCH_MAX,
+    BroadcastNotification,
+    PrivateNotification,
+    RoomNotification,
+    batch_adapter,
+    notification_adapter,
+    targets_of,
+)
+from common.model.problems import FieldError, Problem
+from common.model.shared_content import SHARED_MIN_BYTES
+
+TARGETS_PER_JOB: Final = 50
+"""A list of targets is split into jobs of at most this many, so that no script runs for long."""
+JOB_PUBLISHES_MAX_BYTES: Final = 1024 * 1024
+"""Of content that one job sends, all of its targets together; past that it has fewer targets."""
+
+_NULL: Final = msgspec.Raw(b"null")
+_NAME: Final = re.compile(
+    rb'"(?:type|userId|target|message|data|email|priority|expiresAt)"[ \t\r\n]*:'
+)
+
+
+class Job(msgspec.Struct, rename="camel", omit_defaults=True):
+    """One notification of a client application for targets whose channels share a partition.
+
+    `shared` tells that its content is kept once for all its targets
+    (`common.model.shared_content`). `targets` is None for a broadcast. `created_at` is RFC 3339 in
+    UTC, `created_ms` and `expires_ms` are Unix times in milliseconds.
+    """
+
+    id: str
+    type: str
+    user_id: str
+    targets: list[str] | None
+    message: msgspec.Raw
+    data: msgspec.Raw
+    priority: str
+    created_at: str
+    created_ms: int
+    expires_ms: int | None = None
+    email: str = ""
+    client: str = DEFAULT_CLIENT
+    shared: bool = False
+
+
+KEPT_PER_TARGET_BYTES: Final = 1_000
+"""About what a publication takes in Redis, in log, event and position, besides its content."""
+
+
+def weight_of(job: Job) -> int:
+    """About how many bytes Redis will hold of a job once it is published, at most.
+
+    It is counted when the job is accepted and again when it is published, so it must depend on
+    nothing but the job.
+    """
+    targets = 1 if job.targets is None else len(job.targets)
+    if job.shared:
+        # The one content takes no more than the job did.
+        return targets * KEPT_PER_TARGET_BYTES
+    size = len(bytes(job.message)) + len(bytes(job.data))
+    # In the log and in the event.
+    return targets * (2 * size + KEPT_PER_TARGET_BYTES)
+
+
+class _Body(msgspec.Struct):
+    message: msgspec.Raw = _NULL
+    data: msgspec.Raw = _NULL
+
+
+_body_decoder: Final = msgspec.json.Decoder(_Body)
+_batch_decoder: Final = msgspec.json.Decoder(list[_Body])
+_raw_list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_COUNT_FIRST_BYTES: Final = 65_536
+"""A batch as large is counted before it is validated, which takes a hundred times as long."""
+_encoder: Final = msgspec.json.Encoder()
+_job_decoder: Final = msgspec.json.Decoder(Job)
+encode_job: Final = _encoder.encode
+"""Job → JSON bytes."""
+
+
+def decode_job(text: bytes) -> Job:
+    """JSON bytes → job.
+
+    Raises:
+        msgspec.MsgspecError: it is not a job as `encode_job` writes it.
+    """
+    try:
+        return _job_decoder.decode(text)
+    except (UnicodeDecodeError, RecursionError) as error:
+        # msgspec passes these two on; a job of anyone's making may hold either.
+        raise msgspec.DecodeError(str(error)) from None
+
+
+class Bounds(NamedTuple):
+    """What one request may ask for, besides what the contract allows.
+
+    `recipients` are targets, of a batch all together; `message_bytes` is the largest message (in
+    UTF-8) and the largest data (as written).
+    """
+
+    recipients: int
+    message_bytes: int
+
+
+class Acceptance(NamedTuple):
+    """What is asked of the acceptance script: all of these jobs, or none.
+
+    `key` is the idempotency key in its scope (empty: none), `fingerprint` tells whether a repeat is
+    the same request, `answer` is what a repeat is answered with: the ids, separated by commas.
+    `refusal` is why it can't be queued any more: it has no jobs then, and is asked only to find
+    out whether it is a repeat of what was queued in time.
+    `weights` are what Redis will hold of each job once it is published, in bytes (`weight_of`).
+    `lane_max` bounds the waiting jobs of `client` in one lane; 0: only the lane does.
+    `fan_out_bytes` are message and data times targets, of the notifications for several.
+    """
+
+    key: str
+    fingerprint: str
+    answer: str
+    jobs: Sequence[tuple[str, int, bytes]]
+    refusal: Problem | None = None
+    weights: Sequence[int] = ()
+    client: str = DEFAULT_CLIENT
+    lane_max: int = 0
+    fan_out_bytes: int = 0
+
+    def arguments(self) -> list[str | bytes | int]:
+        """Arguments of one request, as `common/redis/lua/queue/accept.lib.lua` reads them."""
+        out: list[str | bytes | int] = [
+            self.key,
+            self.fingerprint,
+            self.answer,
+            self.client,
+            self.lane_max,
+            len(self.jobs),
+        ]
+        for index, job in enumerate(self.jobs):
+            out += job
+            out.append(self.weights[index] if self.weights else 0)
+        return out
+
+    @property
+    def size(self) -> int:
+        """Bytes of its jobs."""
+        return sum(len(text) for _, _, text in self.jobs)
+
+
+def format_time(unix_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
+    seconds, milliseconds = divmod(unix_ms, 1000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(unix_s: int) -> str:
+    # Most calls are for the second that is now.
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()[: -len("+00:00")]
+
+
+def new_id() -> str:
+    """New UUIDv7 (RFC 9562)."""
+    return str(uuid_utils.uuid7())
+
+
+def fingerprint(body: bytes) -> str:
+    """Short digest that tells one request body from another."""
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def _jobs(
+    notification: PrivateNotification | RoomNotification | BroadcastNotification,
+    raw: _Body,
+    notification_id: str,
+    created_ms: int,
+    client: str,
+) -> tuple[list[tuple[str, int, bytes]], list[int], int]:
+    """Jobs of a notification, the weight of each, and the bytes that are fanned out."""
+    kind = notification.type
+    expires = notification.expiresAt
+    job = Job(
+        id=notification_id,
+        type=kind,
+        user_id=notification.userId,  # type: ignore[arg-type]  # validated to a string
+        targets=None,
+        message=raw.message,
+        data=raw.data,
+        priority=(notification.priority or Lane.HIGH).value,
+        created_at=format_time(created_ms),
+        created_ms=created_ms,
+        expires_ms=None if expires is None else int(expires.timestamp() * 1000),
+        email=notification.email or "",
+        client=client,
+    )
+    lane = job.priority
+    targets = targets_of(notification)
+    if targets is None or len(targets) == 1:
+        job.targets = targets
+        channel = channel_of(kind, targets[0] if targets else None)
+        where = partition_of(scoped(channel, client))
+        return [(lane, where, encode_job(job))], [weight_of(job)], 0
+    size = len(bytes(raw.message)) + len(bytes(raw.data))
+    job.shared = size >= SHARED_MIN_BYTES
+    most = max(1, min(TARGETS_PER_JOB, JOB_PUBLISHES_MAX_BYTES // (size + 1)))
+    by_partition: dict[int, list[str]] = {}
+    for target in targets:
+        partition = partition_of(scoped(channel_of(kind, target), client))
+        by_partition.setdefault(partition, []).append(target)
+    jobs, weights = [], []
+    for partition, those in by_partition.items():
+        for first in range(0, len(those), most):
+            job.targets = those[first : first + most]
+            jobs.append((lane, partition, encode_job(job)))
+            weights.append(weight_of(job))
+    return jobs, weights, size * len(targets)
+
+
+def _may_exceed(body: bytes, bounds: Bounds) -> bool:
+    # Nothing in a body is longer than the body, and each target takes two bytes of it at least.
+    return len(body) > bounds.message_bytes or len(body) > 2 * bounds.recipients
+
+
+def _keep(
+    found: Sequence[tuple[PrivateNotification | RoomNotification | BroadcastNotification, _Body]],
+    bounds: Bounds,
+    places: Sequence[str],
+) -> None:
+    recipients = 0
+    for (notification, raw), place in zip(found, places, strict=True):
+        most = bounds.message_bytes
+        message = notification.message or ""
+        if len(message) > most // 4 and len(message.encode()) > most:
+            raise _out_of_bounds(f"{place}/message", f"this client's messages have {most} bytes")
+        if raw.data is not _NULL and len(bytes(raw.data)) > most:
+            raise _out_of_bounds(f"{place}/data", f"this client's data has {most} bytes")
+        recipients += len(targets_of(notification) or ())
+        if recipients > bounds.recipients:
+            raise _out_of_bounds(
+                f"{place}/target", f"a request of this client has {bounds.recipients} targets"
+            )
+
+
+def _out_of_bounds(at: str, detail: str) -> Problem:
+    detail += " at most"
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
+    )
+
+
+def plan_one(
+    body: bytes,
+    *,
+    key: str = "",
+    notification_id: str | None = None,
+    client: str = DEFAULT_CLIENT,
+    bounds: Bounds | None = None,
+    refuse_expired: bool = False,
+) -> Acceptance:
+    """Validate one notification of a client and plan its jobs.
+
+    Args:
+        body: JSON.
+        key: idempotency key in its scope; empty: none.
+        notification_id: of the notification; None: a new one.
+        client: whose it is.
+        bounds: what the client may ask for; None: what everybody may.
+        refuse_expired: whether one that has expired is refused. What nobody waits for an answer
+            to becomes a job, of which the worker notes that it expired.
+
+    Raises:
+        Problem: 400 malformed JSON, 422 with a pointer to every bad field, or to the first one
+            that is out of the client's bounds.
+    """
+    try:
+        notification = notification_adapter.validate_json(body)
+        raw = _body_decoder.decode(body)
+    except ValidationError as error:
+        raise refuse_invalid(body, error) from None
+    except msgspec.MsgspecError:
+        raise no_number(body) from None
+    except RecursionError:
+        raise malformed("it is nested too deep") from None
+    _refuse_repeated(body, [notification], [raw])
+    if bounds and _may_exceed(body, bounds):
+        _keep([(notification, raw)], bounds, [""])
+    # Before the id: who looks for a job by its id takes the id's time for the later one.
+    now_ms = time.time_ns() // 1_000_000
+    an_id = notification_id or new_id()
+    refusal = _expired([notification], [""], now_ms) if refuse_expired else None
+    a_print = fingerprint(body) if key else ""
+    if refusal is not None:
+        return Acceptance(key, a_print, an_id, [], refusal, client=client)
+    jobs, weights, size = _jobs(notification, raw, an_id, now_ms, client)
+    return Acceptance(key, a_print, an_id, jobs, None, weights, client, fan_out_bytes=size)
+
+
+def plan_batch(
+    body: bytes,
+    *,
+    key: str = "",
+    client: str = DEFAULT_CLIENT,
+    bounds: Bounds | None = None,
+    refuse_expired: bool = False,
+) -> Acceptance:
+    """Validate a JSON array of notifications of a client and plan their jobs, all or none.
+
+    Raises:
+        Problem: as `plan_one`.
+    """
+    if len(body) > _COUNT_FIRST_BYTES:
+        _refuse_long(body)
+    try:
+        notifications = batch_adapter.validate_json(body)
+        raws = _batch_decoder.decode(body)
+    except ValidationError as error:
+        raise refuse_invalid(body, error) from None
+    except msgspec.MsgspecError:
+        raise no_number(body) from None
+    except RecursionError:
+        raise malformed("it is nested too deep") from None
+    _refuse_repeated(body, notifications, raws)
+    places = [f"/{index}" for index in range(len(raws))]
+    if bounds and _may_exceed(body, bounds):
+        _keep(list(zip(notifications, raws, strict=True)), bounds, places)
+    now_ms = time.time_ns() // 1_000_000
+    ids = [new_id() for _ in notifications]
+    refusal = _expired(notifications, places, now_ms) if refuse_expired else None
+    jobs: list[tuple[str, int, bytes]] = []
+    weights: list[int] = []
+    size = 0
+    if refusal is None:
+        for notification, raw, an_id in zip(notifications, raws, ids, strict=True):
+            more, theirs, more_bytes = _jobs(notification, raw, an_id, now_ms, client)
+            jobs += more
+            weights += theirs
+            size += more_bytes
+    a_print = fingerprint(body) if key else ""
+    answer = ",".join(ids)
+    return Acceptance(key, a_print, answer, jobs, refusal, weights, client, fan_out_bytes=size)
+
+
+def _refuse_long(body: bytes) -> None:
+    """Refuse a batch of too many notifications at a fraction of what it costs to validate them.
+
+    Raises:
+        Problem: 422.
+    """
+    try:
+        count = len(_raw_list_decoder.decode(body))
+    except (msgspec.MsgspecError, RecursionError):
+        # Validation tells what is wrong with it.
+        return
+    if count > BATCH_MAX:
+        raise refuse_fields([FieldError("", f"at most {BATCH_MAX}")])
+
+
+def _expired(
+    notifications: Sequence[PrivateNotification | RoomNotification | BroadcastNotification],
+    places: Sequence[str],
+    now_ms: int,
+) -> Problem | None:
+    errors = [
+        FieldError(f"{place}/expiresAt", "has passed: it would reach nobody")
+        for notification, place in zip(notifications, places, strict=True)
+        if notification.expiresAt is not None
+        and notification.expiresAt.timestamp() * 1000 <= now_ms
+    ]
+    return refuse_fields(errors) if errors else None
+
+
+def _refuse_repeated(
+    body: bytes,
+    notifications: Sequence[PrivateNotification | RoomNotification | BroadcastNotification],
+    raws: Sequence[_Body],
+) -> None:
+    """Refuse a notification that has a name twice.
+
+    Of those that have none this is found out by counting. A name may also be written with escapes,
+    though nobody does; those that a client has in `data` are its own.
+    """
+    # The first is found at once, and as a rule isn't there.
+    if b"\\" not in body or b"\\u00" not in body:
+        expected = 0
+        for notification in notifications:
+            expected += len(notification.model_fields_set)
+        count = len(_NAME.findall(body))
+        if count == expected:
+            return
+        for raw in raws:
+            if raw.data is not _NULL:
+                count -= len(_NAME.findall(raw.data))
+        if count == expected:
+            return
+    repeated = repeated_names(body, within=False)
+    if repeated:
+        raise refuse_fields(repeated)
+
+
+def is_batch(body: bytes) -> bool:
+    """Whether a body is meant as an array."""
+    return body.lstrip(b" \t\r\n")[:1] == b"["
+
+
+__all__ = [
+    "Acceptance",
+    "Bounds",
+    "FieldError",
+    "Job",
+    "decode_job",
+    "encode_job",
+    "fingerprint",
+    "format_time",
+    "is_batch",
+    "new_id",
+    "plan_batch",
+    "plan_one",
+]

@@ -1,0 +1,1 @@
+"""Names, ids, notifications, jobs and publications: what crosses processes. Pure."""

@@ -1,0 +1,1 @@
+"""Life of a process: replicas, command line, waiting, niceness."""

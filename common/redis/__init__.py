@@ -1,0 +1,1 @@
+"""Redis: its keys, its connections and the scripts it runs."""

@@ -1,0 +1,118 @@
+"""Connections to Redis: made in one way, checked before anything relies on the server."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from common.process.backoff import jittered
+from common.telemetry.outage import redis_outage
+
+log = logging.getLogger("roomcast.redis")
+
+CONNECT_TIMEOUT_S: Final = 2.0
+REQUIRED_POLICY: Final = "noeviction"
+_REDIS_MINIMUM: Final = (7, 2)
+_VALKEY_MINIMUM: Final = (8, 0)
+
+
+class UnfitRedisError(Exception):
+    """This server can't keep the promises; the text says why and what to set."""
+
+
+def connect(url: str, *, timeout_s: float) -> Redis:
+    """Client of its own connection pool, which never repeats a command by itself.
+
+    A repeated LPUSH is a notification sent twice: what must be repeated is a script that notices
+    that it already happened.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        timeout_s: for a reply; past it the connection is dropped and the outcome unknown.
+    """
+    # A connection of redis-py to a Unix socket refuses what is about TCP.
+    of_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    pool: ConnectionPool = ConnectionPool.from_url(
+        url,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        health_check_interval=0,
+        **of_tcp,
+    )
+    return Redis.from_pool(pool)
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor, *_ = (*text.split("."), "0")
+    return int(major), int(minor)
+
+
+def says_full(error: BaseException | None) -> bool:
+    """Whether Redis refused a command, or a script as a whole, because it is at its maxmemory."""
+    # redis-py takes the code off; `common.redis.pipelined_connection` leaves it.
+    return isinstance(error, OutOfMemoryError) or (
+        isinstance(error, ResponseError) and str(error).startswith("OOM")
+    )
+
+
+def check_fitness(info: dict[str, Any]) -> None:
+    """Refuse a server on which accepted notifications could be lost.
+
+    Args:
+        info: the reply to INFO (sections server and memory).
+
+    Raises:
+        UnfitRedisError: too old, or it evicts keys.
+    """
+    valkey = info.get("valkey_version")
+    if valkey and _version(valkey) < _VALKEY_MINIMUM:
+        raise UnfitRedisError(f"Valkey {valkey} is too old: 8.0 or newer is needed")
+    if not valkey and _version(str(info["redis_version"])) < _REDIS_MINIMUM:
+        raise UnfitRedisError(f"Redis {info['redis_version']} is too old: 7.2 or newer is needed")
+    policy = info.get("maxmemory_policy", REQUIRED_POLICY)
+    if policy != REQUIRED_POLICY:
+        raise UnfitRedisError(
+            f"maxmemory-policy is {policy}: it must be {REQUIRED_POLICY}, or waiting jobs could be "
+            "evicted"
+        )
+
+
+async def wait_until_fit(redis: Redis) -> dict[str, Any]:
+    """Wait for the server to answer, as long as it takes, and check it.
+
+    Returns:
+        Its INFO.
+
+    Raises:
+        UnfitRedisError: it answers, and is unfit.
+    """
+    for wait in jittered():
+        try:
+            info: dict[str, Any] = await redis.info()
+        except (RedisError, OSError, TimeoutError) as error:
+            redis_outage.lost("start", error)
+            await asyncio.sleep(wait)
+            continue
+        redis_outage.back("start")
+        check_fitness(info)
+        return info
+    raise AssertionError("jittered() ends never")
+
+
+__all__ = [
+    "CONNECT_TIMEOUT_S",
+    "REQUIRED_POLICY",
+    "Connection",
+    "UnfitRedisError",
+    "check_fitness",
+    "connect",
+    "says_full",
+    "wait_until_fit",
+]

@@ -1,0 +1,91 @@
+"""Problem documents (RFC 9457) for what an aiohttp application refuses."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from common.model.problems import Problem
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+_IDENTITY: Final = frozenset({"", "identity"})
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """Aiohttp response of a problem."""
+    return web.Response(
+        status=problem.status, body=problem.body(), headers=problem.response_headers()
+    )
+
+
+def refuse_encoded(codings: str) -> None:
+    """Refuse what comes with a `Content-Encoding` before it is read: nothing is ever decompressed.
+
+    Args:
+        codings: value of that field, of all its lines; empty if there is none.
+
+    Raises:
+        Problem: 415; it says that none is taken (RFC 9110, section 12.5.3).
+    """
+    if codings and any(one.strip().lower() not in _IDENTITY for one in codings.split(",")):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-content-encoding",
+            "send the body as it is, without a Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+def refuse_encoding(request: web.Request) -> None:
+    """Refuse a request that comes with a `Content-Encoding`; see `refuse_encoded`.
+
+    Raises:
+        Problem: 415.
+    """
+    refuse_encoded(",".join(request.headers.getall("Content-Encoding", ())))
+
+
+@web.middleware
+async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse encoded bodies on every route; see `refuse_encoding`."""
+    refuse_encoding(request)
+    return await handler(request)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what aiohttp refuses by itself with problem documents, too."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem_response(problem)
+    except web.RequestPayloadError as error:
+        # A body that is not what its Content- or Transfer-Encoding says. There is no rest to
+        # be read: aiohttp would try, and log that as a fault of the handler.
+        request.content.feed_eof()
+        response = problem_response(Problem(HTTPStatus.BAD_REQUEST, "not-http", str(error)))
+        response.force_close()
+        return response
+    except web.HTTPRequestEntityTooLarge:
+        return problem_response(
+            Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "the body is too large")
+        )
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return problem_response(
+            Problem(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                f"{request.path} takes {allowed}",
+                headers={"Allow": allowed},
+            )
+        )
+    except web.HTTPNotFound:
+        return problem_response(
+            Problem(HTTPStatus.NOT_FOUND, "not-found", f"there is nothing at {request.path}")
+        )
+    except web.HTTPException as error:
+        return problem_response(Problem(HTTPStatus(error.status), "http", error.reason))

@@ -1,0 +1,57 @@
+"""TLS on the ports that clients come to: how they listen, with and without it."""
+
+import ssl
+from typing import Any, Final
+
+from common.config.settings import Settings, refuse
+
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""A peer that has not finished its handshake by then is dropped."""
+SHUTDOWN_TIMEOUT_S: Final = 5.0
+"""How long a peer may take to say that it, too, has closed."""
+
+
+def listen_options(settings: Settings) -> dict[str, Any]:
+    """Arguments of `loop.create_server` for TLS, none where it is off.
+
+    What is no TLS is closed by the ssl module and logged nowhere.
+
+    Raises:
+        OSError: certificate and key can't be used together, or not at all; the text names both.
+    """
+    if not settings.tls_cert_file:
+        return {}
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A peer could let the server sign again and again on one connection of TLS 1.2.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, _no_password)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"TLS_CERT_FILE {settings.tls_cert_file} and TLS_KEY_FILE {settings.tls_key_file} "
+            f"can't be used: {error}"
+        ) from None
+    return {
+        "ssl": context,
+        "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S,
+        "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S,
+    }
+
+
+def refuse_unusable(settings: Settings) -> None:
+    """End the process if it could not listen with TLS as the settings say.
+
+    Raises:
+        SystemExit: status 2, after one line on stderr.
+    """
+    try:
+        listen_options(settings)
+    except OSError as error:
+        refuse("TLS_CERT_FILE", str(error))
+
+
+def _no_password() -> str:
+    # OpenSSL would ask for it on the terminal, and wait.
+    raise ValueError("the key is encrypted")
