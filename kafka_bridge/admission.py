@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.config.settings import Settings
-from common.jobs.planning import Acceptance
+from common.jobs.acceptance import Acceptance
 from common.redis.client import REQUIRED_POLICY
 from common.redis.keys import Keys
 from common.redis.scripts import Script

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from common.events.event import Event, EventKind
-from common.jobs.planning import format_time
 from common.model.channels import DEFAULT_CLIENT, KAFKA_GROUP, client_of
+from common.model.timestamps import format_time
 from kafka_bridge.message import Header, Message
 
 CONTENT_TYPE: Final = "application/cloudevents+json"

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from common.config.settings import Settings
 from common.events.event import Event
 from common.events.group_reader import LEASE_S
-from common.jobs.planning import format_time
+from common.model.timestamps import format_time
 from common.process.backoff import jittered
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage

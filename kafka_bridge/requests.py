@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Final, NamedTuple
 
-from common.jobs.planning import Acceptance, is_batch, plan_batch, plan_one
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import is_batch, plan_batch, plan_one
 from common.model.channels import DEFAULT_CLIENT
 from common.model.problems import Problem
 from kafka_bridge.message import Header, Message

@@ -20,8 +20,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from common.config.settings import Settings
 from common.events.event import Event
-from common.jobs.planning import format_time
 from common.model.channels import KAFKA_GROUP
+from common.model.timestamps import format_time
 from common.redis.client import UnfitRedisError, check_fitness, connect
 from common.redis.keys import Keys
 from common.redis.scripts import Script

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from common.config.settings import Settings
-from common.jobs.planning import Acceptance
+from common.jobs.acceptance import Acceptance
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha
 from common.redis.scripts import Script

@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 
 from common.config.settings import Settings
 from common.events.event import EventKind
-from common.jobs.planning import format_time
 from common.model.channels import DEFAULT_CLIENT, room_channel, scoped, user_channel
 from common.model.publication import CLOSE_DELETED, SIGNAL
+from common.model.timestamps import format_time
 from common.redis.keys import Keys
 from history.changes import Change, apply
 

@@ -14,7 +14,7 @@ from common.auth.client_directory import POLL_S, Directory, DirectoryWriter
 from common.auth.client_records import ALL_SCOPES, ClientRecord, Scope
 from common.config.settings import Settings
 from common.events.event import EventKind
-from common.jobs.planning import format_time
+from common.model.timestamps import format_time
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from history.clients import (

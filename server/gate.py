@@ -9,8 +9,9 @@ from http import HTTPStatus
 from common.auth.authenticator import Authenticator
 from common.auth.failed_attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.principal import Principal
+from common.config.networks import Network
 from common.model.problems import Problem
-from common.web.peer_address import Network, peer_address
+from common.web.peer_address import peer_address
 
 
 class Gate:

@@ -6,9 +6,9 @@ import msgspec
 from aiohttp import web
 
 from common.events.event import EventKind
-from common.jobs.planning import format_time
 from common.model.ids import identifier
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from history.inbox import Filters, Item
 from history.inbox import Place as InboxPlace
 from server.asking import (

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 from prometheus_client import Counter
 
 from common.auth.principal import Principal
-from common.jobs.planning import Acceptance, is_batch, plan_batch, plan_one
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import is_batch, plan_batch, plan_one
 from common.model.problems import FieldError, Problem
 from common.redis.client import says_full
 from server.acceptor import (

@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from common.jobs.planning import Job, decode_job
 from common.model.channels import PARTITIONS, Lane
 from common.model.ids import made_at_ms
+from common.model.job import Job, decode_job
 from common.redis.keys import Keys
 from history.inbox import Place
 

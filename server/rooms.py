@@ -5,7 +5,7 @@ import time
 from aiohttp import web
 
 from common.events.event import EventKind
-from common.jobs.planning import format_time
+from common.model.timestamps import format_time
 from history import rooms
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.history_access import History, Route, json_answer

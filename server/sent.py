@@ -8,9 +8,10 @@ import msgspec
 from aiohttp import web
 
 from common.events.event import EventKind
-from common.jobs.planning import Job, decode_job, format_time
 from common.model.channels import kind_and_target
 from common.model.ids import identifier
+from common.model.job import Job, decode_job
+from common.model.timestamps import format_time
 from history.database import unix_ms
 from history.inbox import Place
 from history.sent import (

@@ -7,10 +7,11 @@ import msgspec
 from aiohttp import web
 
 from common.events.event import EventKind
-from common.jobs.planning import Job, format_time
 from common.model.channels import kind_and_target
 from common.model.ids import made_at_ms
+from common.model.job import Job
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from history import sent, story
 from history.database import unix_ms
 from history.story import Mirror, Publication, Receipt, Writes

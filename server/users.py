@@ -9,9 +9,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from common.events.event import EventKind
-from common.jobs.planning import format_time
 from common.model.notification import Id
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from history.database import unix_ms
 from history.users import find_user, memberships, remove_leftovers
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from common.config.settings import Settings
-from common.jobs.planning import new_id
+from common.model.ids import new_id
 from common.redis.keys import Keys
 from tests.postgres import Postgres, session_postgres
 from tests.process import LOOPBACK, ROOT, START_TIMEOUT_S, Process, free_port, wait_for

@@ -18,8 +18,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.config.settings import Settings, load_settings
-from common.jobs.planning import Acceptance, decode_job, weight_of
+from common.jobs.acceptance import Acceptance
 from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
+from common.model.job import decode_job, weight_of
 from common.model.problems import Problem
 from common.redis.client import connect
 from common.redis.keys import Keys

@@ -16,7 +16,8 @@ import msgspec
 from redis.exceptions import RedisError
 
 from common.config.settings import Settings
-from common.jobs.planning import Acceptance, plan_one
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import plan_one
 from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.json_bodies import malformed, refuse_fields, repeated_names
 from common.model.problems import FieldError, Problem

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from common.jobs.planning import Job, decode_job, weight_of
 from common.model.channels import channel_of, scoped
+from common.model.job import Job, decode_job, weight_of
 from common.model.shared_content import content_of, digest_of, place_in
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -14,11 +14,11 @@ import msgspec
 
 from common.events.event import EventKind
 from common.events.receipts import IDS_MAX
-from common.jobs.planning import format_time
 from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
 from common.model.ids import identifier
 from common.model.publication import Position
 from common.model.surrogates import lone_surrogates
+from common.model.timestamps import format_time
 
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _REASONS: Final = {

@@ -12,9 +12,9 @@ from common.auth.client_records import Scope
 from common.auth.principal import OPEN, Principal
 from common.auth.tickets import TICKET_SCOPES, Grant
 from common.auth.tokens import ClaimError, TokenError, TokenReader
+from common.config.networks import is_loopback
 from common.config.settings import AuthMode, Settings
 from common.model.problems import Problem
-from common.web.peer_address import is_loopback
 
 log = logging.getLogger("roomcast.auth")
 

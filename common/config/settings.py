@@ -20,10 +20,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from common.config.networks import Network, parse_networks
 from common.config.secret_files import SecretFileError, WithSecretFiles
 from common.config.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 from common.model.channels import HISTORY_GROUP, KAFKA_GROUP
-from common.web.peer_address import Network, parse_networks
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 # More than anybody means, and little enough for Redis, which counts expiry in milliseconds.

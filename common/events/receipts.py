@@ -11,9 +11,9 @@ from redis.exceptions import NoScriptError
 
 from common.config.settings import Settings
 from common.events.event import EventKind
-from common.jobs.planning import format_time
 from common.model.channels import DEFAULT_CLIENT, scoped, user_channel
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 

@@ -1,24 +1,24 @@
-"""Jobs: how a notification waits in Redis, and how a request becomes jobs.
+"""Plans: how a request becomes jobs.
 
-A job is JSON, as whoever debugs a queue with a Redis client expects. `message` and `data` go from
-the request's body to the client's frame as the bytes that they were, without being decoded and
-encoded on the way: big integers, duplicate names and spacing arrive as they were sent.
+`message` and `data` go from the request's body to the client's frame as the bytes that they were,
+without being decoded and encoded on the way: big integers, duplicate names and spacing arrive as
+they were sent.
 """
 
 import hashlib
 import re
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import msgspec
-import uuid_utils
 from pydantic import ValidationError
 
+from common.jobs.acceptance import Acceptance
 from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
+from common.model.ids import new_id
+from common.model.job import Job, encode_job, weight_of
 from common.model.json_bodies import (
     malformed,
     no_number,
@@ -37,6 +37,7 @@ from common.model.notification import (
 )
 from common.model.problems import FieldError, Problem
 from common.model.shared_content import SHARED_MIN_BYTES
+from common.model.timestamps import format_time
 
 TARGETS_PER_JOB: Final = 50
 """A list of targets is split into jobs of at most this many, so that no script runs for long."""
@@ -49,48 +50,6 @@ _NAME: Final = re.compile(
 )
 
 
-class Job(msgspec.Struct, rename="camel", omit_defaults=True):
-    """One notification of a client application for targets whose channels share a partition.
-
-    `shared` tells that its content is kept once for all its targets
-    (`common.model.shared_content`). `targets` is None for a broadcast. `created_at` is RFC 3339 in
-    UTC, `created_ms` and `expires_ms` are Unix times in milliseconds.
-    """
-
-    id: str
-    type: str
-    user_id: str
-    targets: list[str] | None
-    message: msgspec.Raw
-    data: msgspec.Raw
-    priority: str
-    created_at: str
-    created_ms: int
-    expires_ms: int | None = None
-    email: str = ""
-    client: str = DEFAULT_CLIENT
-    shared: bool = False
-
-
-KEPT_PER_TARGET_BYTES: Final = 1_000
-"""About what a publication takes in Redis, in log, event and position, besides its content."""
-
-
-def weight_of(job: Job) -> int:
-    """About how many bytes Redis will hold of a job once it is published, at most.
-
-    It is counted when the job is accepted and again when it is published, so it must depend on
-    nothing but the job.
-    """
-    targets = 1 if job.targets is None else len(job.targets)
-    if job.shared:
-        # The one content takes no more than the job did.
-        return targets * KEPT_PER_TARGET_BYTES
-    size = len(bytes(job.message)) + len(bytes(job.data))
-    # In the log and in the event.
-    return targets * (2 * size + KEPT_PER_TARGET_BYTES)
-
-
 class _Body(msgspec.Struct):
     message: msgspec.Raw = _NULL
     data: msgspec.Raw = _NULL
@@ -101,23 +60,6 @@ _batch_decoder: Final = msgspec.json.Decoder(list[_Body])
 _raw_list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _COUNT_FIRST_BYTES: Final = 65_536
 """A batch as large is counted before it is validated, which takes a hundred times as long."""
-_encoder: Final = msgspec.json.Encoder()
-_job_decoder: Final = msgspec.json.Decoder(Job)
-encode_job: Final = _encoder.encode
-"""Job → JSON bytes."""
-
-
-def decode_job(text: bytes) -> Job:
-    """JSON bytes → job.
-
-    Raises:
-        msgspec.MsgspecError: it is not a job as `encode_job` writes it.
-    """
-    try:
-        return _job_decoder.decode(text)
-    except (UnicodeDecodeError, RecursionError) as error:
-        # msgspec passes these two on; a job of anyone's making may hold either.
-        raise msgspec.DecodeError(str(error)) from None
 
 
 class Bounds(NamedTuple):
@@ -129,66 +71,6 @@ class Bounds(NamedTuple):
 
     recipients: int
     message_bytes: int
-
-
-class Acceptance(NamedTuple):
-    """What is asked of the acceptance script: all of these jobs, or none.
-
-    `key` is the idempotency key in its scope (empty: none), `fingerprint` tells whether a repeat is
-    the same request, `answer` is what a repeat is answered with: the ids, separated by commas.
-    `refusal` is why it can't be queued any more: it has no jobs then, and is asked only to find
-    out whether it is a repeat of what was queued in time.
-    `weights` are what Redis will hold of each job once it is published, in bytes (`weight_of`).
-    `lane_max` bounds the waiting jobs of `client` in one lane; 0: only the lane does.
-    `fan_out_bytes` are message and data times targets, of the notifications for several.
-    """
-
-    key: str
-    fingerprint: str
-    answer: str
-    jobs: Sequence[tuple[str, int, bytes]]
-    refusal: Problem | None = None
-    weights: Sequence[int] = ()
-    client: str = DEFAULT_CLIENT
-    lane_max: int = 0
-    fan_out_bytes: int = 0
-
-    def arguments(self) -> list[str | bytes | int]:
-        """Arguments of one request, as `common/redis/lua/queue/accept.lib.lua` reads them."""
-        out: list[str | bytes | int] = [
-            self.key,
-            self.fingerprint,
-            self.answer,
-            self.client,
-            self.lane_max,
-            len(self.jobs),
-        ]
-        for index, job in enumerate(self.jobs):
-            out += job
-            out.append(self.weights[index] if self.weights else 0)
-        return out
-
-    @property
-    def size(self) -> int:
-        """Bytes of its jobs."""
-        return sum(len(text) for _, _, text in self.jobs)
-
-
-def format_time(unix_ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
-    seconds, milliseconds = divmod(unix_ms, 1000)
-    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
-
-
-@lru_cache(maxsize=4)
-def _to_the_second(unix_s: int) -> str:
-    # Most calls are for the second that is now.
-    return datetime.fromtimestamp(unix_s, UTC).isoformat()[: -len("+00:00")]
-
-
-def new_id() -> str:
-    """New UUIDv7 (RFC 9562)."""
-    return str(uuid_utils.uuid7())
 
 
 def fingerprint(body: bytes) -> str:
@@ -427,19 +309,3 @@ def _refuse_repeated(
 def is_batch(body: bytes) -> bool:
     """Whether a body is meant as an array."""
     return body.lstrip(b" \t\r\n")[:1] == b"["
-
-
-__all__ = [
-    "Acceptance",
-    "Bounds",
-    "FieldError",
-    "Job",
-    "decode_job",
-    "encode_job",
-    "fingerprint",
-    "format_time",
-    "is_batch",
-    "new_id",
-    "plan_batch",
-    "plan_one",
-]

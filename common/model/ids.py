@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+import uuid_utils
+
 ID_MAX_CHARACTERS: Final = 128
 
 ID_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,128}$"
@@ -39,3 +41,8 @@ def made_at_ms(notification: str) -> int | None:
         return int(notification[:8] + notification[9:13], 16)
     except ValueError:
         return None
+
+
+def new_id() -> str:
+    """New UUIDv7 (RFC 9562)."""
+    return str(uuid_utils.uuid7())

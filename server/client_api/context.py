@@ -12,8 +12,8 @@ from pydantic_core import PydanticKnownError
 
 from common.auth.client_directory import Directory
 from common.auth.principal import Principal
-from common.jobs.planning import format_time
 from common.model.problems import FieldError, Problem
+from common.model.timestamps import format_time
 from history import clients as queries
 from history.clients import Actor, Client
 from history.database import unix_ms

@@ -10,9 +10,9 @@ from pydantic import Field
 from common.auth.principal import Principal
 from common.auth.tickets import Grant
 from common.auth.tokens import ROOMS_MAX
-from common.jobs.planning import format_time
 from common.model.notification import Id
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from server.access import principal_of
 from server.asking import only
 from server.bodies import read_json

@@ -7,9 +7,9 @@ from aiohttp import web
 from pydantic import Field
 
 from common.auth.tokens import ROOMS_MAX, public_key, public_members, sign
-from common.jobs.planning import format_time
 from common.model.notification import Id
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from history import clients as queries
 from server.asking import only
 from server.bodies import read_json

@@ -6,7 +6,8 @@ from typing import Any
 
 import asyncpg
 
-from common.jobs.planning import format_time, new_id
+from common.model.ids import new_id
+from common.model.timestamps import format_time
 from tests.stack import KEYS, Stack
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from common.jobs.planning import format_time
+from common.model.timestamps import format_time
 from tests.client import Client
 from tests.conftest import MakeStack
 from tests.event_stream import events

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 
 from common.events.group_reader import EventReader
-from common.jobs.planning import Acceptance, plan_one
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import plan_one
 from common.model.channels import PARTITIONS
 from common.model.publication import Position, Publication, parse_publication
 from common.redis.keys import Keys

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from common.jobs.planning import Acceptance, decode_job, plan_batch, plan_one, weight_of
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import plan_batch, plan_one
+from common.model.job import decode_job, weight_of
 from tests.scripts.queue import KEYS, LANE, Queue
 
 HOLDER = "w:high.0.1"

@@ -1,6 +1,7 @@
 import asyncio
 
-from common.jobs.planning import Acceptance, plan_one
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import plan_one
 from tests.scripts.queue import KEYS, LANE, Queue, notification, request
 from worker.dead_letters import DeadLetter, plan_again
 

@@ -2,9 +2,10 @@
 
 from redis.asyncio import Redis
 
-from common.jobs.planning import Job, decode_job, new_id, plan_one
+from common.jobs.planning import plan_one
 from common.model.channels import DEFAULT_CLIENT, Lane
-from common.model.ids import made_at_ms
+from common.model.ids import made_at_ms, new_id
+from common.model.job import Job, decode_job
 from history.inbox import Place
 from server.queued import QueuedJobs, place_of
 from tests.stack import KEYS

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from common.web.peer_address import Address, Network, parse_networks, peer_address
+from common.config.networks import Network, parse_networks
+from common.web.peer_address import Address, peer_address
 from tests.examples import examples
 
 

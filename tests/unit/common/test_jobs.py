@@ -11,21 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from common.jobs.planning import (
-    TARGETS_PER_JOB,
-    Job,
-    decode_job,
-    encode_job,
-    fingerprint,
-    format_time,
-    is_batch,
-    new_id,
-    plan_batch,
-    plan_one,
-)
+from common.jobs.planning import TARGETS_PER_JOB, fingerprint, is_batch, plan_batch, plan_one
 from common.model.channels import channel_of, partition_of, scoped
+from common.model.ids import new_id
+from common.model.job import Job, decode_job, encode_job
 from common.model.notification import batch_adapter
 from common.model.problems import Problem
+from common.model.timestamps import format_time
 from tests.examples import examples
 from tests.unit import strategies
 

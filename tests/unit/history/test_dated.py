@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs.planning import decode_job, plan_one
+from common.jobs.planning import plan_one
 from common.model.ids import made_at_ms
+from common.model.job import decode_job
 from history.dated import is_dated, span_of
 
 BODY = b'{"type":"broadcast","userId":1,"message":"hi"}'

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs.planning import decode_job, plan_one
+from common.jobs.planning import plan_one
 from common.model.channels import Lane
+from common.model.job import decode_job
 from common.model.problems import Problem
 from tests.examples import examples
 from tests.unit import strategies

@@ -1,0 +1,16 @@
+"""Times: RFC 3339 text, and Unix time in milliseconds."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+
+def format_time(unix_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
+    seconds, milliseconds = divmod(unix_ms, 1000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(unix_s: int) -> str:
+    # Most calls are for the second that is now.
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()[: -len("+00:00")]
