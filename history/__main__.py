@@ -28,10 +28,10 @@ from common.telemetry.readiness import Readiness
 from common.web.aiohttp_connection import PlainSite
 from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems, refuse_encodings
-from history.migrate import DATABASE_ERRORS, describe, migrate
-from history.partitions import Partitions
-from history.store import Store
-from history.writer import Writer
+from history.schema.migrate import DATABASE_ERRORS, describe, migrate
+from history.writing.partitions import Partitions
+from history.writing.store import Store
+from history.writing.writer import Writer
 
 log = logging.getLogger("roomcast.history")
 

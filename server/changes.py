@@ -12,7 +12,7 @@ from common.model.channels import DEFAULT_CLIENT, room_channel, scoped, user_cha
 from common.model.publication import CLOSE_DELETED, SIGNAL
 from common.model.timestamps import format_time
 from common.redis.keys import Keys
-from history.changes import Change, apply
+from history.queries.member_changes import Change, apply
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -17,7 +17,8 @@ from common.events.event import EventKind
 from common.model.timestamps import format_time
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
-from history.clients import (
+from history.database import Database, DatabaseAwayError, unix_ms
+from history.queries.clients import (
     Actor,
     AuditEvent,
     Change,
@@ -27,7 +28,6 @@ from history.clients import (
     new_client_id,
     records,
 )  # fmt: skip
-from history.database import Database, DatabaseAwayError, unix_ms
 
 log = logging.getLogger("roomcast.server")
 

@@ -10,9 +10,9 @@ from common.config.settings import Settings, refuse
 from common.config.store_urls import without_password
 from common.redis.client import connect
 from common.redis.keys import Keys
-from history.clients import Actor
 from history.database import Database, DatabaseAwayError
-from history.migrate import DATABASE_ERRORS, describe, migrate
+from history.queries.clients import Actor
+from history.schema.migrate import DATABASE_ERRORS, describe, migrate
 from server.client_api.clients import NewClient
 from server.clients import Clients
 

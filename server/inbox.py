@@ -22,10 +22,10 @@ from common.model.channels import (
 )
 from common.model.publication import Position, parse_publication
 from common.redis.keys import Keys
-from history import inbox as queries
 from history.database import Database
-from history.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
-from history.sights import first_sight_ms
+from history.queries import inbox as queries
+from history.queries.first_sights import first_sight_ms
+from history.queries.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
 from server.changes import Changes
 from server.inbox_cache import CHANNELS_MAX, CachedPage, InboxCache, Marks
 

@@ -16,7 +16,7 @@ from common.redis.client import says_full
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
-from history.inbox import Item, Place
+from history.queries.inbox import Item, Place
 
 KEPT_S: Final = 300
 """How long an inbox is cached; what was deleted from the database (retention) may be in it."""

@@ -9,8 +9,8 @@ from common.events.event import EventKind
 from common.model.ids import identifier
 from common.model.problems import Problem
 from common.model.timestamps import format_time
-from history.inbox import Filters, Item
-from history.inbox import Place as InboxPlace
+from history.queries.inbox import Filters, Item
+from history.queries.inbox import Place as InboxPlace
 from server.asking import (
     Place,
     cursor,

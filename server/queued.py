@@ -10,7 +10,7 @@ from common.model.channels import PARTITIONS, Lane
 from common.model.ids import made_at_ms
 from common.model.job import Job, decode_job
 from common.redis.keys import Keys
-from history.inbox import Place
+from history.queries.inbox import Place
 
 BATCH_SPAN: Final = 1_200
 """Jobs of one list that are looked through for a notification whose time is known."""

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from common.events.event import EventKind
 from common.model.timestamps import format_time
-from history import rooms
+from history.queries import room_members
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.history_access import History, Route, json_answer
 
@@ -47,11 +47,11 @@ async def _members(request: web.Request, history: History) -> web.Response:
     limit = limit_of(request)
     after = parameter(request, "cursor", cursor)
     async with history.database.connection() as connection:
-        found = await rooms.members(
+        found = await room_members.members(
             connection,
             history.client,
             room,
-            after=rooms.Member(after.name, after.ms) if after else None,
+            after=room_members.Member(after.name, after.ms) if after else None,
             limit=limit + 1,
         )
     shown = found[:limit]

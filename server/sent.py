@@ -13,8 +13,8 @@ from common.model.ids import identifier
 from common.model.job import Job, decode_job
 from common.model.timestamps import format_time
 from history.database import unix_ms
-from history.inbox import Place
-from history.sent import (
+from history.queries.inbox import Place
+from history.queries.notifications import (
     DEAD_SCANNED_MAX,
     TARGETS_SHOWN,
     DeadLetter,

@@ -12,9 +12,9 @@ from common.model.ids import made_at_ms
 from common.model.job import Job
 from common.model.problems import Problem
 from common.model.timestamps import format_time
-from history import sent, story
 from history.database import unix_ms
-from history.story import Mirror, Publication, Receipt, Writes
+from history.queries import notification_status, notifications
+from history.queries.notification_status import Mirror, Publication, Receipt, Writes
 from server.asking import Place, cursor, cursor_text, limit_of, one_of, only, parameter, path_id
 from server.history_access import History, Route, json_answer
 from server.late import (
@@ -47,13 +47,13 @@ async def _story(request: web.Request, history: History) -> web.Response:
     # What waits is read first: what is published meanwhile is then found there as well.
     waiting = await QueuedJobs(history.redis, history.keys, history.client).find(notification)
     async with history.database.snapshot() as connection:
-        published = await story.publications(connection, history.client, notification)
-        writes = await story.writes(connection, history.client, published)
-        mirrors = await story.mirrors(connection, history.client, published)
-        letters = await sent.dead_letters_of(connection, history.client, notification)
-        counts = await story.receipt_counts(connection, history.client, notification)
+        published = await notification_status.publications(connection, history.client, notification)
+        writes = await notification_status.writes(connection, history.client, published)
+        mirrors = await notification_status.mirrors(connection, history.client, published)
+        letters = await notifications.dead_letters_of(connection, history.client, notification)
+        counts = await notification_status.receipt_counts(connection, history.client, notification)
         names = (
-            await story.receipts(
+            await notification_status.receipts(
                 connection,
                 history.client,
                 notification,

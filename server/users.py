@@ -13,7 +13,7 @@ from common.model.notification import Id
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from history.database import unix_ms
-from history.users import find_user, memberships, remove_leftovers
+from history.queries.users import find_user, memberships, remove_leftovers
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.bodies import read_json
 from server.history_access import History, Route, json_answer

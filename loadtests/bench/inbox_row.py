@@ -19,10 +19,10 @@ from common.model.channels import DEFAULT_CLIENT, scoped
 from common.redis.client import connect
 from common.redis.keys import Keys
 from deploy.local import postgres as wheel
-from history import inbox as queries
 from history.database import Database
-from history.inbox import Filters, Reader
-from history.migrate import migrate
+from history.queries import inbox as queries
+from history.queries.inbox import Filters, Reader
+from history.schema.migrate import migrate
 from loadtests.bench.rows import Bar, Row, millis
 from loadtests.bench.session import OTHER_CORE, Session, median, median_ratio
 from loadtests.processes import ROOT, StartError, free_port

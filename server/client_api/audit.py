@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from history import clients as queries
-from history.clients import AuditEvent
+from history.queries import clients as queries
+from history.queries.clients import AuditEvent
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter
 from server.client_api.context import Context, Route, own, time_text
 from server.history_access import json_answer

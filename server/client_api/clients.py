@@ -9,9 +9,9 @@ from pydantic import Field, StrictBool, StringConstraints
 
 from common.auth.client_records import ALL_SCOPES, ClientLimits
 from common.auth.principal import Principal
-from history import clients as queries
-from history.clients import Client
 from history.database import from_unix_ms, unix_ms
+from history.queries import clients as queries
+from history.queries.clients import Client
 from server.access import allow_to_give, principal_of
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.bodies import read_json

@@ -14,9 +14,9 @@ from common.auth.client_directory import Directory
 from common.auth.principal import Principal
 from common.model.problems import FieldError, Problem
 from common.model.timestamps import format_time
-from history import clients as queries
-from history.clients import Actor, Client
 from history.database import unix_ms
+from history.queries import clients as queries
+from history.queries.clients import Actor, Client
 from server.access import principal_of
 from server.clients import Clients
 from server.history_access import history_off

@@ -11,8 +11,8 @@ from pydantic import Field
 from common.auth.client_records import Scope
 from common.model.notification import Moment
 from common.model.problems import Problem
-from history import clients as queries
-from history.clients import Change, Key
+from history.queries import clients as queries
+from history.queries.clients import Change, Key
 from server.access import allow_to_give, principal_of
 from server.asking import only, path_id
 from server.bodies import read_json

@@ -10,7 +10,7 @@ from common.auth.tokens import ROOMS_MAX, public_key, public_members, sign
 from common.model.notification import Id
 from common.model.problems import Problem
 from common.model.timestamps import format_time
-from history import clients as queries
+from history.queries import clients as queries
 from server.asking import only
 from server.bodies import read_json
 from server.client_api.context import (

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from history.migrate import migrate
+from history.schema.migrate import migrate
 from tests.bridge.checks import check_all_acknowledged
 from tests.bridge.test_restore import ALWAYS, burn, restore
 from tests.client import Client

@@ -13,7 +13,7 @@ DEFINED_IN = {
     "Server": ["server.acceptor", "server.inbox", "server.intake"],
     "Worker": ["worker.metrics"],
     "Gateway": ["ws_gateway.metrics"],
-    "History": ["common.events.group_reader", "history.metrics"],
+    "History": ["common.events.group_reader", "history.writing.metrics"],
     "Bridge": ["common.events.group_reader", "kafka_bridge.metrics"],
     "All": ["common.telemetry.metrics", "common.telemetry.readiness", "common.accounting.usage"],
 }

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from common.redis.pipelined_connection import Link
 from history.database import Database, DatabaseAwayError
-from history.migrate import migrate
+from history.schema.migrate import migrate
 from tests.client import Client
 from tests.edges.certificates import make_certificate
 from tests.gate import Gate

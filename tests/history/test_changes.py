@@ -12,11 +12,11 @@ import pytest
 
 from common.events.event import EventKind
 from common.model.channels import DEFAULT_CLIENT
-from history.changes import Change, apply
-from history.inbox import rooms_of
-from history.migrate import migrate
-from history.rooms import members
-from history.users import find_user
+from history.queries.inbox import rooms_of
+from history.queries.member_changes import Change, apply
+from history.queries.room_members import members
+from history.queries.users import find_user
+from history.schema.migrate import migrate
 from tests.conftest import MakeStack
 from tests.event_stream import events
 from tests.history.stream import add, count, fetch, unread

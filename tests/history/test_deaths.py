@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from history.migrate import migrate
+from history.schema.migrate import migrate
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, frame, published, unread
 from tests.postgres import Postgres

@@ -8,10 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from history import inbox
-from history.inbox import Filters, Place, Reader
-from history.migrate import migrate
-from history.partitions import Partitions
+from history.queries import inbox
+from history.queries.inbox import Filters, Place, Reader
+from history.schema.migrate import migrate
+from history.writing.partitions import Partitions
 from tests.postgres import session_postgres
 from tests.process import free_port
 

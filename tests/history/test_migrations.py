@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import history
-from history import story
-from history.story import Mirror, Publication
+from history.queries import notification_status
+from history.queries.notification_status import Mirror, Publication
 from tests.postgres import session_postgres
 from tests.process import free_port
 
-_MIGRATIONS: Final = Path(history.__file__).parent / "migrations"
+_MIGRATIONS: Final = Path(history.__file__).parent / "schema"
 NOON: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LATER: Final = NOON + timedelta(days=1)
 
@@ -89,13 +89,13 @@ async def test_where_publications_are_in_kafka_outlives_the_change() -> None:
         await change(url, "upgrade", "0005")
         assert await connection.fetchval("SELECT count(*) FROM mirror_batches") == 2
         late_ms = int((NOON + timedelta(seconds=5)).timestamp() * 1000)
-        assert await story.mirrors(connection, "acme", [*room, user]) == {
+        assert await notification_status.mirrors(connection, "acme", [*room, user]) == {
             ("room:1", "e", 1): [Mirror("t", 0, 10, late_ms)],
             ("room:1", "e", 2): [Mirror("t", 1, 11, late_ms)],
             ("room:1", "e", 3): [Mirror("t", 2, 12, late_ms)],
             ('user:a/"b"', "e", 1): [Mirror("t", 3, 13, user.published_ms)],
         }
-        assert await story.mirrors(connection, "other", [*room, user]) == {}
+        assert await notification_status.mirrors(connection, "other", [*room, user]) == {}
 
         await change(url, "downgrade", "0004")
         found = await connection.fetch("SELECT * FROM mirrors ORDER BY kafka_offset")
@@ -127,7 +127,7 @@ async def test_a_batch_that_was_told_twice_is_one_place() -> None:
             "INSERT INTO mirror_batches VALUES ($1, 't', $2, $3, $4, $5)", batches
         )
         # Written to Kafka twice is at two places.
-        assert await story.mirrors(connection, "acme", [one]) == {
+        assert await notification_status.mirrors(connection, "acme", [one]) == {
             ("room:1", "e", 1): [Mirror("t", 0, 7, ms), Mirror("t", 0, 8, ms + 2_000)]
         }
     finally:

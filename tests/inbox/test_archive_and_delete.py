@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from common.events.event import EventKind
-from history.changes import Change, apply
-from history.migrate import migrate
+from history.queries.member_changes import Change, apply
+from history.schema.migrate import migrate
 from tests.client import Client
 from tests.conftest import MakeStack
 from tests.history.stream import count, fetch, unread

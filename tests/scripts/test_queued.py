@@ -6,7 +6,7 @@ from common.jobs.planning import plan_one
 from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.ids import made_at_ms, new_id
 from common.model.job import Job, decode_job
-from history.inbox import Place
+from history.queries.inbox import Place
 from server.queued import QueuedJobs, place_of
 from tests.stack import KEYS
 

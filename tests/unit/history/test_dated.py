@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.jobs.planning import plan_one
 from common.model.ids import made_at_ms
 from common.model.job import decode_job
-from history.dated import is_dated, span_of
+from history.queries.id_time import is_dated, span_of
 
 BODY = b'{"type":"broadcast","userId":1,"message":"hi"}'
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 
-from history.partitions import name_of, partition_named, split_by_day
-from history.rows import Row
+from history.writing.partitions import name_of, partition_named, split_by_day
+from history.writing.rows import Row
 
 DAY = date(2026, 11, 21)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.event import Event, EventKind
-from history.rows import COLUMNS, TIME_COLUMN, read_events, time_of
+from history.writing.rows import COLUMNS, TIME_COLUMN, read_events, time_of
 
 AT = "2026-11-21T04:00:00.123Z"
 TIME = datetime(2026, 11, 21, 4, 0, 0, 123_000, UTC)

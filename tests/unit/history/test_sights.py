@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from common.events.event import Event, EventKind
-from history.rows import read_events
-from history.sights import KnownSights
+from history.queries.first_sights import KnownSights
+from history.writing.rows import read_events
 from kafka_bridge.cloud_events import from_message, to_message
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ CREATE INDEX publications_late ON publications (client, channel, published_at)
     WHERE published_at - created_at > interval '10 seconds';
 
 -- Where one channel has nearly everything, the planner would look for another's publications among
--- them, by time. New partitions have it from history/partitions.py.
+-- them, by time. New partitions have it from history/writing/partitions.py.
 DO $$
 DECLARE
     part regclass;

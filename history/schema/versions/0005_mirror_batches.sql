@@ -6,7 +6,7 @@ CREATE TABLE mirror_batches (
     topic    text COLLATE "C" NOT NULL,
     first_ms bigint NOT NULL,            -- when the first and the last one were published, Unix
     last_ms  bigint NOT NULL,
-    entries  text COLLATE "C" NOT NULL,  -- as history/mirror_entries.py has it
+    entries  text COLLATE "C" NOT NULL,  -- as history/queries/kafka_positions.py has it
     at       timestamptz NOT NULL,
     PRIMARY KEY (event, at)
 ) PARTITION BY RANGE (at);

@@ -1,4 +1,4 @@
-"""Inboxes of any size: `history/schema/0006.sql`."""
+"""Inboxes of any size: the SQL beside this."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ DROP INDEX publications_late;
 
 def upgrade() -> None:
     """Make the tables that tell up to where an inbox is settled."""
-    _execute((Path(__file__).parents[2] / "schema" / "0006.sql").read_text("utf-8"))
+    _execute(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 
 
 def downgrade() -> None:

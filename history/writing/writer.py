@@ -24,12 +24,12 @@ from common.events.event import Event
 from common.events.group_reader import EventReader
 from common.process.backoff import jittered
 from common.telemetry.outage import redis_outage
-from history import metrics
 from history.database import database_outage, original
-from history.partitions import Partitions
-from history.rows import Batch, Row, Rows, read_events
-from history.sights import KnownSights
-from history.store import REFUSED, Copied, Store
+from history.queries.first_sights import KnownSights
+from history.writing import metrics
+from history.writing.partitions import Partitions
+from history.writing.rows import Batch, Row, Rows, read_events
+from history.writing.store import REFUSED, Copied, Store
 
 log = logging.getLogger("roomcast.history")
 

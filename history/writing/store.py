@@ -15,11 +15,11 @@ from typing import Any, Final
 import asyncpg
 
 from common.events.group_reader import LEASE_S
-from history.migrate import CONNECT_TIMEOUT_S, migrate
-from history.partitions import Partitions, split_by_day
-from history.rows import COLUMNS, TIME_COLUMN, Rows
-from history.sights import write_sights
-from history.users import remove_leftovers
+from history.queries.first_sights import write_sights
+from history.queries.users import remove_leftovers
+from history.schema.migrate import CONNECT_TIMEOUT_S, migrate
+from history.writing.partitions import Partitions, split_by_day
+from history.writing.rows import COLUMNS, TIME_COLUMN, Rows
 
 log = logging.getLogger("roomcast.history")
 

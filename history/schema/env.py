@@ -1,4 +1,4 @@
-"""Run by Alembic: the changes go through the connection that `history.migrate` hands over."""
+"""Run by Alembic: changes go through the connection that `history.schema.migrate` hands over."""
 
 from alembic import context
 

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from history.database import original
 
-_FOLDER: Final = Path(__file__).parent / "migrations"
+_FOLDER: Final = Path(__file__).parent
 _LOCK: Final = 0x726F6F6D63617374  # "roomcast"
 CONNECT_TIMEOUT_S: Final = 5.0
 DATABASE_ERRORS: Final = (

@@ -1,4 +1,4 @@
-"""Client applications: `history/schema/0003.sql`."""
+"""Client applications: the SQL beside this."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Make them possible."""
-    schema = (Path(__file__).parents[2] / "schema" / "0003.sql").read_text("utf-8")
+    schema = Path(__file__).with_suffix(".sql").read_text("utf-8")
     # Many statements at once are only taken by asyncpg itself.
     connection: Any = op.get_bind().connection.dbapi_connection
     connection.run_async(lambda driver: driver.execute(schema))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from history.rows import TIME_COLUMN, Rows, days_of, time_of
+from history.writing.rows import TIME_COLUMN, Rows, days_of, time_of
 
 log = logging.getLogger("roomcast.history")
 

@@ -1,4 +1,4 @@
-"""Publications found by their ids' time: `history/schema/0004.sql`."""
+"""Publications found by their ids' time: the SQL beside this."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Tell those rows from others."""
-    _execute((Path(__file__).parents[2] / "schema" / "0004.sql").read_text("utf-8"))
+    _execute(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 
 
 def downgrade() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from common.model.channels import room_channel
 from common.model.publication import Position
 from history.database import from_unix_ms, unix_ms
-from history.dated import FOUND, span_of
+from history.queries.id_time import FOUND, span_of
 
 UNREAD_IDS_MAX: Final = 5_000
 """Unread ids that are read one by one; of more than these only the number is known."""
@@ -254,7 +254,7 @@ _READ_AMONG: Final = _READ_AMONG_TEMPLATE.format(
 _LAST: Final = from_unix_ms(253_402_300_799_000)
 _FIRST: Final = from_unix_ms(-62_000_000_000_000)
 _LATE_AFTER: Final = timedelta(seconds=10)
-"""As `publications_late` has it (`history/schema/0006.sql`)."""
+"""As `publications_late` has it (`history/schema/versions/0006_large_inboxes.sql`)."""
 _TICK: Final = timedelta(microseconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 

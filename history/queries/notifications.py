@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from history.database import from_unix_ms, unix_ms
-from history.inbox import Place
+from history.queries.inbox import Place
 
 TARGETS_SHOWN: Final = 10
 DEAD_SCANNED_MAX: Final = 500

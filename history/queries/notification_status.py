@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from history.database import from_unix_ms, unix_ms
-from history.dated import FOUND, span_of
-from history.mirror_entries import decode_mirror_entries
+from history.queries.id_time import FOUND, span_of
+from history.queries.kafka_positions import decode_mirror_entries
 
 CHANNELS_MAX: Final = 1_000
 """Channels of one notification that its story tells of."""

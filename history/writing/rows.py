@@ -13,9 +13,9 @@ import msgspec
 
 from common.events.event import Event, EventKind
 from common.model.channels import DEFAULT_CLIENT, kind_and_target, scoped, user_channel
-from history.dated import is_dated
-from history.mirror_entries import decode_mirror_entries
-from history.sights import KnownSights
+from history.queries.first_sights import KnownSights
+from history.queries.id_time import is_dated
+from history.queries.kafka_positions import decode_mirror_entries
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]

@@ -1,4 +1,4 @@
-"""Where publications are in Kafka, in lists: `history/schema/0005.sql`."""
+"""Where publications are in Kafka, in lists: the SQL beside this."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ DROP TABLE mirror_batches;
 
 def upgrade() -> None:
     """Put the rows of `mirrors` together."""
-    _execute((Path(__file__).parents[2] / "schema" / "0005.sql").read_text("utf-8"))
+    _execute(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 
 
 def downgrade() -> None:

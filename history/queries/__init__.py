@@ -1,0 +1,1 @@
+"""What the server asks PostgreSQL, by subject."""
