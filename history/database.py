@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -18,9 +17,6 @@ POOL_MAX: Final = 10
 ACQUIRE_TIMEOUT_S: Final = 3.0
 STATEMENT_TIMEOUT_S: Final = 5.0
 """A statement that takes longer is given up here, and ended by PostgreSQL itself."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 database_outage: Final = Outage(
@@ -137,17 +133,3 @@ async def _has_tables(connection: Any) -> bool:
     if await connection.fetchval("SELECT to_regclass('clients') IS NULL"):
         raise asyncpg.UndefinedTableError("the history writer has not made the tables yet")
     return True
-
-
-def unix_ms(moment: datetime) -> int:
-    """Unix time in milliseconds."""
-    return (moment - _EPOCH) // _MILLISECOND
-
-
-def from_unix_ms(milliseconds: int) -> datetime:
-    """Moment of a Unix time in milliseconds.
-
-    Raises:
-        OverflowError: no year of four digits has it.
-    """
-    return _EPOCH + milliseconds * _MILLISECOND

@@ -14,10 +14,10 @@ from common.auth.client_directory import POLL_S, Directory, DirectoryWriter
 from common.auth.client_records import ALL_SCOPES, ClientRecord, Scope
 from common.config.settings import Settings
 from common.events.event import EventKind
-from common.model.timestamps import format_time
+from common.model.timestamps import format_time, unix_ms
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
-from history.database import Database, DatabaseAwayError, unix_ms
+from history.database import Database, DatabaseAwayError
 from history.queries.clients import (
     Actor,
     AuditEvent,

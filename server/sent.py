@@ -11,8 +11,7 @@ from common.events.event import EventKind
 from common.model.channels import kind_and_target
 from common.model.ids import identifier
 from common.model.job import Job, decode_job
-from common.model.timestamps import format_time
-from history.database import unix_ms
+from common.model.timestamps import format_time, unix_ms
 from history.queries.inbox import Place
 from history.queries.notifications import (
     DEAD_SCANNED_MAX,

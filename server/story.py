@@ -11,8 +11,7 @@ from common.model.channels import kind_and_target
 from common.model.ids import made_at_ms
 from common.model.job import Job
 from common.model.problems import Problem
-from common.model.timestamps import format_time
-from history.database import unix_ms
+from common.model.timestamps import format_time, unix_ms
 from history.queries import notification_status, notifications
 from history.queries.notification_status import Mirror, Publication, Receipt, Writes
 from server.asking import Place, cursor, cursor_text, limit_of, one_of, only, parameter, path_id

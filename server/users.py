@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from common.events.event import EventKind
 from common.model.notification import Id
 from common.model.problems import Problem
-from common.model.timestamps import format_time
-from history.database import unix_ms
+from common.model.timestamps import format_time, unix_ms
 from history.queries.users import find_user, memberships, remove_leftovers
 from server.asking import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 from server.bodies import read_json

@@ -13,7 +13,7 @@ import msgspec
 
 from common.auth.api_keys import NewKey, new_key, random_name
 from common.auth.client_records import ClientLimits, ClientRecord, KeyRecord, Scope, SecretRecord
-from history.database import unix_ms
+from common.model.timestamps import unix_ms
 
 _LOCK: Final = 0x636C69656E7473  # "clients"
 _ID_CHARACTERS: Final = 16

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from history.database import unix_ms
+from common.model.timestamps import unix_ms
 
 KNOWN_MAX: Final = 100_000
 """Users that a writer remembers to have written."""

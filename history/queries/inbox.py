@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from common.model.channels import room_channel
 from common.model.publication import Position
-from history.database import from_unix_ms, unix_ms
+from common.model.timestamps import from_unix_ms, unix_ms
 from history.queries.id_time import FOUND, span_of
 
 UNREAD_IDS_MAX: Final = 5_000

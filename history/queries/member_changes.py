@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from common.events.event import EventKind
-from history.database import from_unix_ms
+from common.model.timestamps import from_unix_ms
 
 
 class Change(NamedTuple):

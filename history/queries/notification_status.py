@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from history.database import from_unix_ms, unix_ms
+from common.model.timestamps import from_unix_ms, unix_ms
 from history.queries.id_time import FOUND, span_of
 from history.queries.kafka_positions import decode_mirror_entries
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from history.database import from_unix_ms, unix_ms
+from common.model.timestamps import from_unix_ms, unix_ms
 from history.queries.inbox import Place
 
 TARGETS_SHOWN: Final = 10

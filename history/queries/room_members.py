@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from history.database import from_unix_ms, unix_ms
+from common.model.timestamps import from_unix_ms, unix_ms
 
 
 class Member(NamedTuple):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from history.database import unix_ms
+from common.model.timestamps import unix_ms
 
 REMOVED_AT_ONCE: Final = 2_000
 """Rows of a kind that one call removes."""

@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StringConstraints
 
 from common.auth.client_records import ALL_SCOPES, ClientLimits
 from common.auth.principal import Principal
-from history.database import from_unix_ms, unix_ms
+from common.model.timestamps import from_unix_ms, unix_ms
 from history.queries import clients as queries
 from history.queries.clients import Client
 from server.access import allow_to_give, principal_of

@@ -13,8 +13,7 @@ from pydantic_core import PydanticKnownError
 from common.auth.client_directory import Directory
 from common.auth.principal import Principal
 from common.model.problems import FieldError, Problem
-from common.model.timestamps import format_time
-from history.database import unix_ms
+from common.model.timestamps import format_time, unix_ms
 from history.queries import clients as queries
 from history.queries.clients import Actor, Client
 from server.access import principal_of
