@@ -29,22 +29,22 @@ from common.web.cors import add_cors
 from common.web.slices import Slices
 from common.web.tls import listen_options, refuse_unusable
 from history.database import Database
-from server.acceptor import Acceptor
-from server.access import access_control
+from server.access.client_limits import Limiter
+from server.access.credentials import Gate
+from server.access.route_access import access_control
 from server.app import make_app
-from server.changes import Changes
-from server.client_api.context import Context
-from server.clients import Clients
-from server.front import NotifyFront, close_overdue
-from server.gate import Gate
-from server.heads import HeadReader
-from server.history_access import History
-from server.inbox import Inbox
-from server.intake import Intake
-from server.limits import Limiter
-from server.tickets import TicketIssuer
-from server.usage import UsageReport
-from server.watch import RedisWatch
+from server.clients.context import Context
+from server.clients.service import Clients
+from server.clients.ticket_issuer import TicketIssuer
+from server.clients.usage_report import UsageReport
+from server.inbox.reader import Inbox
+from server.members.member_changes import Changes
+from server.notify.accept_batcher import Acceptor
+from server.notify.fast_path import NotifyFront, close_overdue
+from server.notify.handler import Intake
+from server.notify.head_cache import HeadReader
+from server.notify.redis_watch import RedisWatch
+from server.web.guard import History
 
 log = logging.getLogger("roomcast.server")
 
@@ -179,7 +179,7 @@ def main() -> None:
     settings = load_settings()
     if arguments.command:
         # It brings Alembic along, which takes longer to import than all else.
-        from server.command_line import create_client
+        from server.clients.command_line import create_client
 
         sys.exit(
             create_client(

@@ -11,18 +11,18 @@ from multidict import CIMultiDict
 from common.telemetry.readiness import Readiness
 from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems
-from server.access import check_routes, principal_of
-from server.bodies import read_body
-from server.client_api.context import Context
-from server.client_api.routes import client_routes
-from server.docs_page import docs_routes
-from server.history_access import History, history_routes
-from server.inbox_routes import inbox_routes
-from server.intake import BODY_MAX_BYTES, Intake, Reply
-from server.rooms import room_routes
-from server.sent import sent_routes
-from server.story import story_routes
-from server.users import user_routes
+from server.access.route_access import check_routes, principal_of
+from server.clients.context import Context
+from server.clients.routes import client_routes
+from server.inbox.routes import inbox_routes
+from server.members.room_routes import room_routes
+from server.members.user_routes import user_routes
+from server.notifications.list_routes import sent_routes
+from server.notifications.status_routes import story_routes
+from server.notify.handler import BODY_MAX_BYTES, Intake, Reply
+from server.openapi.docs_page import docs_routes
+from server.web.bodies import read_body
+from server.web.guard import History, history_routes
 
 _ID: Final = re.compile(r"\{(\w+)\}")
 

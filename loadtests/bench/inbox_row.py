@@ -27,8 +27,8 @@ from loadtests.bench.rows import Bar, Row, millis
 from loadtests.bench.session import OTHER_CORE, Session, median, median_ratio
 from loadtests.processes import ROOT, StartError, free_port
 from loadtests.stack import valkey
-from server.changes import Changes
-from server.inbox import PAGE_DEFAULT, Inbox
+from server.inbox.reader import PAGE_DEFAULT, Inbox
+from server.members.member_changes import Changes
 
 USERS: Final = 50
 ROOMS_PER_USER: Final = 20

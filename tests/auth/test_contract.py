@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from server.access import ACCESS, Access
-from server.openapi import openapi_document
+from server.access.route_access import ACCESS, Access
+from server.openapi.document import openapi_document
 from tests.credentials import AuthStack, Made, make_client
 from tests.examples import count
 from tests.inbox.api import Api

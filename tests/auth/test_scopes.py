@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from server.access import ACCESS, Access
-from server.client_api.keys import KEYS_MAX
-from server.client_api.tokens import SECRETS_MAX
+from server.access.route_access import ACCESS, Access
+from server.clients.key_routes import KEYS_MAX
+from server.clients.token_routes import SECRETS_MAX
 from tests.auth.limiting import one_more
 from tests.credentials import AuthStack, Made
 from tests.inbox.api import Api

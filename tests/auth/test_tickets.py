@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from server.tickets import USER_TICKETS_MAX
+from server.clients.ticket_issuer import USER_TICKETS_MAX
 from tests.auth.limiting import limit, one_more
 from tests.credentials import AuthStack, Made, make_client, token_of
 from tests.inbox.api import Answered, Api

@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "operations.md").read_text()
 
 DEFINED_IN = {
-    "Server": ["server.acceptor", "server.inbox", "server.intake"],
+    "Server": ["server.notify.accept_batcher", "server.inbox.reader", "server.notify.handler"],
     "Worker": ["worker.metrics"],
     "Gateway": ["ws_gateway.metrics"],
     "History": ["common.events.group_reader", "history.writing.metrics"],

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from server.access import ACCESS
+from server.access.route_access import ACCESS
 from tests.credentials import AuthStack
 from tests.stack import Stack
 from tests.waiting import until

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from server.openapi import openapi_document
+from server.openapi.document import openapi_document
 from tests.examples import count
 from tests.stack import Stack
 

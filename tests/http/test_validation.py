@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from common.redis.keys import Keys
-from server.openapi import openapi_document
+from server.openapi.document import openapi_document
 from tests.inbox.api import Api
 from tests.stack import Stack
 from tests.waiting import until

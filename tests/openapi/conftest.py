@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.openapi import openapi_document
+from server.openapi.document import openapi_document
 from tests.credentials import AuthStack
 
 

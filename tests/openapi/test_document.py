@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from server.openapi import openapi_document
-from server.openapi_parts import an_object, name_schemas
+from server.openapi.document import openapi_document
+from server.openapi.parts import an_object, name_schemas
 
 DOCUMENT = openapi_document()
 OPERATIONS = [

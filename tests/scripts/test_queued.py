@@ -7,7 +7,7 @@ from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.ids import made_at_ms, new_id
 from common.model.job import Job, decode_job
 from history.queries.inbox import Place
-from server.queued import QueuedJobs, place_of
+from server.notifications.waiting_jobs import QueuedJobs, place_of
 from tests.stack import KEYS
 
 

@@ -5,8 +5,8 @@ import pytest
 from common.auth.client_records import ALL_SCOPES, Scope
 from common.auth.principal import OPEN, Principal
 from common.model.problems import Problem
-from server.access import ACCESS, SCOPES, Access, allow
-from server.openapi import openapi_document
+from server.access.route_access import ACCESS, SCOPES, Access, allow
+from server.openapi.document import openapi_document
 
 USER = Principal("c1", user="ann")
 

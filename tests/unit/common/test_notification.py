@@ -15,7 +15,7 @@ from common.model.notification import (
     notification_adapter,
 )
 from common.model.problems import Problem
-from server.openapi import openapi_document
+from server.openapi.document import openapi_document
 from tests.examples import examples
 from tests.unit import strategies
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.asking import CURSOR_PATTERN, Place, cursor, cursor_text, flag, moment, one_of
+from server.web.parameters import CURSOR_PATTERN, Place, cursor, cursor_text, flag, moment, one_of
 from tests.examples import examples
 
 names = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=128)

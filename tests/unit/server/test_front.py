@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.front import _encode
-from server.heads import KNOWN_MAX, HeadReader
-from server.intake import BODY_MAX_BYTES, Reply
+from server.notify.fast_path import _encode
+from server.notify.handler import BODY_MAX_BYTES, Reply
+from server.notify.head_cache import KNOWN_MAX, HeadReader
 from tests.examples import examples
 
 START = b"POST /notify HTTP/1.1\r\n"

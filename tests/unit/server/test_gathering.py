@@ -2,7 +2,7 @@
 
 import asyncio
 
-from server.gathering import GATHER_S, GATHERED, Gathering
+from server.notify.batch_window import GATHER_S, GATHERED, Gathering
 
 PAST_S = 20 * GATHER_S
 

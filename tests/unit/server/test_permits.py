@@ -7,9 +7,9 @@ import pytest
 
 from common.auth.client_records import ClientLimits
 from common.config.settings import Settings
-from server import permits
-from server.limits import LINES_S, Allowance
-from server.permits import Bank, Permits, TooManyWaitError
+from server.access import window_counter
+from server.access.client_limits import LINES_S, Allowance
+from server.access.window_counter import Bank, Permits, TooManyWaitError
 
 
 class MemoryBank(Bank):
@@ -50,7 +50,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(permits, "time", clock)
+    monkeypatch.setattr(window_counter, "time", clock)
     return clock
 
 
@@ -164,14 +164,14 @@ async def test_while_redis_is_away_everything_passes_and_it_is_not_asked_each_ti
     assert [await spend(one) for _ in range(10)] == [True] * 10
     assert bank.calls == 1
     bank.error = None
-    clock.now += permits.AWAY_S
+    clock.now += window_counter.AWAY_S
     assert [await spend(one) for _ in range(3)] == [True, True, False]
 
 
 async def test_those_who_wait_are_bounded(
     bank: MemoryBank, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(permits, "WAITING_MAX", 2)
+    monkeypatch.setattr(window_counter, "WAITING_MAX", 2)
     one = Permits(bank, "x", 100, 1)
     first = [asyncio.ensure_future(spend(one)) for _ in range(2)]
     await asyncio.sleep(0)

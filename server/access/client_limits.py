@@ -1,0 +1,216 @@
+"""What each client may do, by the settings and its own record, and how it is refused.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-06.
+"""
+
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Final
+
+from redis.asyncio import Redis
+
+from common.accounting.usage import Outcome
+from common.auth.client_directory import Directory
+from common.auth.client_records import ClientLimits, ClientRecord
+from common.auth.principal import OPEN, Principal
+from common.config.settings import Settings
+from common.jobs.planning import Bounds
+from common.model.problems import Problem
+from common.redis.keys import Keys
+from server.access.window_counter import Bank, Permits, TooManyWaitError
+
+DAY_S: Final = 86_400
+LINES_S: Final = 0.01
+"""How long the same headers are sent to a client whose limits are high."""
+FAN_OUT_FREE_BYTES: Final = 65_536
+"""A request that fans out less than this is as dear as any other, and not counted for it."""
+_KIB: Final = 1_024
+_RETRY_AFTER_S: Final = 1
+Then = Callable[[Problem | None], None]
+"""Called once: with a refusal, or None if it may go on."""
+
+
+class Allowance:
+    """What one client may still do.
+
+    Args:
+        client: its id.
+        bank: where permits are reserved.
+        limits: what its record says.
+        settings: what holds where the record says nothing.
+    """
+
+    __slots__ = (
+        "_fan_out", "_lines", "_lines_at", "_settings", "accepted", "bounds", "lane_max", "limits",
+        "notifications", "requests",
+    )  # fmt: skip
+
+    def __init__(self, client: str, bank: Bank, limits: ClientLimits, settings: Settings) -> None:
+        self._settings = settings
+        self._lines = ""
+        self.lane_max = settings.client_lane_jobs
+        """Jobs that may wait in a lane; 0: as many as the lane has room for."""
+        self._lines_at = float("-inf")
+        self.accepted = 0
+        """Notifications that were queued since somebody took them from here."""
+        self.requests = Permits(bank, f"requests/{client}", 1, 1)
+        self.notifications = Permits(bank, f"notifications/{client}", 1, DAY_S)
+        self._fan_out = Permits(bank, f"fan-out/{client}", 1, 1)
+        """KiB."""
+        self.set(limits)
+
+    def set(self, limits: ClientLimits) -> None:
+        """Change the limits to what the record says by now."""
+        settings = self._settings
+        self.limits = limits
+        self._lines_at = float("-inf")
+        self.requests.set_limit(limits.requests_per_s or settings.client_requests_per_s)
+        self.notifications.set_limit(
+            limits.notifications_per_day or settings.client_notifications_per_day
+        )
+        fan_out_bytes = limits.fan_out_bytes_per_s or settings.client_fan_out_bytes_per_s
+        self._fan_out.set_limit(max(1, fan_out_bytes // _KIB))
+        self.bounds = Bounds(
+            limits.recipients or settings.client_max_recipients,
+            limits.message_max_bytes or settings.client_message_max_bytes,
+        )
+
+    def request(self, then: Then) -> None:
+        """Spend a request."""
+        _spend(self.requests, 1, then, _too_fast)
+
+    def may_notify(self, count: int, fan_out_bytes: int) -> bool:
+        """Spend notifications if there are so many at hand, and nothing else is to be spent."""
+        return fan_out_bytes < FAN_OUT_FREE_BYTES and bool(self.notifications.take(count))
+
+    def notify(self, count: int, fan_out_bytes: int, then: Then) -> None:
+        """Spend notifications and what they fan out.
+
+        Args:
+            count: how many notifications.
+            fan_out_bytes: of their messages and data, times targets.
+            then: called with the outcome.
+        """
+
+        def go_on(problem: Problem | None) -> None:
+            if problem is None:
+                _spend(self.notifications, count, then, _too_many)
+            else:
+                then(problem)
+
+        if fan_out_bytes < FAN_OUT_FREE_BYTES:
+            go_on(None)
+        else:
+            cost = min(-(-fan_out_bytes // _KIB), self._fan_out.limit)
+            _spend(self._fan_out, cost, go_on, _too_wide)
+
+    def header_lines(self) -> str:
+        """Lines of a head that tell of the limit of which the smaller share is left.
+
+        Where permits are reserved in chunks, so that nobody knows exactly, they may be `LINES_S`
+        old.
+        """
+        requests, day = self.requests, self.notifications
+        now = requests.taken_at
+        if requests.exact or day.exact or not 0 <= now - self._lines_at < LINES_S:
+            scarce = day if day.left * requests.limit < requests.left * day.limit else requests
+            self._lines, self._lines_at = scarce.header_lines(), now
+        return self._lines
+
+
+class Limiter:
+    """The allowances of all clients.
+
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+        directory: the clients.
+        settings: limits of a client whose record says nothing.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, directory: Directory, settings: Settings) -> None:
+        self._bank = Bank(redis, keys)
+        self._directory = directory
+        self._settings = settings
+        self._allowances: dict[str, Allowance] = {}
+        directory.listeners.append(self._changed)
+
+    def of(self, principal: Principal) -> Allowance | None:
+        """What the client of whoever asks may still do; None: everything, as in open mode."""
+        if principal is OPEN:
+            return None
+        return self._allowances.get(principal.client) or self._new(principal.client)
+
+    def accepted(self) -> Iterator[tuple[str, Outcome, int]]:
+        """Take what was queued for each client since the last time."""
+        for client, allowance in self._allowances.items():
+            count, allowance.accepted = allowance.accepted, 0
+            if count:
+                yield client, Outcome.ACCEPTED, count
+
+    async def settle(self) -> None:
+        """Wait until no request waits for a permit."""
+        await self._bank.settle()
+
+    def _new(self, client: str) -> Allowance:
+        record = self._directory.client(client)
+        limits = ClientLimits() if record is None else record.limits
+        found = self._allowances[client] = Allowance(client, self._bank, limits, self._settings)
+        return found
+
+    def _changed(self, record: ClientRecord) -> None:
+        allowance = self._allowances.get(record.id)
+        if allowance is not None and allowance.limits != record.limits:
+            allowance.set(record.limits)
+
+
+def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits], Problem]) -> None:
+    found = permits.take(cost)
+    if found:
+        then(None)
+    elif found is not None:
+        then(refusal(permits))
+    else:
+        try:
+            permits.wait(cost, lambda got: then(None if got else refusal(permits)))
+        except TooManyWaitError:
+            then(
+                Problem(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "overloaded",
+                    "too many requests wait; nothing was queued",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            )
+
+
+def _too_fast(permits: Permits) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate-limited",
+        f"this client may send {permits.limit} requests per second",
+        retry_after_s=permits.reset_s,
+        headers=permits.headers(),
+    )
+
+
+def _too_many(permits: Permits) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "quota-exceeded",
+        f"this client may send {permits.limit} notifications per day (UTC), and "
+        f"{permits.left} are left",
+        retry_after_s=permits.reset_s,
+        headers=permits.headers(),
+    )
+
+
+def _too_wide(permits: Permits) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "fan-out-limited",
+        f"this client may have {permits.limit} KiB per second fanned out (message and data, times "
+        "targets); nothing was queued",
+        retry_after_s=permits.reset_s,
+        headers=permits.headers(),
+    )

@@ -1,0 +1,230 @@
+"""Who may use which route: one table, and what is asked of a request because of it.
+
+A route that is not in the table is not served: `check_routes` refuses to start.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from common.auth.client_records import Scope
+from common.auth.principal import Principal
+from common.auth.tickets import TICKET_SCOPES
+from common.model.problems import Problem
+from common.web.problem_middleware import refuse_encoding
+from server.access.client_limits import Limiter
+from server.access.credentials import Gate
+
+_PRINCIPAL: Final = "principal"
+_CREDENTIALS: Final = ("Authorization", "x-api-key")
+
+
+class Access(Enum):
+    """Whom a route is for."""
+
+    ANYONE = auto()
+    """Everybody, without credentials."""
+    REGISTRATION = auto()
+    """Operators; everybody, if `CLIENT_REGISTRATION` says so."""
+    NOTIFY = auto()
+    """API keys with the scope `notify`."""
+    READ = auto()
+    """API keys with the scope `read`."""
+    MINT = auto()
+    """API keys with `notify` and `read`: a token may do some of both."""
+    TICKET = auto()
+    """Users by a token, for themselves, and API keys with `notify` and `read`."""
+    INBOX = auto()
+    """The user themself by a token, and API keys with `read`."""
+    ADMIN = auto()
+    """API keys with `admin`."""
+    SIGN = auto()
+    """API keys with all scopes: whoever has what tokens are signed with can make any token."""
+    OPERATOR = auto()
+    """API keys with `admin` of an operator's client."""
+
+
+SCOPES: Final[dict[Access, frozenset[Scope]]] = {
+    Access.NOTIFY: frozenset({Scope.NOTIFY}),
+    Access.READ: frozenset({Scope.READ}),
+    Access.MINT: frozenset({Scope.NOTIFY, Scope.READ}),
+    Access.TICKET: TICKET_SCOPES,
+    Access.INBOX: frozenset({Scope.READ}),
+    Access.ADMIN: frozenset({Scope.ADMIN}),
+    # What a key gives away it must have: this, and all that `POST /tokens` needs.
+    Access.SIGN: frozenset({Scope.ADMIN, Scope.NOTIFY, Scope.READ}),
+    Access.OPERATOR: frozenset({Scope.ADMIN}),
+    Access.REGISTRATION: frozenset({Scope.ADMIN}),
+}
+"""Scopes that a key needs, all of them."""
+
+ACCESS: Final[dict[tuple[str, str], Access]] = {
+    ("POST", "/notify"): Access.NOTIFY,
+    ("GET", "/notifications"): Access.READ,
+    ("GET", "/notifications/{id}"): Access.READ,
+    ("GET", "/users/{id}/notifications"): Access.INBOX,
+    ("GET", "/users/{id}/notifications/unread-count"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/read-all"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/{nid}/read"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/{nid}/unread"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/{nid}/archive"): Access.INBOX,
+    ("POST", "/users/{id}/notifications/{nid}/unarchive"): Access.INBOX,
+    ("POST", "/users"): Access.NOTIFY,
+    ("GET", "/users/{id}"): Access.READ,
+    ("DELETE", "/users/{id}"): Access.MINT,
+    ("GET", "/users/{id}/rooms"): Access.READ,
+    ("GET", "/rooms/{id}/members"): Access.READ,
+    ("PUT", "/rooms/{id}/members/{user}"): Access.NOTIFY,
+    ("DELETE", "/rooms/{id}/members/{user}"): Access.NOTIFY,
+    ("POST", "/tokens"): Access.MINT,
+    ("POST", "/tickets"): Access.TICKET,
+    ("POST", "/clients"): Access.REGISTRATION,
+    ("GET", "/clients"): Access.OPERATOR,
+    ("GET", "/clients/me"): Access.READ,
+    ("GET", "/clients/me/keys"): Access.ADMIN,
+    ("POST", "/clients/me/keys"): Access.ADMIN,
+    ("POST", "/clients/me/keys/{id}/rotate"): Access.ADMIN,
+    ("DELETE", "/clients/me/keys/{id}"): Access.ADMIN,
+    ("POST", "/clients/me/token-secret/rotate"): Access.SIGN,
+    ("GET", "/clients/me/token-keys"): Access.ADMIN,
+    ("PUT", "/clients/me/token-keys"): Access.SIGN,
+    ("GET", "/clients/me/audit"): Access.ADMIN,
+    ("GET", "/clients/{id}"): Access.OPERATOR,
+    ("PATCH", "/clients/{id}"): Access.OPERATOR,
+    ("GET", "/audit"): Access.OPERATOR,
+    ("GET", "/healthz"): Access.ANYONE,
+    ("GET", "/readyz"): Access.ANYONE,
+    ("GET", "/metrics"): Access.OPERATOR,
+    ("GET", "/openapi.json"): Access.ANYONE,
+    ("GET", "/docs"): Access.ANYONE,
+    ("GET", "/docs/{name}"): Access.ANYONE,
+}
+"""By method and path."""
+
+
+def allow(access: Access, principal: Principal, user: str | None = None) -> None:
+    """Refuse whoever a route is not for.
+
+    Args:
+        access: of the route.
+        principal: who asks.
+        user: whose inbox it is, if it is one.
+
+    Raises:
+        Problem: 403. It says no more than the owner of these credentials knows.
+    """
+    if access is Access.ANYONE:
+        return
+    if principal.user is not None:
+        if access is Access.TICKET:
+            return
+        if access is not Access.INBOX or user != principal.user:
+            raise _forbidden("a user token is for that user's own inbox")
+        return
+    missing = SCOPES[access] - principal.scopes
+    if missing:
+        raise _forbidden(f"this key lacks the scope {min(missing)}")
+    if access in (Access.OPERATOR, Access.REGISTRATION) and not principal.operator:
+        raise _forbidden("this is for operators")
+
+
+def allow_to_give(principal: Principal, scopes: Iterable[Scope]) -> None:
+    """Refuse whoever would give a key scopes that it lacks itself.
+
+    Raises:
+        Problem: 403.
+    """
+    more = set(scopes) - principal.scopes
+    if more:
+        raise _forbidden(f"this key lacks the scope {min(more)}, so it can't give it away")
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(HTTPStatus.FORBIDDEN, "forbidden", detail)
+
+
+def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middleware:
+    """Middleware that lets pass whom a route is for, counts their requests, and notes who it is.
+
+    Args:
+        gate: tells who it is.
+        limiter: knows what their client may do.
+        registration: whether everybody may make a client.
+    """
+
+    @web.middleware
+    async def control(request: web.Request, handler: Handler) -> web.StreamResponse:
+        match = request.match_info
+        resource = match.route.resource
+        access = None
+        if resource is not None and match.http_exception is None:
+            method = "GET" if request.method == "HEAD" else request.method
+            access = ACCESS[method, resource.canonical]
+            is_free = access is Access.ANYONE or (access is Access.REGISTRATION and registration)
+        else:
+            # There is no such path or method; that is no secret, but costs as much as any other.
+            is_free = not any(name in request.headers for name in _CREDENTIALS)
+        if not is_free:
+            principal = gate.principal(
+                request.transport,
+                _header(request, "Authorization"),
+                _header(request, "x-api-key"),
+                _header(request, "X-Forwarded-For"),
+            )
+            # First of all: what is refused for any other reason costs as much.
+            await _count(limiter, principal)
+            if access is not None:
+                allow(access, principal, match.get("id"))
+            request[_PRINCIPAL] = principal
+        refuse_encoding(request)
+        return await handler(request)
+
+    return control
+
+
+async def _count(limiter: Limiter, principal: Principal) -> None:
+    allowance = limiter.of(principal)
+    if allowance is None:
+        return
+    counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def then(problem: Problem | None) -> None:
+        if counted.done():
+            return
+        if problem is None:
+            counted.set_result(None)
+        else:
+            counted.set_exception(problem)
+
+    allowance.request(then)
+    await counted
+
+
+def _header(request: web.Request, name: str) -> str | None:
+    values = request.headers.getall(name, [])
+    # Of two, what lies between may have looked at the other one.
+    return ", ".join(values) if values else None
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Who sent a request, of a route that is not for everybody."""
+    found: Principal = request[_PRINCIPAL]
+    return found
+
+
+def check_routes(app: web.Application) -> None:
+    """Make sure that every route is in the table.
+
+    Raises:
+        LookupError: one is not.
+    """
+    for route in app.router.routes():
+        method = "GET" if route.method == "HEAD" else route.method
+        resource = route.resource
+        if resource is None or (method, resource.canonical) not in ACCESS:
+            raise LookupError(f"nobody says who may use {route.method} {resource}")

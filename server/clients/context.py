@@ -1,0 +1,119 @@
+"""What every route of clients works with."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticKnownError
+
+from common.auth.client_directory import Directory
+from common.auth.principal import Principal
+from common.model.problems import FieldError, Problem
+from common.model.timestamps import format_time, unix_ms
+from history.queries import clients as queries
+from history.queries.clients import Actor, Client
+from server.access.route_access import principal_of
+from server.clients.service import Clients
+from server.clients.ticket_issuer import TicketIssuer
+from server.clients.usage_report import UsageReport
+from server.web.guard import history_off
+
+NO_STORE: Final = {"Cache-Control": "no-store"}
+"""Of answers with a secret."""
+WARNING: Final = "This key is shown once. Keep it secret; whoever has it can send in your name."
+
+
+class Body(BaseModel):
+    """A body in which no unknown field is allowed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _no_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+WHOLE: Final = BeforeValidator(_no_number)
+"""Of an `int`, behind its bounds: 60 and 60.0 are one, but neither "60" nor true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the routes ask and change.
+
+    Attributes:
+        kept: the clients; None while there is no database.
+        directory: all clients as they are known here.
+        token_max_ttl_s: longest life of a token.
+        usage: tells what a client did.
+        tickets: gives out tickets.
+    """
+
+    kept: Clients | None
+    directory: Directory
+    token_max_ttl_s: int
+    usage: UsageReport
+    tickets: TicketIssuer
+
+    @property
+    def clients(self) -> Clients:
+        """The clients.
+
+        Raises:
+            Problem: 503; there is no database.
+        """
+        if self.kept is None:
+            raise history_off()
+        return self.kept
+
+    async def client(self, an_id: str) -> Client:
+        """One of the clients.
+
+        Raises:
+            Problem: 404, or 503 without a database.
+            DatabaseAwayError: it does not answer.
+        """
+        async with self.clients.database.connection() as connection:
+            found = await queries.find_client(connection, an_id)
+        if found is None:
+            raise no_client()
+        return found
+
+
+Handler = Callable[[web.Request, Context], Awaitable[web.Response]]
+Route = tuple[str, str, Handler]
+"""Method, path, and what answers."""
+
+
+def actor_of(request: web.Request) -> Actor:
+    """Who is noted as having done it; nobody, where everybody may make a client."""
+    principal: Principal | None = request.get("principal")
+    return Actor(principal.client, principal.key) if principal else Actor("", "")
+
+
+def own(request: web.Request) -> str:
+    """Id of the client that asks."""
+    return principal_of(request).client
+
+
+def no_client() -> Problem:
+    """Refusal: there is none of that id."""
+    return Problem(HTTPStatus.NOT_FOUND, "client-not-found", "there is no such client")
+
+
+def bad(at: str, detail: str) -> Problem:
+    """Refusal of a field, by its JSON pointer."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
+    )
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """A time as answers have it."""
+    return None if moment is None else format_time(unix_ms(moment))

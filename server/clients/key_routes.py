@@ -1,0 +1,151 @@
+"""`/clients/me/keys`: a client's own API keys."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+from pydantic import Field
+
+from common.auth.client_records import Scope
+from common.model.notification import Moment
+from common.model.problems import Problem
+from history.queries import clients as queries
+from history.queries.clients import Change, Key
+from server.access.route_access import allow_to_give, principal_of
+from server.clients.context import (
+    NO_STORE,
+    WARNING,
+    WHOLE,
+    Body,
+    Context,
+    Route,
+    actor_of,
+    bad,
+    own,
+    time_text,
+)  # fmt: skip
+from server.clients.names import Name
+from server.web.bodies import read_json
+from server.web.guard import json_answer
+from server.web.parameters import only, path_id
+
+OVERLAP_MAX_S: Final = 30 * 86_400
+KEYS_MAX: Final = 100
+"""Keys of a client that are good at once."""
+
+Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+Overlap = Annotated[int, Field(ge=0, le=OVERLAP_MAX_S), WHOLE]
+
+
+class NewApiKey(Body):
+    """Body of `POST /clients/me/keys`."""
+
+    name: Name
+    scopes: Scopes
+    expiresAt: Moment | None = None  # noqa: N815 - as it is on the wire
+
+
+class Rotation(Body):
+    """Body of a rotation: how many seconds the old one is good still."""
+
+    overlapS: Overlap | None = 0  # noqa: N815 - as it is on the wire
+
+
+async def _keys(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    async with context.clients.database.connection() as connection:
+        found = await queries.list_keys(connection, own(request))
+    return json_answer({"keys": [_key(one) for one in found]})
+
+
+async def _add_key(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, NewApiKey)
+    principal = principal_of(request)
+    allow_to_give(principal, body.scopes)
+    expires = None if body.expiresAt is None else _to_come(body.expiresAt)
+    await context.client(principal.client)
+    async with context.clients.change(actor_of(request), principal.client) as change:
+        await _refuse_number(change)
+        key = await change.add_key(body.name, sorted(set(body.scopes)), expires)
+    return _new_key(key.id, key.text)
+
+
+async def _rotate_key(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    old_id = path_id(request, "id")
+    body = await read_json(request, Rotation)
+    principal = principal_of(request)
+    async with context.clients.change(actor_of(request), principal.client) as change:
+        old = await change.find_key(old_id)
+        if old is None:
+            raise _no_key()
+        scopes = [Scope(scope) for scope in old.scopes]
+        allow_to_give(principal, scopes)
+        overlap_s = body.overlapS or 0
+        if overlap_s:
+            await _refuse_number(change)
+        key = await change.add_key(old.name, scopes, old.expires)
+        await change.end_key(old.id, overlap_s)
+    return _new_key(key.id, key.text)
+
+
+async def _revoke_key(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    key = path_id(request, "id")
+    async with context.clients.change(actor_of(request), own(request)) as change:
+        if await change.find_key(key) is None:
+            raise _no_key()
+        await change.end_key(key, 0)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _to_come(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise bad("/expiresAt", "is out of the years that there are") from None
+    if moment <= datetime.now(UTC):
+        raise bad("/expiresAt", "has passed: such a key would be of no use")
+    # Times have milliseconds here; to asyncpg the last microsecond there is means infinity.
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+async def _refuse_number(change: Change) -> None:
+    # In the change, which has the lock: two that add one at once are one after the other.
+    if await change.count_keys() >= KEYS_MAX:
+        raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")
+
+
+def _no_key() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "key-not-found", "the client has no such key")
+
+
+def _key(one: Key) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "scopes": one.scopes,
+        "createdAt": time_text(one.created),
+        "expiresAt": time_text(one.expires),
+        "revokedAt": time_text(one.revoked),
+    }
+
+
+def _new_key(an_id: str, text: str) -> web.Response:
+    return json_answer(
+        {"id": an_id, "apiKey": text, "warning": WARNING},
+        HTTPStatus.CREATED,
+        Location=f"/clients/me/keys/{quote(an_id, safe='')}",
+        **NO_STORE,
+    )
+
+
+ROUTES: Final[list[Route]] = [
+    ("GET", "/clients/me/keys", _keys),
+    ("POST", "/clients/me/keys", _add_key),
+    ("POST", "/clients/me/keys/{id}/rotate", _rotate_key),
+    ("DELETE", "/clients/me/keys/{id}", _revoke_key),
+]

@@ -1,0 +1,61 @@
+"""`/tickets`: what a page shows in a URL instead of its token."""
+
+import time
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from common.auth.principal import Principal
+from common.auth.tickets import Grant
+from common.auth.tokens import ROOMS_MAX
+from common.model.notification import Id
+from common.model.problems import Problem
+from common.model.timestamps import format_time
+from server.access.route_access import principal_of
+from server.clients.context import NO_STORE, WHOLE, Body, Context, Route, bad
+from server.clients.token_routes import mint
+from server.web.bodies import read_json
+from server.web.guard import json_answer
+from server.web.parameters import only
+
+
+class NewTicket(Body):
+    """Body of `POST /tickets`: for an API key whom it is for, for a user token nothing."""
+
+    userId: Id | None = None  # noqa: N815 - as it is on the wire
+    rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] | None = None
+    ttl: Annotated[int, Field(ge=1), WHOLE] | None = None
+
+
+async def _ticket(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, NewTicket) if request.can_read_body else NewTicket()
+    principal = principal_of(request)
+    if principal.user is not None:
+        user, grant = principal.user, _own(request, principal, body)
+    else:
+        if body.userId is None:
+            raise bad("/userId", "is required: whom the ticket is for")
+        user = str(body.userId)
+        token, _ = mint(context, principal.client, user, body.rooms, body.ttl)
+        grant = Grant(token, principal.key)
+    ticket = await context.tickets.issue(grant, principal.client, user)
+    expires_ms = int(time.time() * 1000) + context.tickets.ttl_s * 1000
+    return json_answer(
+        {"ticket": ticket, "expiresAt": format_time(expires_ms)}, HTTPStatus.CREATED, **NO_STORE
+    )
+
+
+def _own(request: web.Request, principal: Principal, body: NewTicket) -> Grant:
+    if body.userId is not None and str(body.userId) != principal.user:
+        raise Problem(HTTPStatus.FORBIDDEN, "forbidden", "the token is another user's")
+    for name in ("rooms", "ttl"):
+        if getattr(body, name) is not None:
+            raise bad(f"/{name}", "is only for API keys: a token says this itself")
+    # Only there can it have been.
+    return Grant(request.headers["Authorization"].partition(" ")[2].strip(" "))
+
+
+ROUTES: Final[list[Route]] = [("POST", "/tickets", _ticket)]

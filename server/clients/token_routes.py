@@ -1,0 +1,142 @@
+"""`/tokens`, and what a client's user tokens are signed with."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from common.auth.tokens import ROOMS_MAX, public_key, public_members, sign
+from common.model.notification import Id
+from common.model.problems import Problem
+from common.model.timestamps import format_time
+from history.queries import clients as queries
+from server.clients.context import (
+    NO_STORE,
+    WARNING,
+    WHOLE,
+    Body,
+    Context,
+    Route,
+    actor_of,
+    bad,
+    own,
+)  # fmt: skip
+from server.clients.key_routes import Rotation
+from server.web.bodies import read_json
+from server.web.guard import json_answer
+from server.web.parameters import only
+
+JWKS_MAX: Final = 10
+TTL_DEFAULT_S: Final = 3_600
+KID_MAX_CHARACTERS: Final = 255
+SECRETS_MAX: Final = 10
+"""Token secrets of a client that are good at once."""
+
+
+class NewToken(Body):
+    """Body of `POST /tokens`."""
+
+    userId: Id  # noqa: N815 - as it is on the wire
+    rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] | None = None
+    ttl: Annotated[int, Field(ge=1), WHOLE] | None = TTL_DEFAULT_S
+
+
+class TokenKeys(Body):
+    """Body of `PUT /clients/me/token-keys`: a JWK set (RFC 7517, section 5)."""
+
+    keys: Annotated[list[dict[str, Any]], Field(max_length=JWKS_MAX)]
+
+
+def mint(
+    context: Context, client: str, user: str, rooms: list[Id] | None, ttl: int | None
+) -> tuple[str, int]:
+    """Make a token for one of a client's users, as a request asks for it.
+
+    Returns:
+        The token, and the Unix time (s) at which it expires.
+
+    Raises:
+        Problem: 409, nobody's key was shown; 422, it would live too long.
+    """
+    record = context.directory.client(client)
+    if record is None:
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "no-client",
+            "tokens belong to a client: show its API key, or make a client first",
+        )
+    ttl_s = ttl or min(TTL_DEFAULT_S, context.token_max_ttl_s)
+    if ttl_s > context.token_max_ttl_s:
+        raise bad("/ttl", f"must be at most {context.token_max_ttl_s} seconds")
+    return sign(record, user, [str(room) for room in rooms or ()], ttl_s)
+
+
+async def _token(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, NewToken)
+    token, expires_s = mint(context, own(request), str(body.userId), body.rooms, body.ttl)
+    return json_answer(
+        {"token": token, "expiresAt": format_time(expires_s * 1000)},
+        HTTPStatus.CREATED,
+        **NO_STORE,
+    )
+
+
+async def _rotate_secret(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, Rotation)
+    await context.client(own(request))
+    async with context.clients.change(actor_of(request), own(request)) as change:
+        overlap_s = body.overlapS or 0
+        if overlap_s and await change.count_secrets() >= SECRETS_MAX:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "too-many-secrets",
+                f"{SECRETS_MAX} secrets are good at this moment, as many as there may be: wait "
+                "until one has ended, or rotate with overlapS 0, which ends them all",
+            )
+        secret = await change.add_secret(overlap_s)
+    return json_answer(
+        {"secret": secret, "algorithm": "HS256", "warning": WARNING},
+        HTTPStatus.CREATED,
+        **NO_STORE,
+    )
+
+
+async def _token_keys(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    async with context.clients.database.connection() as connection:
+        return json_answer({"keys": await queries.jwks_of(connection, own(request))})
+
+
+async def _set_token_keys(request: web.Request, context: Context) -> web.Response:
+    only(request, ())
+    body = await read_json(request, TokenKeys)
+    kids = set()
+    for index, jwk in enumerate(body.keys):
+        try:
+            public_key(jwk)
+        except ValueError as error:
+            raise bad(f"/keys/{index}", str(error)) from None
+        kid = jwk.get("kid")
+        if not isinstance(kid, str) or not 1 <= len(kid) <= KID_MAX_CHARACTERS:
+            raise bad(f"/keys/{index}/kid", f"must be text of 1 to {KID_MAX_CHARACTERS} characters")
+        if not kid.isprintable():
+            raise bad(f"/keys/{index}/kid", "must be printable")
+        if kid in kids:
+            raise bad(f"/keys/{index}/kid", "is another key's too")
+        kids.add(kid)
+    keys = [public_members(jwk) for jwk in body.keys]
+    await context.client(own(request))
+    async with context.clients.change(actor_of(request), own(request)) as change:
+        await change.set_jwks(keys)
+    return json_answer({"keys": keys})
+
+
+ROUTES: Final[list[Route]] = [
+    ("POST", "/tokens", _token),
+    ("POST", "/clients/me/token-secret/rotate", _rotate_secret),
+    ("GET", "/clients/me/token-keys", _token_keys),
+    ("PUT", "/clients/me/token-keys", _set_token_keys),
+]

@@ -1,0 +1,54 @@
+"""What `GET /clients/me` tells of a client besides what it is."""
+
+import time
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.accounting.connection_counts import ConnectionCounts
+from common.accounting.usage import last_days, read_usage
+from common.auth.principal import Principal
+from common.redis.keys import Keys
+from server.access.client_limits import Limiter
+from server.web.guard import away
+
+DAYS: Final = 30
+
+
+class UsageReport:
+    """Reads usage, connections and quota.
+
+    Args:
+        redis: a client with a short timeout.
+        keys: of the shard.
+        limiter: knows the quotas.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, limiter: Limiter) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._connections = ConnectionCounts(redis, keys)
+        self._limiter = limiter
+
+    async def of(self, principal: Principal) -> dict[str, Any]:
+        """Usage by day, newest first, connections now, and today's quota, as JSON types.
+
+        Raises:
+            Problem: 503; Redis does not answer.
+        """
+        client, allowance = principal.client, self._limiter.of(principal)
+        try:
+            days = await read_usage(self._redis, self._keys, client, last_days(DAYS, time.time()))
+            connections = (await self._connections.read())[client]
+            left = await allowance.notifications.look() if allowance else 0
+        except (RedisError, OSError, TimeoutError):
+            raise away("redis-away", "Redis does not answer; repeat") from None
+        return {
+            "usage": [
+                {"day": day, **{str(outcome): count for outcome, count in counts.items()}}
+                for day, counts in days.items()
+            ],
+            "connections": connections,
+            "quota": {"limit": allowance.notifications.limit if allowance else 0, "left": left},
+        }

@@ -1,0 +1,1 @@
+"""`/users/{id}/notifications`: inboxes, read and marked."""

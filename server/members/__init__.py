@@ -1,0 +1,1 @@
+"""`/users` and `/rooms`: users, and the rooms they are members of."""

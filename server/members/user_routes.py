@@ -1,0 +1,100 @@
+"""`/users`: users who were made known."""
+
+import time
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from common.events.event import EventKind
+from common.model.notification import Id
+from common.model.problems import Problem
+from common.model.timestamps import format_time, unix_ms
+from history.queries.users import find_user, memberships, remove_leftovers
+from server.web.bodies import read_json
+from server.web.guard import History, Route, json_answer
+from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
+
+REMOVALS_AT_ONCE: Final = 4
+
+
+class NewUser(BaseModel):
+    """Body of `POST /users`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Id
+
+
+def user_routes() -> list[Route]:
+    """The routes of users."""
+    return [
+        ("POST", "/users", _post),
+        ("GET", "/users/{id}", _get),
+        ("DELETE", "/users/{id}", _delete),
+        ("GET", "/users/{id}/rooms", _rooms),
+    ]
+
+
+async def _post(request: web.Request, history: History) -> web.Response:
+    only(request, ())
+    user = str((await read_json(request, NewUser)).id)
+    async with history.database.connection() as connection:
+        created = await find_user(connection, history.client, user)
+        is_new = created is None
+        if created is None:
+            at_ms = time.time_ns() // 1_000_000
+            # It may be the first sight of them.
+            async with history.inbox.cache.change(user):
+                await history.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
+            created = await find_user(connection, history.client, user)
+            assert created is not None
+    return json_answer(
+        {"id": user, "createdAt": format_time(unix_ms(created))},
+        HTTPStatus.CREATED if is_new else HTTPStatus.OK,
+        Location=f"/users/{quote(user, safe='')}",
+    )
+
+
+async def _get(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ())
+    async with history.database.connection() as connection:
+        created = await find_user(connection, history.client, user)
+    if created is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "user-not-found", "no such user was made known")
+    return json_answer({"id": user, "createdAt": format_time(unix_ms(created))})
+
+
+async def _delete(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ())
+    at_ms = time.time_ns() // 1_000_000
+    async with history.inbox.cache.change(user), history.database.connection() as connection:
+        await history.changes.make(connection, EventKind.USER_DELETED, user, at_ms=at_ms)
+        # Nobody sees the rest any more; what is too much for now the history writer removes.
+        for _ in range(REMOVALS_AT_ONCE):
+            if not await remove_leftovers(connection, history.client, user):
+                break
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def _rooms(request: web.Request, history: History) -> web.Response:
+    user = path_id(request, "id")
+    only(request, ("limit", "cursor"))
+    limit = limit_of(request)
+    after = parameter(request, "cursor", cursor)
+    async with history.database.connection() as connection:
+        found = await memberships(
+            connection, history.client, user, after=after.name if after else "", limit=limit + 1
+        )
+    shown = found[:limit]
+    following = Place(0, shown[-1].room) if len(found) > limit else None
+    return json_answer(
+        {
+            "rooms": [{"room": one.room, "joinedAt": format_time(one.joined_ms)} for one in shown],
+            "nextCursor": cursor_text(following) if following else None,
+        }
+    )

@@ -1,0 +1,1 @@
+"""`/notifications`: what was sent, and what became of it."""

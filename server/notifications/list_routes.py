@@ -1,0 +1,295 @@
+"""`GET /notifications`: what was sent, newest first."""
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from common.events.event import EventKind
+from common.model.channels import kind_and_target
+from common.model.ids import identifier
+from common.model.job import Job, decode_job
+from common.model.timestamps import format_time, unix_ms
+from history.queries.inbox import Place
+from history.queries.notifications import (
+    DEAD_SCANNED_MAX,
+    TARGETS_SHOWN,
+    DeadLetter,
+    Sent,
+    SentFilters,
+    dead_letters,
+    sent,
+)
+from server.notifications.unwritten_events import (
+    ExpiredText,
+    LateEvents,
+    PublishedText,
+    decode_expired,
+    decode_published,
+)
+from server.notifications.waiting_jobs import QueuedJobs, place_of
+from server.web.guard import History, Route, json_answer
+from server.web.parameters import Place as CursorPlace
+from server.web.parameters import cursor, cursor_text, limit_of, moment, one_of, only, parameter
+
+STATUSES = ("queued", "published", "expired", "dead")
+KINDS = ("private", "room", "broadcast")
+
+
+class _Source(NamedTuple):
+    """What one place knows: items by where they are, and from where on it did not look."""
+
+    items: dict[Place, dict[str, Any]]
+    horizon: Place | None
+
+
+def sent_routes() -> list[Route]:
+    """The route of the list."""
+    return [("GET", "/notifications", _list)]
+
+
+async def _list(request: web.Request, history: History) -> web.Response:
+    only(request, ("limit", "cursor", "type", "target", "status", "since", "until", "userId"))
+    filters = SentFilters(
+        kind=parameter(request, "type", one_of(*KINDS)),
+        target=parameter(request, "target", identifier),
+        status=parameter(request, "status", one_of(*STATUSES)),
+        since=parameter(request, "since", moment),
+        until=parameter(request, "until", moment),
+        sender=parameter(request, "userId", identifier),
+    )
+    at = parameter(request, "cursor", cursor)
+    before = Place(*at) if at else None
+    limit = limit_of(request)
+    sources = []
+    # In the order in which a notification moves on: what does so meanwhile is then found twice, and
+    # not never.
+    if filters.status in (None, "queued"):
+        jobs = QueuedJobs(history.redis, history.keys, history.client)
+        sources.append(await _queued(jobs, filters, before, limit))
+    if filters.status in (None, "published", "expired"):
+        late = LateEvents(history.redis, history.keys, history.client)
+        sources.append(await _late(late, filters, before))
+    async with history.database.snapshot() as connection:
+        if filters.status in (None, "published", "expired"):
+            sources.append(await _published(connection, history.client, filters, before, limit))
+        if filters.status in (None, "dead"):
+            sources.append(await _dead(connection, history.client, filters, before, limit))
+    items, following = _merge(sources, limit)
+    return json_answer(
+        {
+            "notifications": items,
+            "nextCursor": cursor_text(CursorPlace(*following)) if following else None,
+        }
+    )
+
+
+def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], Place | None]:
+    everything: dict[Place, dict[str, Any]] = {}
+    for source in sources:
+        for place, item in source.items.items():
+            known = everything.get(place)
+            everything[place] = _joined(known, item) if known else item
+    horizon = max((s.horizon for s in sources if s.horizon is not None), default=None)
+    places = sorted(everything, reverse=True)
+    if horizon is not None:
+        places = [place for place in places if place >= horizon]
+    if len(places) > limit:
+        places = places[:limit]
+        horizon = places[-1]
+    return [everything[place] for place in places], horizon
+
+
+def _joined(one: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """One notification that is partly further on than the rest of it."""
+    targets = sorted({*one["targets"], *later["targets"]})
+    count = max(one["targetCount"], later["targetCount"], len(targets))
+    return {**one, **later, "targets": targets[:TARGETS_SHOWN], "targetCount": count}
+
+
+async def _published(
+    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
+) -> _Source:
+    found = await sent(connection, client, filters, before, limit + 1)
+    return _Source(
+        {one.place: _sent_item(one) for one in found},
+        found[-1].place if len(found) > limit else None,
+    )
+
+
+def _sent_item(one: Sent) -> dict[str, Any]:
+    return {
+        "id": one.place.id,
+        "status": one.status,
+        "type": one.kind,
+        "userId": one.sender or None,
+        "targets": one.targets,
+        "targetCount": one.target_count,
+        "priority": one.priority or None,
+        "createdAt": format_time(one.place.created_ms),
+        "publishedAt": None if one.published_ms is None else format_time(one.published_ms),
+    }
+
+
+async def _queued(
+    jobs: QueuedJobs, filters: SentFilters, before: Place | None, limit: int
+) -> _Source:
+    items: dict[Place, dict[str, Any]] = {}
+    horizon: Place | None = None
+    async for found, last in jobs.newest(before, limit + 1):
+        if last is not None:
+            horizon = last if horizon is None else max(horizon, last)
+        for job in found:
+            place = place_of(job)
+            if not _fits(job, filters) or (before is not None and place >= before):
+                continue
+            if place in items:
+                _add_targets(items[place], job)
+            else:
+                items[place] = _job_item(job, "queued")
+        if len(items) > limit + 1:
+            items = {place: items[place] for place in heapq.nlargest(limit + 1, items)}
+    return _Source(items, horizon)
+
+
+def _fits(job: Job, filters: SentFilters) -> bool:
+    return (
+        filters.kind in (None, job.type)
+        and filters.sender in (None, job.user_id)
+        and (filters.target is None or filters.target in (job.targets or ()))
+        and _in_time(job.created_ms, filters)
+    )
+
+
+def _in_time(created_ms: int, filters: SentFilters) -> bool:
+    return (filters.since is None or created_ms >= unix_ms(filters.since)) and (
+        filters.until is None or created_ms <= unix_ms(filters.until)
+    )
+
+
+def _job_item(job: Job, status: str) -> dict[str, Any]:
+    targets = job.targets or []
+    return {
+        "id": job.id,
+        "status": status,
+        "type": job.type,
+        "userId": job.user_id,
+        "targets": targets[:TARGETS_SHOWN],
+        "targetCount": len(targets),
+        "priority": job.priority,
+        "createdAt": job.created_at,
+        "publishedAt": None,
+    }
+
+
+def _add_targets(item: dict[str, Any], job: Job) -> None:
+    more = job.targets or []
+    item["targets"] = (item["targets"] + more)[:TARGETS_SHOWN]
+    item["targetCount"] += len(more)
+
+
+async def _late(late: LateEvents, filters: SentFilters, before: Place | None) -> _Source:
+    """What was published or expired and is not in the database yet."""
+    found: dict[Place, _Late] = {}
+    async for event in late.unwritten(EventKind.PUBLISHED, EventKind.EXPIRED):
+        try:
+            kind, target = kind_and_target(event.channel.partition("/")[2])
+            published = event.kind == EventKind.PUBLISHED
+            said = decode_published(event.text) if published else decode_expired(event.text)
+            place = Place(unix_ms(said.created_at), said.id)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # Somebody else wrote it; the history writer counts and logs such.
+            continue
+        if before is not None and place >= before:
+            continue
+        one = found.setdefault(place, _Late(kind, said.user_id, said.priority))
+        one.matches |= _matches(filters, kind, target, said, place.created_ms) and (
+            filters.status in (None, event.kind)
+        )
+        if target is not None:
+            one.targets.add(target)
+        if published:
+            one.published_ms = min(one.published_ms or event.at_ms, event.at_ms)
+    return _Source({place: one.item(place) for place, one in found.items() if one.matches}, None)
+
+
+@dataclass(slots=True)
+class _Late:
+    """One notification, as far as the events told of it."""
+
+    kind: str
+    sender: str
+    priority: str
+    targets: set[str] = field(default_factory=set)
+    published_ms: int | None = None
+    matches: bool = False
+
+    def item(self, place: Place) -> dict[str, Any]:
+        return _sent_item(
+            Sent(
+                place,
+                "expired" if self.published_ms is None else "published",
+                self.kind,
+                self.sender,
+                sorted(self.targets)[:TARGETS_SHOWN],
+                len(self.targets),
+                self.priority,
+                self.published_ms,
+            )
+        )
+
+
+def _matches(
+    filters: SentFilters,
+    kind: str,
+    target: str | None,
+    said: PublishedText | ExpiredText,
+    created_ms: int,
+) -> bool:
+    return (
+        filters.kind in (None, kind)
+        and filters.sender in (None, said.user_id)
+        and filters.target in (None, target)
+        and _in_time(created_ms, filters)
+    )
+
+
+async def _dead(
+    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
+) -> _Source:
+    found = await dead_letters(connection, client, filters, before, DEAD_SCANNED_MAX)
+    items: dict[Place, dict[str, Any]] = {}
+    for letter in found:
+        place = Place(letter.at_ms, letter.event)
+        item = _dead_item(letter, filters)
+        if item is not None:
+            items[place] = item
+        if len(items) > limit:
+            return _Source(items, place)
+    last = Place(found[-1].at_ms, found[-1].event) if len(found) == DEAD_SCANNED_MAX else None
+    return _Source(items, last)
+
+
+def _dead_item(letter: DeadLetter, filters: SentFilters) -> dict[str, Any] | None:
+    more = {"reason": letter.reason, "deadAt": format_time(letter.at_ms)}
+    try:
+        job = decode_job(letter.text)
+    except msgspec.MsgspecError:
+        if filters.kind or filters.target or filters.sender:
+            return None
+        return {
+            "id": letter.notification or None,
+            "status": "dead",
+            "type": None,
+            "userId": None,
+            "targets": [],
+            "targetCount": 0,
+            "priority": None,
+            "createdAt": None,
+            "publishedAt": None,
+            **more,
+        }
+    untimed = filters._replace(since=None, until=None)
+    return {**_job_item(job, "dead"), **more} if _fits(job, untimed) else None

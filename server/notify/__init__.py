@@ -1,0 +1,1 @@
+"""`POST /notify`: from the first byte to the acceptance in Redis."""

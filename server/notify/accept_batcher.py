@@ -1,0 +1,237 @@
+"""Hand accepted requests to Redis: many requests in one script call, each as a whole.
+
+Guarantee: a verdict `ok` or `replay` is given only after Redis executed the script (with
+`accept_fsync`, after it was on disk). A lost reply is `OutcomeUnknownError`: the jobs may be queued
+or not, and repeating the request with the same Idempotency-Key is safe. Nothing is ever sent twice
+by this module itself.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from prometheus_client import Counter, Histogram
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from common.config.settings import Settings
+from common.jobs.acceptance import Acceptance
+from common.redis.keys import Keys
+from common.redis.pipelined_connection import Link, Word, evalsha
+from common.redis.scripts import Script
+from common.telemetry.metrics import latency_histogram
+from server.notify.batch_window import GATHERED, Gathering
+
+log = logging.getLogger("roomcast.server")
+
+PENDING_MAX: Final = 10_000
+"""Requests that may wait for Redis in this process; one more is refused (`overloaded`)."""
+
+CALL_MAX_JOBS: Final = 1_000
+CALL_MAX_BYTES: Final = 2 * 1024 * 1024
+CALLS_IN_FLIGHT: Final = 2
+
+accepted_jobs = Counter("roomcast_accepted_jobs_total", "Jobs that Redis has")
+accept_seconds: Histogram = latency_histogram(
+    "roomcast_accept_seconds", "From the start of an acceptance call to its reply"
+)
+
+
+class OutcomeUnknownError(Exception):
+    """Redis did not answer: whether it has the jobs is not known."""
+
+
+class OverloadedError(Exception):
+    """Too many requests already wait for Redis in this process; nothing was queued."""
+
+
+class RefusedByRedisError(Exception):
+    """Redis refused the script (out of memory, read-only replica); nothing was queued."""
+
+
+Verdict = list[bytes] | OutcomeUnknownError | RefusedByRedisError
+"""What became of a request; see `Acceptor.submit`."""
+
+Item = tuple[Acceptance, Callable[[Verdict], None]]
+
+_OK: Final = [b"ok"]
+
+
+class _Call(NamedTuple):
+    """One script call: its requests, its arguments, when it began (`time.perf_counter`)."""
+
+    batch: list[Item]
+    args: list[Word]
+    began: float
+
+
+def _verdict_of(error: BaseException, call: _Call) -> Verdict:
+    if isinstance(error, ResponseError):
+        refusal = RefusedByRedisError(str(error))
+        refusal.__cause__ = error
+        return refusal
+    awaited = isinstance(error, RedisError | OSError | TimeoutError)
+    log.log(
+        logging.WARNING if awaited else logging.ERROR,
+        "redis did not answer an acceptance",
+        extra={"requests": len(call.batch), "reason": f"{type(error).__name__}: {error}"},
+        exc_info=None if awaited else error,
+    )
+    return OutcomeUnknownError(str(error))
+
+
+class Acceptor:
+    """Collects the requests of a loop turn and sends them as one script call.
+
+    Args:
+        keys: of the shard.
+        settings: bounds.
+        room: bytes that all waiting jobs may grow to when they are published; empty: any number.
+    """
+
+    def __init__(
+        self, keys: Keys, settings: Settings, room: Callable[[], int | str] = lambda: ""
+    ) -> None:
+        self._url = settings.redis_url
+        self._timeout_s = settings.accept_timeout_s
+        self._link: Link | None = None
+        self._connecting = asyncio.Lock()
+        self._fsync_ms = int(settings.accept_timeout_s * 1000) if settings.accept_fsync else 0
+        self._script = Script("accept")
+        self._keys = [keys.waiting]
+        self._head: list[Word] = [
+            keys.jobs_prefix,
+            keys.ready_prefix,
+            keys.active_prefix,
+            keys.accepted_prefix,
+            settings.lane_max_jobs,
+            settings.idempotency_ttl_s,
+            keys.backlog,
+        ]
+        self._room = room
+        self._pending: deque[Item] = deque()
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._scheduled = False
+        self._gathering = Gathering(asyncio.get_running_loop(), self._flush)
+
+    def submit(self, acceptance: Acceptance, on_verdict: Callable[[Verdict], None]) -> None:
+        """Queue a request for the next call.
+
+        Args:
+            acceptance: the request.
+            on_verdict: called once, with `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]`,
+                `[b"late"]`, `[b"full", lane]`, `[b"client-full", lane]`, `[b"no-room"]`, an
+                `OutcomeUnknownError` or a `RefusedByRedisError`.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        if len(self._pending) >= PENDING_MAX:
+            raise OverloadedError
+        self._pending.append((acceptance, on_verdict))
+        self._gathering.came(len(self._pending))
+        if not self._scheduled and self._may_call():
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    async def close(self) -> None:
+        """Wait for the calls that are under way."""
+        while self._pending or self._calls:
+            self._gathering.stop()
+            self._flush()
+            await asyncio.gather(*self._calls, return_exceptions=True)
+        if self._link:
+            self._link.close()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._pending and self._may_call():
+            batch: list[Item] = []
+            jobs = size = 0
+            while self._pending and jobs < CALL_MAX_JOBS and size < CALL_MAX_BYTES:
+                item = self._pending.popleft()
+                batch.append(item)
+                # One that came too late has none, and is work for Redis all the same.
+                jobs += len(item[0].jobs) or 1
+                size += item[0].size
+            self._send(batch)
+
+    def _may_call(self) -> bool:
+        under_way = len(self._calls)
+        if not under_way:
+            return not self._gathering.is_on
+        return under_way < CALLS_IN_FLIGHT and len(self._pending) >= GATHERED
+
+    def _send(self, batch: list[Item]) -> None:
+        args = [*self._head, self._room()]
+        for acceptance, _ in batch:
+            args += acceptance.arguments()
+        call = _Call(batch, args, time.perf_counter())
+        link = self._link
+        if link is None or link.lost.done() or self._fsync_ms:
+            self._run_in_task(call)
+            return
+        words = evalsha(self._script, self._keys, args)
+        self._answer_when_done(call, link.send(words, self._timeout_s))
+
+    def _run_in_task(self, call: _Call) -> None:
+        self._answer_when_done(call, asyncio.ensure_future(self._run(call.args)))
+
+    def _answer_when_done(self, call: _Call, reply: "asyncio.Future[Any]") -> None:
+        self._calls.add(reply)
+        reply.add_done_callback(partial(self._answer, call))
+
+    def _answer(self, call: _Call, reply: "asyncio.Future[Any]") -> None:
+        self._calls.discard(reply)
+        error = reply.exception()
+        if isinstance(error, NoScriptError):
+            self._run_in_task(call)
+            return
+        accept_seconds.observe(time.perf_counter() - call.began)
+        verdicts: list[Verdict]
+        verdicts = reply.result() if error is None else [_verdict_of(error, call)] * len(call.batch)
+        jobs = 0
+        try:
+            for (acceptance, on_verdict), verdict in zip(call.batch, verdicts, strict=True):
+                if verdict == _OK:
+                    jobs += len(acceptance.jobs)
+                on_verdict(verdict)
+        finally:
+            # Whatever becomes of these, others wait for the call to be over.
+            accepted_jobs.inc(jobs)
+            self._gathering.answered(len(call.batch))
+            if not self._calls:
+                self._gathering.begin(len(self._pending))
+            self._flush()
+
+    async def _run(self, args: list[Word]) -> Any:
+        link = await self._connected()
+        if not self._fsync_ms:
+            return await link.run(self._script, self._keys, args, timeout_s=self._timeout_s)
+        words = evalsha(self._script, self._keys, args)
+        # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
+        accepted, synced = link.send_together(
+            [words, ("WAITAOF", 1, 0, self._fsync_ms)], 2 * self._timeout_s
+        )
+        try:
+            verdicts = await accepted
+        except NoScriptError:
+            await link.call("SCRIPT", "LOAD", self._script.text, timeout_s=self._timeout_s)
+            return await self._run(args)
+        try:
+            on_disk = (await synced)[0]
+        except ResponseError as error:
+            # The jobs are queued by now, so this is no refusal.
+            raise TimeoutError(f"WAITAOF: {error}") from None
+        if on_disk < 1:
+            raise TimeoutError("the append-only file was not on disk in time")
+        return verdicts
+
+    async def _connected(self) -> Link:
+        async with self._connecting:
+            if self._link is None or self._link.lost.done():
+                self._link = await Link.connect(self._url, "server-acceptor")
+            return self._link

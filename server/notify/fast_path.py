@@ -1,0 +1,291 @@
+"""A short way for `POST /notify`, in front of aiohttp on the same port.
+
+aiohttp spends several times the cost of validating and queueing a notification on the request
+around it. This protocol reads the plain form of the one hot request with httptools (llhttp) and
+gives it to the same `Intake`. At the first request of another form (another path or method, a
+chunked body, `Expect`, an upgrade, `Origin`, `Connection: close`, a malformed head) the connection,
+with all its unanswered bytes, is handed to aiohttp for good. Only the speed differs.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, cast
+
+from common.auth.principal import Principal
+from common.model.problems import Problem, closing_answer
+from common.web.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
+from common.web.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
+from server.access.client_limits import Allowance, Limiter
+from server.access.credentials import Gate
+from server.access.route_access import Access, allow
+from server.notify.handler import Intake, Reply, refused
+from server.notify.head_cache import Head, HeadReader, may_be_plain
+
+SWEEP_INTERVAL_S: Final = 1.0
+KNOWN_S: Final = 0.25
+"""How long who showed credentials on a connection need not be looked up again."""
+_REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
+
+
+class NotifyFront(asyncio.Protocol):
+    """One connection to the server's port.
+
+    Args:
+        heads: reads the heads of requests.
+        intake: answers the request.
+        gate: tells who sends it.
+        limiter: knows what its client may do.
+        aiohttp_handler: makes the protocol that takes over.
+        connections: this connection is in it while it lives here.
+        slices: gives loop turns to what does not fit into one.
+    """
+
+    def __init__(
+        self,
+        heads: HeadReader,
+        intake: Intake,
+        gate: Gate,
+        limiter: Limiter,
+        aiohttp_handler: Callable[[], asyncio.Protocol],
+        connections: set["NotifyFront"],
+        slices: Slices,
+    ) -> None:
+        self._heads = heads
+        self._intake = intake
+        self._gate = gate
+        self._limiter = limiter
+        self._aiohttp_handler = aiohttp_handler
+        self._connections = connections
+        self._slices = slices
+        self._shown: tuple[str | None, str | None] | None = None
+        self._asks: Principal | None = None
+        """Whoever showed that, the last time."""
+        self._refusal: Problem | None = None
+        """Why they may not notify."""
+        self._asked_until = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+        self._at = 0
+        """Where in `_unread` the next request begins."""
+        self._answering = False
+        self._reading = False
+        self._queued = False
+        self._deaf = False
+        self._choked = False
+        self._eof = False
+        self._since = time.monotonic()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        # uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; a request under way is answered to nobody, its job stays."""
+        self._transport = None
+        self._connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless a request is being answered: then it waits, and so does the sender."""
+        if not self._unread:
+            self._since = time.monotonic()
+        self._unread = self._unread[self._at :] + data if self._unread else data
+        self._at = 0
+        if not self._queued:
+            self._go_on(SLICE_REQUESTS)
+        elif self._transport:
+            self._listen_if_wanted(self._transport)
+
+    def eof_received(self) -> bool:
+        """Keep the transport while there is something to answer."""
+        self._eof = True
+        if self._transport is None or self._transport.get_extra_info("sslcontext"):
+            # TLS has no half-closed state: who has closed there hears nothing more.
+            self._unread, self._at = b"", 0
+            return False
+        return self._answering or self._queued or self._choked
+
+    def pause_writing(self) -> None:
+        """Answer nothing more to a peer that doesn't read its answers."""
+        self._choked = True
+        if self._transport:
+            self._listen_if_wanted(self._transport)
+
+    def resume_writing(self) -> None:
+        """Go on when it reads again."""
+        self._choked = False
+        self._go_on_later()
+
+    def stop(self) -> None:
+        """Close, after the answer that is under way."""
+        self._eof = True
+        if not self._answering and self._transport:
+            self._transport.close()
+
+    def close_if_overdue(self, now: float) -> None:
+        """Close a connection whose request's head has not come, or that was idle, for too long."""
+        if self._transport is None or self._answering or self._queued:
+            return
+        waited = now - self._since
+        if self._choked:
+            if waited > IDLE_TIMEOUT_S:
+                # It would wait for ever to be read before it closes.
+                self._transport.abort()
+            return
+        if self._unread and waited > HEAD_TIMEOUT_S:
+            self._transport.write(closing_answer(late_head()))
+            self._transport.close()
+        elif waited > IDLE_TIMEOUT_S:
+            self._transport.close()
+
+    def _go_on(self, most: int) -> None:
+        """Read and answer at most so many requests, and queue for the rest."""
+        if self._reading:
+            return
+        self._reading = True
+        ends = self._at + SLICE_BYTES
+        while self._unread and self._transport and not (self._answering or self._choked):
+            if not most or self._at >= ends:
+                self._go_on_later()
+                break
+            most -= 1
+            if not self._read_one():
+                break
+            if self._unread and self._transport and self._transport.is_closing():
+                # An answer found that the peer is gone; the rest would each be logged as such.
+                self._unread, self._at = b"", 0
+        self._reading = False
+        if self._transport:
+            self._listen_if_wanted(self._transport)
+            if self._eof and not (self._answering or self._queued or self._choked):
+                self._transport.close()
+
+    def _go_on_later(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._slices.later(self._take_slice)
+
+    def _take_slice(self) -> None:
+        self._queued = False
+        self._go_on(SLICE_REQUESTS)
+
+    def _listen_if_wanted(self, transport: asyncio.Transport) -> None:
+        deaf = self._choked or len(self._unread) - self._at > UNREAD_MAX_BYTES
+        if deaf != self._deaf:
+            self._deaf = deaf
+            if deaf:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+
+    def _read_one(self) -> bool:
+        unread, at = self._unread, self._at
+        begins = unread.find(END, at, at + HEAD_MAX_BYTES) + len(END)
+        if begins < len(END) and may_be_plain(unread[at : at + HEAD_MAX_BYTES]):
+            return False
+        head = self._heads.read(unread, at, begins)
+        if head is None:
+            self._hand_over()
+            return False
+        ends = begins + head.length
+        body = unread[begins:ends]
+        if ends == len(unread):
+            self._unread, self._at = b"", 0
+        else:
+            self._at = ends
+        self._answering = True
+        try:
+            principal = self._who(head)
+        except Problem as problem:
+            self._reply(refused(problem))
+            return True
+
+        allowance = self._limiter.of(principal)
+        if allowance is None or allowance.requests.take(1):
+            self._answer(body, head, principal)
+        else:
+            self._answer_if_allowed(allowance, body, head, principal)
+        return True
+
+    def _answer(self, body: bytes, head: Head, principal: Principal) -> None:
+        if self._refusal is not None:
+            self._reply(refused(self._refusal))
+            return
+        self._intake.answer(
+            body, head.content_type or "", head.idempotency_key, principal, self._reply
+        )
+
+    def _answer_if_allowed(
+        self, allowance: Allowance, body: bytes, head: Head, principal: Principal
+    ) -> None:
+        def counted(problem: Problem | None) -> None:
+            if problem is None:
+                self._answer(body, head, principal)
+            else:
+                self._reply(refused(problem))
+
+        allowance.request(counted)
+
+    def _who(self, head: Head) -> Principal:
+        """Who sends a request, as the one before on this connection if it shows the same."""
+        shown, now = (head.authorization, head.api_key), time.monotonic()
+        if self._asks is not None and now < self._asked_until and shown == self._shown:
+            return self._asks
+        principal = self._gate.principal(
+            self._transport, head.authorization, head.api_key, head.forwarded_for
+        )
+        self._refusal = None
+        try:
+            allow(Access.NOTIFY, principal)
+        except Problem as problem:
+            # Told when the request was counted: it costs as much as any other.
+            self._refusal = problem
+        self._shown, self._asks, self._asked_until = shown, principal, now + KNOWN_S
+        return principal
+
+    def _reply(self, reply: Reply) -> None:
+        self._answering = False
+        if self._transport is None:
+            return
+        self._since = time.monotonic()
+        self._transport.write(_encode(reply))
+        if self._unread:
+            # One: this may be one of many answers that came at once.
+            self._go_on(1)
+        elif self._eof:
+            self._transport.close()
+
+    def _hand_over(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        handler = self._aiohttp_handler()
+        self._connections.discard(self)
+        unread, self._unread = self._unread[self._at :], b""
+        if self._deaf:
+            transport.resume_reading()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(unread)
+        if self._eof and not handler.eof_received():
+            transport.close()
+
+
+async def close_overdue(connections: set[NotifyFront]) -> None:
+    """Look after the time limits of all connections, until cancelled."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+        now = time.monotonic()
+        for connection in list(connections):
+            connection.close_if_overdue(now)
+
+
+def _encode(reply: Reply) -> bytes:
+    head = f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\n"
+    for name, value in reply.headers.items():
+        head += f"{name}: {value}\r\n"
+    head += reply.lines
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head.encode("latin-1"), len(reply.body), reply.body)

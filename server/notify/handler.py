@@ -1,0 +1,287 @@
+"""`POST /notify` apart from HTTP's wire: a body and two headers in, a reply out."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from prometheus_client import Counter
+
+from common.auth.principal import Principal
+from common.jobs.acceptance import Acceptance
+from common.jobs.planning import is_batch, plan_batch, plan_one
+from common.model.problems import FieldError, Problem
+from common.redis.client import says_full
+from server.access.client_limits import Allowance, Limiter
+from server.notify.accept_batcher import (
+    Acceptor,
+    OutcomeUnknownError,
+    OverloadedError,
+    RefusedByRedisError,
+    Verdict,
+)
+from server.notify.redis_watch import RedisWatch
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+IDEMPOTENCY_KEY_MAX: Final = 255
+RETRY_AFTER_S: Final = 1
+
+requests_total = Counter("roomcast_notify_requests_total", "POST /notify, by status", ["status"])
+_accepted = requests_total.labels("202")
+
+
+class Reply(NamedTuple):
+    """Status, headers and JSON body to answer with; `lines` are more headers, as in a head."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    lines: str = ""
+
+
+_OK: Final = [b"ok"]
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+def refuse_type(content_type: str) -> None:
+    """Refuse a body that is not JSON.
+
+    Raises:
+        Problem: 415.
+    """
+    media, _, parameters = content_type.partition(";")
+    if media.strip().lower() != "application/json":
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Content-Type must be application/json",
+            headers={"Accept": "application/json"},
+        )
+    charset = parameters.lower().replace(" ", "").replace('"', "")
+    if charset and charset not in ("charset=utf-8", "charset=utf8"):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "JSON is UTF-8; leave the charset out",
+        )
+
+
+def _refuse_key(key: str) -> None:
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid-idempotency-key",
+            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} printable characters",
+            [FieldError("", "the header Idempotency-Key is invalid")],
+        )
+
+
+def too_large() -> Problem:
+    """Refusal of a body over `BODY_MAX_BYTES`."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too-large",
+        f"a body may have {BODY_MAX_BYTES} bytes",
+    )
+
+
+def _unavailable(code: str, detail: str) -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
+
+
+class Intake:
+    """Validates, queues and answers `POST /notify`, for whichever HTTP parser read it."""
+
+    def __init__(self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter) -> None:
+        self._acceptor = acceptor
+        self._watch = watch
+        self._limiter = limiter
+        self._keys_in_flight: set[str] = set()
+
+    async def reply(
+        self, body: bytes, content_type: str, idempotency_key: str | None, principal: Principal
+    ) -> Reply:
+        """Answer one request; every refusal is a problem document."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def done(reply: Reply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.answer(body, content_type, idempotency_key, principal, done)
+        return await future
+
+    def answer(
+        self,
+        body: bytes,
+        content_type: str,
+        idempotency_key: str | None,
+        principal: Principal,
+        done: Callable[[Reply], None],
+    ) -> None:
+        """Answer one request by calling `done`, once: at once, or when Redis has answered."""
+        client = principal.client
+        allowance = self._limiter.of(principal)
+        try:
+            key = _scoped_key(idempotency_key, client)
+            if content_type != "application/json":
+                refuse_type(content_type)
+            if len(body) > BODY_MAX_BYTES:
+                raise too_large()
+            batch = is_batch(body)
+            plan = plan_batch if batch else plan_one
+            acceptance = plan(
+                body,
+                key=key,
+                client=client,
+                bounds=allowance.bounds if allowance else None,
+                refuse_expired=True,
+            )
+            if acceptance.refusal is not None and not key:
+                raise acceptance.refusal
+            if self._watch.unfit:
+                raise _unavailable("redis-unfit", f"{self._watch.unfit}; nothing was queued")
+            if self._watch.nearly_full:
+                raise _nearly_full()
+            if self._watch.events_full:
+                raise _unavailable(
+                    "events-full",
+                    "a reader of the event stream is too far behind; nothing was queued",
+                )
+            if client in self._watch.crowding:
+                raise _unavailable(
+                    "client-events-full",
+                    "too many events of this client are still to be read from the event stream; "
+                    "nothing was queued",
+                )
+            if key in self._keys_in_flight:
+                raise _in_flight()
+        except Problem as problem:
+            done(refused(problem))
+            return
+        if key:
+            self._keys_in_flight.add(key)
+        count = acceptance.answer.count(",") + 1 if batch else 1
+        size = acceptance.fan_out_bytes
+        if allowance is None or allowance.may_notify(count, size):
+            self._submit(acceptance, allowance, count, done, batch=batch)
+            return
+
+        def counted(problem: Problem | None) -> None:
+            if problem is None:
+                self._submit(acceptance, allowance, count, done, batch=batch)
+            else:
+                self._keys_in_flight.discard(key)
+                done(refused(problem))
+
+        allowance.notify(count, size, counted)
+
+    def _submit(
+        self,
+        acceptance: Acceptance,
+        allowance: Allowance | None,
+        count: int,
+        done: Callable[[Reply], None],
+        *,
+        batch: bool,
+    ) -> None:
+        window = allowance.notifications.window if allowance else 0
+
+        def verdict_came(verdict: Verdict | OverloadedError) -> None:
+            self._keys_in_flight.discard(acceptance.key)
+            lines = ""
+            if allowance is not None:
+                if verdict == _OK:
+                    allowance.accepted += count
+                elif not isinstance(verdict, OutcomeUnknownError):
+                    allowance.notifications.give_back(count, window)
+                lines = allowance.header_lines()
+            done(_reply(acceptance, verdict, lines, batch=batch))
+
+        if allowance is not None:
+            acceptance = acceptance._replace(lane_max=allowance.lane_max)
+        try:
+            self._acceptor.submit(acceptance, verdict_came)
+        except OverloadedError:
+            verdict_came(OverloadedError())
+
+
+def _scoped_key(idempotency_key: str | None, client: str) -> str:
+    if idempotency_key is None:
+        return ""
+    _refuse_key(idempotency_key)
+    return f"{client}/key:{idempotency_key}"
+
+
+def refused(problem: Problem) -> Reply:
+    """Reply to a request that is refused; it is counted."""
+    requests_total.labels(str(int(problem.status))).inc()
+    return Reply(problem.status, problem.response_headers(), problem.body())
+
+
+def _nearly_full() -> Problem:
+    return _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+
+
+def _in_flight() -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "idempotency-key-in-flight",
+        "a request with this Idempotency-Key is under way",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def _reply(
+    acceptance: Acceptance, verdict: Verdict | OverloadedError, lines: str, *, batch: bool
+) -> Reply:
+    match verdict:
+        case [b"ok"]:
+            ids = acceptance.answer
+        case [b"replay", answer]:
+            ids = answer.decode()
+        case [b"late"]:
+            assert acceptance.refusal is not None
+            return refused(acceptance.refusal)
+        case [b"full", lane]:
+            return refused(
+                _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
+            )
+        case [b"client-full", lane]:
+            return refused(
+                _unavailable(
+                    "client-lane-full",
+                    f"too many notifications of this client wait in lane {lane.decode()}; "
+                    "nothing was queued",
+                )
+            )
+        case [b"no-room"]:
+            return refused(_nearly_full())
+        case OverloadedError():
+            return refused(_unavailable("overloaded", "too many requests wait; nothing was queued"))
+        case RefusedByRedisError() if says_full(verdict.__cause__):
+            return refused(_nearly_full())
+        case RefusedByRedisError():
+            return refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
+        case OutcomeUnknownError():
+            return refused(
+                _unavailable(
+                    "outcome-unknown",
+                    "Redis did not answer; whether it was queued is unknown. "
+                    "Repeating with the same Idempotency-Key is safe",
+                )
+            )
+        case _:
+            return refused(
+                Problem(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "idempotency-key-reused",
+                    "this Idempotency-Key was used with another body",
+                )
+            )
+    _accepted.inc()
+    if batch:
+        answers = [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
+        return Reply(202, _JSON, json.dumps(answers).encode(), lines)
+    return Reply(202, _JSON, b'{"id":"%b","status":"queued"}' % ids.encode(), lines)

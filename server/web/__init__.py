@@ -1,0 +1,1 @@
+"""Parameters, bodies and answers that routes share."""

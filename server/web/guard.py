@@ -1,0 +1,104 @@
+"""What the routes of history share: whether it is on, and what they say when a part is away."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.model.channels import DEFAULT_CLIENT
+from common.model.problems import Problem
+from common.redis.keys import Keys
+from history.database import Database, DatabaseAwayError
+from server.access.route_access import principal_of
+from server.inbox.reader import Inbox
+from server.members.member_changes import Changes
+
+RETRY_AFTER_S = 1
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the routes work with.
+
+    Args:
+        database: PostgreSQL.
+        inbox: the inboxes.
+        changes: writes users, memberships and what was read through.
+        redis: a client with a short timeout.
+        keys: of the shard.
+        client: whose history it is.
+    """
+
+    database: Database
+    inbox: Inbox
+    changes: Changes
+    redis: Redis
+    keys: Keys
+    client: str = DEFAULT_CLIENT
+
+    def of(self, client: str) -> "History":
+        """What the routes work with for another client."""
+        if client == self.client:
+            return self
+        return replace(
+            self, client=client, inbox=self.inbox.of(client), changes=self.changes.of(client)
+        )
+
+    async def close(self) -> None:
+        """Close what is connected."""
+        await self.database.close()
+        await self.redis.aclose()
+
+
+HistoryHandler = Callable[[web.Request, History], Awaitable[web.Response]]
+Route = tuple[str, str, HistoryHandler]
+"""Method, path, and what answers it."""
+
+
+def history_routes(history: History | None, routes: list[Route]) -> list[web.RouteDef]:
+    """Routes that answer 503 while history is off or a part of it is away."""
+    return [
+        web.get(path, _guarded(history, handler))
+        if method == "GET"
+        else web.route(method, path, _guarded(history, handler))
+        for method, path, handler in routes
+    ]
+
+
+def _guarded(
+    history: History | None, handler: HistoryHandler
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        if history is None:
+            raise history_off()
+        try:
+            return await handler(request, history.of(principal_of(request).client))
+        except DatabaseAwayError:
+            raise away("database-away", "PostgreSQL does not answer; repeat") from None
+        except (RedisError, OSError, TimeoutError):
+            raise away("redis-away", "Redis does not answer; repeat") from None
+
+    return answer
+
+
+def history_off() -> Problem:
+    """Refusal while there is no database."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "history-off", "DATABASE_URL is not set here")
+
+
+def away(code: str, detail: str) -> Problem:
+    """Refusal while a part does not answer."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
+
+
+def json_answer(body: Any, status: int = 200, **headers: str) -> web.Response:
+    """Answer with JSON; `Location="…"` becomes that header."""
+    return web.Response(
+        status=status, body=_encode(body), content_type="application/json", headers=headers
+    )
