@@ -19,9 +19,9 @@ from server.members.room_routes import room_routes
 from server.members.user_routes import user_routes
 from server.notifications.list_routes import sent_routes
 from server.notifications.status_routes import story_routes
-from server.notify.handler import BODY_MAX_BYTES, Intake, Reply
+from server.notify.handler import Intake, Reply
 from server.openapi.docs_page import docs_routes
-from server.web.bodies import read_body
+from server.web.bodies import BODY_MAX_BYTES, read_body
 from server.web.guard import History, history_routes
 
 _ID: Final = re.compile(r"\{(\w+)\}")

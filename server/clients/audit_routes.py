@@ -7,7 +7,7 @@ from aiohttp import web
 from history.queries import clients as queries
 from history.queries.clients import AuditEvent
 from server.clients.context import Context, Route, own, time_text
-from server.web.guard import json_answer
+from server.web.answers import json_answer
 from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter
 
 

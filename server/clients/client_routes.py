@@ -19,6 +19,7 @@ from server.clients.context import (
     WHOLE,
     Body,
     Context,
+    Name,
     Route,
     actor_of,
     bad,
@@ -26,9 +27,8 @@ from server.clients.context import (
     time_text,
 )  # fmt: skip
 from server.clients.key_routes import Scopes
-from server.clients.names import Name
+from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.guard import json_answer
 from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 
 # Without `\s`, which means another thing to each who reads a pattern.

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 from pydantic_core import PydanticKnownError
 
 from common.auth.client_directory import Directory
@@ -20,7 +20,7 @@ from server.access.route_access import principal_of
 from server.clients.service import Clients
 from server.clients.ticket_issuer import TicketIssuer
 from server.clients.usage_report import UsageReport
-from server.web.guard import history_off
+from server.web.answers import history_off
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 """Of answers with a secret."""
@@ -117,3 +117,11 @@ def bad(at: str, detail: str) -> Problem:
 def time_text(moment: datetime | None) -> str | None:
     """A time as answers have it."""
     return None if moment is None else format_time(unix_ms(moment))
+
+
+NAME_MAX_CHARACTERS: Final = 100
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=NAME_MAX_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]*$"),
+]

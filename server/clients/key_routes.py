@@ -20,15 +20,15 @@ from server.clients.context import (
     WHOLE,
     Body,
     Context,
+    Name,
     Route,
     actor_of,
     bad,
     own,
     time_text,
 )  # fmt: skip
-from server.clients.names import Name
+from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.guard import json_answer
 from server.web.parameters import only, path_id
 
 OVERLAP_MAX_S: Final = 30 * 86_400

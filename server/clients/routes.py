@@ -8,7 +8,7 @@ from history.database import DatabaseAwayError
 from server.clients import audit_routes, key_routes, ticket_routes, token_routes
 from server.clients import client_routes as clients
 from server.clients.context import Context, Handler
-from server.web.guard import away
+from server.web.answers import away
 
 
 def client_routes(context: Context) -> list[web.RouteDef]:

@@ -16,8 +16,8 @@ from common.model.timestamps import format_time
 from server.access.route_access import principal_of
 from server.clients.context import NO_STORE, WHOLE, Body, Context, Route, bad
 from server.clients.token_routes import mint
+from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.guard import json_answer
 from server.web.parameters import only
 
 

@@ -23,8 +23,8 @@ from server.clients.context import (
     own,
 )  # fmt: skip
 from server.clients.key_routes import Rotation
+from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.guard import json_answer
 from server.web.parameters import only
 
 JWKS_MAX: Final = 10

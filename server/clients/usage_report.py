@@ -11,7 +11,7 @@ from common.accounting.usage import last_days, read_usage
 from common.auth.principal import Principal
 from common.redis.keys import Keys
 from server.access.client_limits import Limiter
-from server.web.guard import away
+from server.web.answers import away
 
 DAYS: Final = 30
 

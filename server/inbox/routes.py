@@ -11,7 +11,8 @@ from common.model.problems import Problem
 from common.model.timestamps import format_time
 from history.queries.inbox import Filters, Item
 from history.queries.inbox import Place as InboxPlace
-from server.web.guard import History, HistoryHandler, Route, json_answer
+from server.web.answers import json_answer
+from server.web.guard import History, HistoryHandler, Route
 from server.web.parameters import (
     Place,
     cursor,

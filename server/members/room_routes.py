@@ -7,7 +7,8 @@ from aiohttp import web
 from common.events.event import EventKind
 from common.model.timestamps import format_time
 from history.queries import room_members
-from server.web.guard import History, Route, json_answer
+from server.web.answers import json_answer
+from server.web.guard import History, Route
 from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 
 

@@ -13,8 +13,9 @@ from common.model.notification import Id
 from common.model.problems import Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries.users import find_user, memberships, remove_leftovers
+from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.guard import History, Route, json_answer
+from server.web.guard import History, Route
 from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
 
 REMOVALS_AT_ONCE: Final = 4

@@ -30,7 +30,8 @@ from server.notifications.unwritten_events import (
     decode_published,
 )
 from server.notifications.waiting_jobs import QueuedJobs, place_of
-from server.web.guard import History, Route, json_answer
+from server.web.answers import json_answer
+from server.web.guard import History, Route
 from server.web.parameters import Place as CursorPlace
 from server.web.parameters import cursor, cursor_text, limit_of, moment, one_of, only, parameter
 

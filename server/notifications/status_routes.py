@@ -23,7 +23,8 @@ from server.notifications.unwritten_events import (
     decode_published,
 )
 from server.notifications.waiting_jobs import QueuedJobs
-from server.web.guard import History, Route, json_answer
+from server.web.answers import json_answer
+from server.web.guard import History, Route
 from server.web.parameters import (
     Place,
     cursor,

@@ -22,8 +22,8 @@ from server.notify.accept_batcher import (
     Verdict,
 )
 from server.notify.redis_watch import RedisWatch
+from server.web.bodies import BODY_MAX_BYTES, refuse_type, too_large
 
-BODY_MAX_BYTES: Final = 1024 * 1024
 IDEMPOTENCY_KEY_MAX: Final = 255
 RETRY_AFTER_S: Final = 1
 
@@ -44,29 +44,6 @@ _OK: Final = [b"ok"]
 _JSON: Final = {"Content-Type": "application/json"}
 
 
-def refuse_type(content_type: str) -> None:
-    """Refuse a body that is not JSON.
-
-    Raises:
-        Problem: 415.
-    """
-    media, _, parameters = content_type.partition(";")
-    if media.strip().lower() != "application/json":
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Content-Type must be application/json",
-            headers={"Accept": "application/json"},
-        )
-    charset = parameters.lower().replace(" ", "").replace('"', "")
-    if charset and charset not in ("charset=utf-8", "charset=utf8"):
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "JSON is UTF-8; leave the charset out",
-        )
-
-
 def _refuse_key(key: str) -> None:
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
         raise Problem(
@@ -75,15 +52,6 @@ def _refuse_key(key: str) -> None:
             f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} printable characters",
             [FieldError("", "the header Idempotency-Key is invalid")],
         )
-
-
-def too_large() -> Problem:
-    """Refusal of a body over `BODY_MAX_BYTES`."""
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "too-large",
-        f"a body may have {BODY_MAX_BYTES} bytes",
-    )
 
 
 def _unavailable(code: str, detail: str) -> Problem:

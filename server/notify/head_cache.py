@@ -8,7 +8,7 @@ from typing import Final
 
 from common.model.problems import Problem
 from common.web.request_head import RequestHead, check_beginning, read_head
-from server.notify.handler import BODY_MAX_BYTES
+from server.web.bodies import BODY_MAX_BYTES
 
 _START: Final = b"POST /notify HTTP/1.1\r\n"
 KNOWN_MAX_BYTES: Final = 4 * 1024

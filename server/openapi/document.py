@@ -18,11 +18,12 @@ from server.clients.key_routes import NewApiKey, Rotation
 from server.clients.ticket_routes import NewTicket
 from server.clients.token_routes import NewToken, TokenKeys
 from server.members.user_routes import NewUser
-from server.notify.handler import BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX
+from server.notify.handler import IDEMPOTENCY_KEY_MAX
 from server.openapi.client_paths import SCHEMAS as CLIENT_SCHEMAS
 from server.openapi.client_paths import SECURITY_SCHEMES, client_paths, say_who
 from server.openapi.history_paths import SCHEMAS, history_paths
 from server.openapi.parts import array, name_schemas, ref
+from server.web.bodies import BODY_MAX_BYTES
 
 _BODIES: Final = (
     NewUser, NewClient, NewApiKey, NewToken, NewTicket, Rotation, TokenKeys, ClientChange,

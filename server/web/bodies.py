@@ -15,7 +15,6 @@ from common.model.json_bodies import (
     repeated_names,
 )
 from common.model.problems import Problem
-from server.notify.handler import refuse_type
 
 BODY_TIMEOUT_S: Final = 30.0
 LOOKED_WITHIN_BYTES: Final = 64 * 1024
@@ -61,3 +60,38 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     if repeated:
         raise refuse_fields(repeated)
     return found
+
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+
+
+def refuse_type(content_type: str) -> None:
+    """Refuse a body that is not JSON.
+
+    Raises:
+        Problem: 415.
+    """
+    media, _, parameters = content_type.partition(";")
+    if media.strip().lower() != "application/json":
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Content-Type must be application/json",
+            headers={"Accept": "application/json"},
+        )
+    charset = parameters.lower().replace(" ", "").replace('"', "")
+    if charset and charset not in ("charset=utf-8", "charset=utf8"):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "JSON is UTF-8; leave the charset out",
+        )
+
+
+def too_large() -> Problem:
+    """Refusal of a body over `BODY_MAX_BYTES`."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too-large",
+        f"a body may have {BODY_MAX_BYTES} bytes",
+    )

@@ -2,24 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from http import HTTPStatus
-from typing import Any
 
-import msgspec
 from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.model.channels import DEFAULT_CLIENT
-from common.model.problems import Problem
 from common.redis.keys import Keys
 from history.database import Database, DatabaseAwayError
 from server.access.route_access import principal_of
 from server.inbox.reader import Inbox
 from server.members.member_changes import Changes
-
-RETRY_AFTER_S = 1
-_encode = msgspec.json.Encoder().encode
+from server.web.answers import away, history_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +79,3 @@ def _guarded(
             raise away("redis-away", "Redis does not answer; repeat") from None
 
     return answer
-
-
-def history_off() -> Problem:
-    """Refusal while there is no database."""
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "history-off", "DATABASE_URL is not set here")
-
-
-def away(code: str, detail: str) -> Problem:
-    """Refusal while a part does not answer."""
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
-
-
-def json_answer(body: Any, status: int = 200, **headers: str) -> web.Response:
-    """Answer with JSON; `Location="…"` becomes that header."""
-    return web.Response(
-        status=status, body=_encode(body), content_type="application/json", headers=headers
-    )

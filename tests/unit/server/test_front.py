@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.notify.fast_path import _encode
-from server.notify.handler import BODY_MAX_BYTES, Reply
+from server.notify.handler import Reply
 from server.notify.head_cache import KNOWN_MAX, HeadReader
+from server.web.bodies import BODY_MAX_BYTES
 from tests.examples import examples
 
 START = b"POST /notify HTTP/1.1\r\n"
