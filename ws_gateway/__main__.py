@@ -35,28 +35,28 @@ from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems, refuse_encodings
 from common.web.slices import Slices
 from common.web.tls import listen_options, refuse_unusable
-from ws_gateway.admission import Admission
-from ws_gateway.catch_up import CatchUp
-from ws_gateway.channel import Channel, Pending
-from ws_gateway.drain import drain
-from ws_gateway.event_stream import EVENTS_PATH
-from ws_gateway.front import Front
-from ws_gateway.hub import Hub
-from ws_gateway.log_reader import LogReader
-from ws_gateway.open_files import raise_open_files
-from ws_gateway.pacer import Pacer
-from ws_gateway.probe import PathProbe
-from ws_gateway.read_on_delivery import ReadOnDelivery
-from ws_gateway.receipts import ReceiptWriter
-from ws_gateway.seats import Seats
-from ws_gateway.sent_ids import SentIds
-from ws_gateway.session import Clock, Gateway
-from ws_gateway.sights import Sights
-from ws_gateway.subscription import Subscription
-from ws_gateway.sweep import Sweep
-from ws_gateway.tickets import TicketDesk
-from ws_gateway.usage import DeliveredUsage
-from ws_gateway.written import Run, WriteCounts
+from ws_gateway.admission.admission import Admission
+from ws_gateway.admission.connection_quota import Seats
+from ws_gateway.admission.pacer import Pacer
+from ws_gateway.admission.ticket_desk import TicketDesk
+from ws_gateway.channels.catch_up import CatchUp
+from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.hub import Hub
+from ws_gateway.channels.log_reader import LogReader
+from ws_gateway.channels.subscription import Subscription
+from ws_gateway.reports.delivered_usage import DeliveredUsage
+from ws_gateway.reports.delivery_counts import Run, WriteCounts
+from ws_gateway.reports.first_sights import Sights
+from ws_gateway.reports.read_on_delivery import ReadOnDelivery
+from ws_gateway.reports.receipts import ReceiptWriter
+from ws_gateway.reports.sent_ids import SentIds
+from ws_gateway.sessions.gateway import Clock, Gateway
+from ws_gateway.transport.event_stream import EVENTS_PATH
+from ws_gateway.transport.first_bytes import Front
+from ws_gateway.upkeep.drain import drain
+from ws_gateway.upkeep.open_files import raise_open_files
+from ws_gateway.upkeep.probe import PathProbe
+from ws_gateway.upkeep.sweep import Sweep
 
 log = logging.getLogger("roomcast.gateway")
 

@@ -16,8 +16,8 @@ from common.config.settings import Settings
 from common.model.ids import ID_PATTERN
 from tests.sender import post
 from tests.stack import Stack
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.protocol import ErrorCode
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.messages import ErrorCode
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "asyncapi.yaml").read_text())
 MESSAGES = DOCUMENT["components"]["messages"]

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from common.config.settings import Settings
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.protocol import ErrorCode
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.messages import ErrorCode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 

@@ -20,7 +20,7 @@ from tests.process import LOOPBACK
 from tests.socket.wire import HANDSHAKE, Wire, client_frame
 from tests.stack import Stack
 from tests.waiting import until
-from ws_gateway.close_codes import CloseCode
+from ws_gateway.protocol.close_codes import CloseCode
 
 # A connection of asyncio's TLS, which waits for the other's goodbye, may outlive its test's loop.
 pytestmark = pytest.mark.filterwarnings(

@@ -14,7 +14,7 @@ PROJECT = Path("/project")
     ("changed", "expected"),
     [
         (["worker/lane.py"], ["worker"]),
-        (["worker/lane.py", "ws_gateway/hub.py"], ["gateway", "worker"]),
+        (["worker/lane.py", "ws_gateway/channels/hub.py"], ["gateway", "worker"]),
         (["common/redis/lua/queue/take.lua"], ["gateway", "worker", "server"]),
         ([".env"], ["gateway", "worker", "server"]),
         (["docs/page.py"], []),

@@ -17,8 +17,8 @@ from tests.client import Client
 from tests.sender import Sender, post
 from tests.stack import Stack
 from tests.waiting import WAIT_TIMEOUT_S
-from ws_gateway.event_ids import longest_id
-from ws_gateway.event_stream import refuse_large
+from ws_gateway.protocol.event_ids import longest_id
+from ws_gateway.transport.event_stream import refuse_large
 
 
 class Listener:

@@ -10,7 +10,7 @@ from tests.process import ROOT
 from tests.socket.flood import KINDS, SLOW
 from tests.socket.wire import Wire, client_frame, open_socket
 from tests.stack import Stack
-from ws_gateway.connection import DROPPED_MAX_BYTES
+from ws_gateway.transport.connection import DROPPED_MAX_BYTES
 
 QUIET_S, FLOOD_S = 0.7, 1.5
 WORST_RATIO = 60

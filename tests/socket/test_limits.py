@@ -13,7 +13,7 @@ from tests.sender import post
 from tests.socket.wire import HANDSHAKE, client_frame, open_socket, wire
 from tests.stack import Stack
 from tests.waiting import until
-from ws_gateway.close_codes import CloseCode
+from ws_gateway.protocol.close_codes import CloseCode
 
 BURST = 20
 

@@ -9,9 +9,9 @@ from weakref import WeakValueDictionary
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side, State
 
-from ws_gateway.channel import Channel, Pending
-from ws_gateway.connection import Connection
-from ws_gateway.fan_out import Pass
+from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.fan_out import Pass
+from ws_gateway.transport.connection import Connection
 
 _fds = itertools.count(1_000_000)
 

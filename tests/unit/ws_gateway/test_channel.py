@@ -25,9 +25,9 @@ from tests.unit.ws_gateway.fakes import (
     send,
     unwritten,
 )
-from ws_gateway import fan_out as fan_out_module
-from ws_gateway.channel import HELD_BACK_MAX, JOIN_MAX_BYTES, Channel, State
-from ws_gateway.fan_out import FanOut
+from ws_gateway.channels import fan_out as fan_out_module
+from ws_gateway.channels.channel import HELD_BACK_MAX, JOIN_MAX_BYTES, Channel, State
+from ws_gateway.channels.fan_out import FanOut
 
 
 def publication(offset: int, epoch: str = "a", text: bytes | None = None) -> Publication:

@@ -1,7 +1,7 @@
 import pytest
 
-from ws_gateway.close_codes import REASONS, CloseCode
-from ws_gateway.frames import close_frame
+from ws_gateway.protocol.close_codes import REASONS, CloseCode
+from ws_gateway.protocol.frames import close_frame
 
 
 @pytest.mark.parametrize("code", list(CloseCode))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from common.model.publication import Position
 from tests.examples import examples
 from tests.unit import strategies
-from ws_gateway import event_ids
-from ws_gateway.event_ids import LOST, MAX_CHARACTERS, EventIds, longest_id, read_event_id
+from ws_gateway.protocol import event_ids
+from ws_gateway.protocol.event_ids import LOST, MAX_CHARACTERS, EventIds, longest_id, read_event_id
 
 EPOCHS = st.one_of(
     st.sampled_from(["ab12cd34", "AB12CD34", "00000000", "?"]),

@@ -2,8 +2,8 @@ from typing import Any
 
 from common.model.publication import Position, Publication
 from tests.unit.ws_gateway.fakes import FakeConnection, FakeLoop, add, remove, send, unwritten
-from ws_gateway.channel import Channel
-from ws_gateway.fan_out import SLICE_WRITES, FanOut
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.fan_out import SLICE_WRITES, FanOut
 
 
 class Room:

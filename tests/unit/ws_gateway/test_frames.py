@@ -15,8 +15,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from tests.examples import count, examples
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.frames import (
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.frames import (
     PING,
     Binary,
     Close,

@@ -10,7 +10,7 @@ from websockets.uri import parse_uri
 from common.model.problems import Problem, closing_answer
 from common.web.request_head import read_head
 from tests.examples import examples
-from ws_gateway.handshake import Answer, answer_upgrade, is_upgrade, refusal
+from ws_gateway.protocol.handshake import Answer, answer_upgrade, is_upgrade, refusal
 
 
 def answered(request_head: bytes) -> Answer:

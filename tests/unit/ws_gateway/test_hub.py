@@ -10,9 +10,9 @@ import pytest
 from common.model.publication import Position, Publication
 from common.redis.keys import Keys
 from tests.unit.ws_gateway.fakes import FakeConnection, add, unwritten
-from ws_gateway.channel import Channel, State
-from ws_gateway.hub import LINGER_S, Hub
-from ws_gateway.log_reader import Replay, Standing
+from ws_gateway.channels.channel import Channel, State
+from ws_gateway.channels.hub import LINGER_S, Hub
+from ws_gateway.channels.log_reader import Replay, Standing
 
 KEYS = Keys()
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from ws_gateway.pacer import QUIET_AFTER_S, TURN_S, Pacer
+from ws_gateway.admission.pacer import QUIET_AFTER_S, TURN_S, Pacer
 
 
 class Owner:
@@ -97,7 +97,7 @@ async def test_more_is_let_in_at_once_while_nothing_is_published(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, heard = 1_000.0, 0
-    monkeypatch.setattr("ws_gateway.pacer.time.perf_counter", lambda: now)
+    monkeypatch.setattr("ws_gateway.admission.pacer.time.perf_counter", lambda: now)
     pacer = Pacer(asyncio.get_running_loop(), lambda: heard)
 
     def step() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from common.model.publication import Position
 from tests.examples import examples
 from tests.unit import strategies
-from ws_gateway.protocol import (
+from ws_gateway.protocol.messages import (
     ClientError,
     ErrorCode,
     Join,

@@ -1,6 +1,6 @@
 """Handshakes in a second."""
 
-from ws_gateway.rates import ADDRESSES_MAX, HandshakeRates
+from ws_gateway.admission.handshake_rates import ADDRESSES_MAX, HandshakeRates
 
 
 def test_each_address_has_its_own_and_all_have_a_total() -> None:

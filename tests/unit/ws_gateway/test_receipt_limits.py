@@ -1,6 +1,6 @@
 """Receipts are counted by id, per user and per client application."""
 
-from ws_gateway.receipt_limits import USERS_MAX, Buckets, ReceiptLimits
+from ws_gateway.reports.receipt_limits import USERS_MAX, Buckets, ReceiptLimits
 
 
 def test_a_bucket_takes_its_burst_and_then_empties_steadily() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import pytest
 import uvloop
 
-from ws_gateway.send_buffer import plain_socket, set_send_buffer
+from ws_gateway.transport.send_buffer import plain_socket, set_send_buffer
 
 CHUNK: Final = bytes(range(256)) * 256
 

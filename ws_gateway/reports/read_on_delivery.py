@@ -8,9 +8,9 @@ import msgspec
 
 from common.events.event import EventKind
 from common.model.channels import client_of, user_channel
-from ws_gateway.channel import Channel, Pending
-from ws_gateway.frames import payloads
-from ws_gateway.receipts import ReceiptWriter
+from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.protocol.frames import payloads
+from ws_gateway.reports.receipts import ReceiptWriter
 
 log = logging.getLogger("roomcast.gateway")
 

@@ -18,10 +18,10 @@ from common.auth.client_records import ClientLimits
 from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
 from common.telemetry.outage import redis_outage
-from ws_gateway.protocol import ClientError, ErrorCode
+from ws_gateway.protocol.messages import ClientError, ErrorCode
 
 if TYPE_CHECKING:
-    from ws_gateway.connection import Connection
+    from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")
 

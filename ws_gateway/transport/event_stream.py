@@ -21,17 +21,17 @@ from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
 from common.model.problems import Problem
 from common.model.publication import Position
 from common.web.request_head import HEAD_MAX_BYTES
-from ws_gateway.close_codes import REASONS, CloseCode
-from ws_gateway.connection import Connection
-from ws_gateway.event_ids import EventIds, longest_id, read_event_id
-from ws_gateway.frames import payloads
-from ws_gateway.handshake import refusal
-from ws_gateway.protocol import ClientError, ErrorCode, Register, parse_message
+from ws_gateway.protocol.close_codes import REASONS, CloseCode
+from ws_gateway.protocol.event_ids import EventIds, longest_id, read_event_id
+from ws_gateway.protocol.frames import payloads
+from ws_gateway.protocol.handshake import refusal
+from ws_gateway.protocol.messages import ClientError, ErrorCode, Register, parse_message
+from ws_gateway.transport.connection import Connection
 
 if TYPE_CHECKING:
-    from ws_gateway.channel import Channel
-    from ws_gateway.fan_out import Pass
-    from ws_gateway.session import Gateway
+    from ws_gateway.channels.channel import Channel
+    from ws_gateway.channels.fan_out import Pass
+    from ws_gateway.sessions.gateway import Gateway
 
 EVENTS_PATH: Final = "/events"
 HEAD: Final = (

@@ -21,12 +21,12 @@ from common.model.publication import Position, Publication
 from common.process.backoff import jittered
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.channel import Channel
-from ws_gateway.connection import Connection
-from ws_gateway.frames import text_frame
-from ws_gateway.log_reader import LogReader, Replay
-from ws_gateway.protocol import reset_text
-from ws_gateway.written import Run
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.log_reader import LogReader, Replay
+from ws_gateway.protocol.frames import text_frame
+from ws_gateway.protocol.messages import reset_text
+from ws_gateway.reports.delivery_counts import Run
+from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")
 

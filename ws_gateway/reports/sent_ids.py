@@ -17,10 +17,10 @@ from common.model.channels import scoped
 from common.model.publication import Publication
 from common.redis.keys import Keys
 from common.redis.scripts import Script
-from ws_gateway.channel import Channel, Pending
-from ws_gateway.connection import Connection
-from ws_gateway.frames import payloads
-from ws_gateway.receipt_limits import Buckets
+from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.protocol.frames import payloads
+from ws_gateway.reports.receipt_limits import Buckets
+from ws_gateway.transport.connection import Connection
 
 REMEMBERED: Final = 50_000
 """Notifications that are remembered at least, and twice as many at most."""

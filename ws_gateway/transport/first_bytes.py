@@ -16,16 +16,8 @@ from common.web.peer_address import peer_address
 from common.web.problem_middleware import refuse_encoded
 from common.web.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.connection import Connection
-from ws_gateway.event_stream import (
-    EVENTS_PATH,
-    EventStream,
-    Registration,
-    refuse_large,
-    registration,
-)
-from ws_gateway.handshake import (
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.handshake import (
     Answer,
     answer_upgrade,
     is_upgrade,
@@ -34,10 +26,18 @@ from ws_gateway.handshake import (
     token_of,
     unauthorized,
 )
-from ws_gateway.protocol import ClientError, ErrorCode
+from ws_gateway.protocol.messages import ClientError, ErrorCode
+from ws_gateway.transport.connection import Connection
+from ws_gateway.transport.event_stream import (
+    EVENTS_PATH,
+    EventStream,
+    Registration,
+    refuse_large,
+    registration,
+)
 
 if TYPE_CHECKING:
-    from ws_gateway.session import Gateway
+    from ws_gateway.sessions.gateway import Gateway
 
 
 class Front(asyncio.Protocol):

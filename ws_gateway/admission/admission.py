@@ -14,11 +14,11 @@ from common.auth.tickets import Grant
 from common.config.settings import Settings
 from common.model.problems import Problem
 from ws_gateway import metrics
-from ws_gateway.connection import Connection
-from ws_gateway.protocol import ClientError, ErrorCode, Register
-from ws_gateway.rates import HandshakeRates
-from ws_gateway.seats import Seats
-from ws_gateway.tickets import TicketDesk
+from ws_gateway.admission.connection_quota import Seats
+from ws_gateway.admission.handshake_rates import HandshakeRates
+from ws_gateway.admission.ticket_desk import TicketDesk
+from ws_gateway.protocol.messages import ClientError, ErrorCode, Register
+from ws_gateway.transport.connection import Connection
 
 
 class Admission:

@@ -7,7 +7,7 @@ from typing import Final
 
 from wsproto.frame_protocol import Frame, FrameDecoder, MessageDecoder, Opcode, ParseFailed
 
-from ws_gateway.close_codes import REASONS, CloseCode
+from ws_gateway.protocol.close_codes import REASONS, CloseCode
 
 PING: Final = b"\x89\x00"
 _CLOSE_CODES_MAX: Final = 4999

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ws_gateway import metrics
-from ws_gateway.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel, Pending
 
 SLICE_WRITES: Final = 100
 

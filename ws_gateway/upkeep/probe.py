@@ -6,7 +6,7 @@ import secrets
 from redis.asyncio import Redis
 
 from common.redis.keys import Keys
-from ws_gateway.hub import Hub
+from ws_gateway.channels.hub import Hub
 
 
 class PathProbe:

@@ -5,9 +5,9 @@ import logging
 import random
 import time
 
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.connection import CLOSE_TIMEOUT_S
-from ws_gateway.session import Gateway
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.sessions.gateway import Gateway
+from ws_gateway.transport.connection import CLOSE_TIMEOUT_S
 
 log = logging.getLogger("roomcast.gateway")
 

@@ -5,10 +5,10 @@ import time
 from typing import Final
 
 from common.web.request_head import HEAD_TIMEOUT_S, late_head
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.connection import CLOSE_TIMEOUT_S, Connection
-from ws_gateway.front import Front
-from ws_gateway.session import Gateway, observe
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.sessions.gateway import Gateway, observe
+from ws_gateway.transport.connection import CLOSE_TIMEOUT_S, Connection
+from ws_gateway.transport.first_bytes import Front
 
 SWEEP_INTERVAL_S: Final = 1.0
 _SLICE: Final = 1_000

@@ -18,14 +18,13 @@ from common.model.publication import Position
 from common.telemetry.outage import redis_outage
 from common.web.slices import Slices
 from ws_gateway import metrics
-from ws_gateway.admission import Admission, refuse_rooms
-from ws_gateway.catch_up import CatchUp, Missed
-from ws_gateway.channel import Channel
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.connection import Connection
-from ws_gateway.hub import Hub
-from ws_gateway.pacer import Pacer
-from ws_gateway.protocol import (
+from ws_gateway.admission.admission import Admission, refuse_rooms
+from ws_gateway.admission.pacer import Pacer
+from ws_gateway.channels.catch_up import CatchUp, Missed
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.hub import Hub
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.messages import (
     PONG_TEXT,
     ClientError,
     ErrorCode,
@@ -42,10 +41,11 @@ from ws_gateway.protocol import (
     refreshed_text,
     registered_text,
 )
-from ws_gateway.receipt_limits import Buckets, ReceiptLimits
-from ws_gateway.receipts import ReceiptWriter
-from ws_gateway.sent_ids import SentIds
-from ws_gateway.sights import Sight, Sights
+from ws_gateway.reports.first_sights import Sight, Sights
+from ws_gateway.reports.receipt_limits import Buckets, ReceiptLimits
+from ws_gateway.reports.receipts import ReceiptWriter
+from ws_gateway.reports.sent_ids import SentIds
+from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")
 

@@ -17,7 +17,7 @@ from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel, Pending
 
 log = logging.getLogger("roomcast.gateway")
 

@@ -17,11 +17,11 @@ from common.process.backoff import jittered
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.channel import Channel, Pending, State
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.fan_out import FanOut
-from ws_gateway.log_reader import LogReader, Standing
-from ws_gateway.subscription import Subscription
+from ws_gateway.channels.channel import Channel, Pending, State
+from ws_gateway.channels.fan_out import FanOut
+from ws_gateway.channels.log_reader import LogReader, Standing
+from ws_gateway.channels.subscription import Subscription
+from ws_gateway.protocol.close_codes import CloseCode
 
 log = logging.getLogger("roomcast.gateway")
 

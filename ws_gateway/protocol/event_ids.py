@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Final
 
 from common.model.publication import Position
-from ws_gateway.protocol import EPOCH_MAX_CHARACTERS, OFFSET_MAX
+from ws_gateway.protocol.messages import EPOCH_MAX_CHARACTERS, OFFSET_MAX
 
 LOST: Final = Position("?", 0)
 """Stands for a position that nobody knows any more: no channel was ever there."""

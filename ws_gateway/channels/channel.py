@@ -14,11 +14,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.model.publication import Position, Publication
-from ws_gateway.frames import text_frame
-from ws_gateway.protocol import reset_text
+from ws_gateway.protocol.frames import text_frame
+from ws_gateway.protocol.messages import reset_text
 
 if TYPE_CHECKING:
-    from ws_gateway.connection import Connection
+    from ws_gateway.transport.connection import Connection
 
 HELD_BACK_MAX: Final = 1_000
 """Publications kept while a gap is filled; past it they are dropped, and filled in from the log."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 from common.auth.principal import Principal
 from common.model.publication import Position
 from ws_gateway import metrics
-from ws_gateway.close_codes import CloseCode
-from ws_gateway.frames import (
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.frames import (
     PING,
     Binary,
     Close,
@@ -27,8 +27,8 @@ from ws_gateway.frames import (
     pong_frame,
     text_frame,
 )
-from ws_gateway.protocol import ClientError, ErrorCode, error_text
-from ws_gateway.send_buffer import (
+from ws_gateway.protocol.messages import ClientError, ErrorCode, error_text
+from ws_gateway.transport.send_buffer import (
     CATCH_UP_SEND_BUFFER_BYTES,
     UNSENT_BYTES,
     plain_socket,
@@ -36,9 +36,9 @@ from ws_gateway.send_buffer import (
 )
 
 if TYPE_CHECKING:
-    from ws_gateway.channel import Channel
-    from ws_gateway.fan_out import Pass
-    from ws_gateway.session import Gateway
+    from ws_gateway.channels.channel import Channel
+    from ws_gateway.channels.fan_out import Pass
+    from ws_gateway.sessions.gateway import Gateway
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long a closed client may take to answer the close frame."""

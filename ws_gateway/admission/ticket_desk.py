@@ -11,7 +11,7 @@ from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
-from ws_gateway.protocol import ClientError, ErrorCode
+from ws_gateway.protocol.messages import ClientError, ErrorCode
 
 WAITING_MAX: Final = 10_000
 """Tickets that may wait for Redis; one more is not looked at, and stays good."""

@@ -1,0 +1,1 @@
+"""Channels: heard from Redis, kept without gaps, fanned out."""

@@ -1,0 +1,1 @@
+"""What a gateway does with the messages of its clients."""

@@ -1,0 +1,1 @@
+"""Connections: from their first bytes to the kernel's buffer."""

@@ -1,0 +1,1 @@
+"""Looking after a running gateway: limits of time, readiness, its end."""
