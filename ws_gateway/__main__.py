@@ -43,9 +43,10 @@ from ws_gateway.channels.catch_up import CatchUp
 from ws_gateway.channels.channel import Channel, Pending
 from ws_gateway.channels.hub import Hub
 from ws_gateway.channels.log_reader import LogReader
+from ws_gateway.channels.run import Run
 from ws_gateway.channels.subscription import Subscription
 from ws_gateway.reports.delivered_usage import DeliveredUsage
-from ws_gateway.reports.delivery_counts import Run, WriteCounts
+from ws_gateway.reports.delivery_counts import WriteCounts
 from ws_gateway.reports.first_sights import Sights
 from ws_gateway.reports.read_on_delivery import ReadOnDelivery
 from ws_gateway.reports.receipts import ReceiptWriter

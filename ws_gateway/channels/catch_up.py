@@ -23,9 +23,9 @@ from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.log_reader import LogReader, Replay
+from ws_gateway.channels.run import Run
 from ws_gateway.protocol.frames import text_frame
 from ws_gateway.protocol.messages import reset_text
-from ws_gateway.reports.delivery_counts import Run
 from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from common.accounting.usage import Outcome
 from common.model.channels import DEFAULT_CLIENT, client_of
 from ws_gateway.channels.channel import Channel, Pending
-from ws_gateway.reports.delivery_counts import Run
+from ws_gateway.channels.run import Run
 
 
 class DeliveredUsage:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.run import Run
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -27,14 +28,6 @@ RUNS_MAX: Final = 50_000
 EVENTS_AT_ONCE: Final = 50
 """Written by one script call, so that neither Redis nor the fan-out is held up."""
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class Run(NamedTuple):
-    """Publications of one epoch from a first to a last offset, without a hole."""
-
-    epoch: str
-    first: int
-    last: int
 
 
 class WriteCounts:

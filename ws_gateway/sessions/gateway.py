@@ -468,10 +468,3 @@ def _not_sent(ids: list[str]) -> ClientError:
         "too long ago: what is only in the inbox is marked as read over HTTP",
         ids[:REFUSED_MAX],
     )
-
-
-def observe(gateway: Gateway) -> None:
-    """Set the gauges that follow from a gateway's state."""
-    metrics.connections.set(len(gateway.connections))
-    metrics.registered.set(gateway.registered)
-    metrics.in_line.set(len(gateway.pacer))

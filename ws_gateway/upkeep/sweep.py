@@ -5,8 +5,9 @@ import time
 from typing import Final
 
 from common.web.request_head import HEAD_TIMEOUT_S, late_head
+from ws_gateway import metrics
 from ws_gateway.protocol.close_codes import CloseCode
-from ws_gateway.sessions.gateway import Gateway, observe
+from ws_gateway.sessions.gateway import Gateway
 from ws_gateway.transport.connection import CLOSE_TIMEOUT_S, Connection
 from ws_gateway.transport.first_bytes import Front
 
@@ -64,3 +65,10 @@ class Sweep:
             connection.close(CloseCode.NO_PONG)
         elif quiet > limits.ping_interval_s and not connection.pinged:
             connection.ping()
+
+
+def observe(gateway: Gateway) -> None:
+    """Set the gauges that follow from a gateway's state."""
+    metrics.connections.set(len(gateway.connections))
+    metrics.registered.set(gateway.registered)
+    metrics.in_line.set(len(gateway.pacer))
