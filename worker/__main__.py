@@ -25,11 +25,11 @@ from common.telemetry.readiness import Readiness
 from common.web.aiohttp_connection import PlainSite
 from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems, refuse_encodings
-from worker.door import DoorLoop
-from worker.holders import Holders
-from worker.lane import LaneLoop
-from worker.observe import QueueObserver
-from worker.trim import EventTrimmer
+from worker.event_trimmer import EventTrimmer
+from worker.lane_loop import LaneLoop
+from worker.leases import Holders
+from worker.open_door import DoorLoop
+from worker.queue_gauges import QueueObserver
 
 log = logging.getLogger("roomcast.worker")
 

@@ -25,7 +25,7 @@ from common.model.problems import Problem
 from common.redis.client import connect
 from common.redis.keys import Keys
 from common.redis.scripts import Script
-from worker.door import read_by_hand
+from worker.open_door import read_by_hand
 
 _PAGE: Final = 100
 _TIMEOUT_S: Final = 10.0

@@ -13,8 +13,8 @@ PROJECT = Path("/project")
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        (["worker/lane.py"], ["worker"]),
-        (["worker/lane.py", "ws_gateway/channels/hub.py"], ["gateway", "worker"]),
+        (["worker/lane_loop.py"], ["worker"]),
+        (["worker/lane_loop.py", "ws_gateway/channels/hub.py"], ["gateway", "worker"]),
         (["common/redis/lua/queue/take.lua"], ["gateway", "worker", "server"]),
         ([".env"], ["gateway", "worker", "server"]),
         (["docs/page.py"], []),
@@ -33,7 +33,7 @@ async def test_a_saved_source_names_its_part_and_other_files_do_not(tmp_path: Pa
     # The watcher says nothing when it has begun to watch, so the file is saved until it is seen.
     for number in range(100):
         (tmp_path / "worker/notes.txt").write_text(str(number))
-        (tmp_path / "worker/lane.py").write_text(str(number))
+        (tmp_path / "worker/lane_loop.py").write_text(str(number))
         if (await asyncio.wait([first], timeout=0.1))[0]:
             break
     assert first.result() == ["worker"]

@@ -14,8 +14,8 @@ from common.model.channels import PARTITIONS
 from common.model.publication import Position, Publication, parse_publication
 from common.redis.keys import Keys
 from common.redis.scripts import Script
-from worker.enrich import BatchBuilder, entry_at_once
-from worker.publisher import RUN_CHARACTERS
+from worker.publish_arguments import RUN_CHARACTERS
+from worker.publish_batch import BatchBuilder, entry_at_once
 
 KEYS = Keys()
 LANE = "high"

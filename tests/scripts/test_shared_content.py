@@ -11,7 +11,7 @@ from tests.scripts.queue import KEYS, Queue, notification
 from tests.scripts.test_event_reader import read
 from tests.scripts.test_events import trim
 from tests.waiting import until
-from worker.enrich import BatchBuilder
+from worker.publish_batch import BatchBuilder
 
 ROOMS = list(range(60))
 LARGE = "é" * 20_000

@@ -4,7 +4,7 @@ import json
 
 from common.events.event import Event
 from common.jobs.planning import plan_one
-from worker.enrich import entry_at_once
+from worker.publish_batch import entry_at_once
 
 
 def publication(

@@ -11,7 +11,7 @@ from common.model.job import decode_job
 from common.model.problems import Problem
 from tests.examples import examples
 from tests.unit import strategies
-from worker.door import read_by_hand
+from worker.open_door import read_by_hand
 
 BODY = {"userId": 1, "type": "broadcast", "message": "hi"}
 

@@ -9,7 +9,7 @@ from common.jobs.planning import plan_batch, plan_one
 from common.model.channels import channel_of, scoped
 from tests.examples import examples
 from tests.unit import strategies
-from worker.enrich import BatchBuilder
+from worker.publish_batch import BatchBuilder
 
 NOW_MS = 1_795_233_600_000
 

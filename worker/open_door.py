@@ -27,9 +27,9 @@ from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from worker import metrics
-from worker.enrich import entry_at_once
-from worker.publisher import Publisher
-from worker.trim import EventTrimmer
+from worker.event_trimmer import EventTrimmer
+from worker.publish_arguments import Publisher
+from worker.publish_batch import entry_at_once
 
 log = logging.getLogger("roomcast.worker")
 

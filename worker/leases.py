@@ -100,7 +100,7 @@ class Holders:
         given_up = list(self._given_up)
         args: list[str | bytes | int] = [
             self.lease_ms,
-            # Longer than any BLMOVE of a holder can still be pending (see worker.lane).
+            # Longer than any BLMOVE of a holder can still be pending (see worker.lane_loop).
             3 * self.lease_ms,
             self._keys.held_prefix,
             self._keys.ready_prefix,

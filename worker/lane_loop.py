@@ -21,9 +21,9 @@ from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from worker import metrics
-from worker.enrich import Batch, BatchBuilder
-from worker.holders import Holders
-from worker.publisher import Publisher
+from worker.leases import Holders
+from worker.publish_arguments import Publisher
+from worker.publish_batch import Batch, BatchBuilder
 
 log = logging.getLogger("roomcast.worker")
 
