@@ -25,12 +25,12 @@ from common.telemetry.readiness import Readiness
 from common.web.aiohttp_connection import PlainSite
 from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems, refuse_encodings
-from kafka_bridge import restore
-from kafka_bridge.admission import Admission
 from kafka_bridge.brokers import make_topics, refuse_unusable
-from kafka_bridge.ingest import Ingest
-from kafka_bridge.mirror import Mirror
-from kafka_bridge.outbox import Outbox
+from kafka_bridge.ingest.consumer import Ingest
+from kafka_bridge.ingest.job_queue import Admission
+from kafka_bridge.mirror.mirror import Mirror
+from kafka_bridge.mirror.producer import Outbox
+from kafka_bridge.restore import command as restore
 
 log = logging.getLogger("roomcast.kafka")
 

@@ -7,8 +7,8 @@ import pytest
 
 from common.config.settings import Settings
 from kafka_bridge.brokers import make_topics
-from kafka_bridge.message import Message
-from kafka_bridge.outbox import NotWrittenError, Outbox
+from kafka_bridge.messages.message import Message
+from kafka_bridge.mirror.producer import NotWrittenError, Outbox
 from tests.kafka import Broker, Record, first_occurrences
 
 TOPIC = "outbox"

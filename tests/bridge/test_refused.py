@@ -17,9 +17,9 @@ import pytest
 
 from common.config.settings import Settings
 from kafka_bridge.brokers import make_topics
-from kafka_bridge.careful import CarefulWriter, size_of
-from kafka_bridge.message import Message
-from kafka_bridge.outbox import UNKNOWN, Outbox
+from kafka_bridge.messages.message import Message
+from kafka_bridge.mirror.careful_writer import CarefulWriter, size_of
+from kafka_bridge.mirror.producer import UNKNOWN, Outbox
 from tests.bridge.checks import (
     check_all_acknowledged,
     check_mirror,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.model.channels import KAFKA_GROUP
-from kafka_bridge.mirror_reader import MirrorReader
+from kafka_bridge.mirror.mirror_reader import MirrorReader
 from tests.scripts.queue import KEYS, Queue
 from tests.scripts.test_event_reader import ids, read
 

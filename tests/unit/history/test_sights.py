@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from common.events.event import Event, EventKind
 from history.queries.first_sights import KnownSights
 from history.writing.rows import read_events
-from kafka_bridge.cloud_events import from_message, to_message
+from kafka_bridge.messages.cloud_events import from_message, to_message
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

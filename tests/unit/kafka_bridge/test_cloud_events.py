@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.event import Event, EventKind
-from kafka_bridge.cloud_events import (
+from kafka_bridge.messages.cloud_events import (
     DATA_MAX_BYTES,
     accepted_ms,
     from_message,

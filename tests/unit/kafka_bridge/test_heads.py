@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.event import Event, EventKind
-from kafka_bridge import cloud_events, requests
-from kafka_bridge.careful import size_of
-from kafka_bridge.cloud_events import LEFT_OUT, LeftOutError, from_message, to_message
-from kafka_bridge.message import Message
-from kafka_bridge.requests import Request, letter
+from kafka_bridge.ingest import requests
+from kafka_bridge.ingest.requests import Request, letter
+from kafka_bridge.messages import cloud_events
+from kafka_bridge.messages.cloud_events import LEFT_OUT, LeftOutError, from_message, to_message
+from kafka_bridge.messages.message import Message
+from kafka_bridge.mirror.careful_writer import size_of
 from tests.unit.kafka_bridge.frames import publication
 
 SMALL = 16 * 1024

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from kafka_bridge.outbox import UNKNOWN, NotWrittenError, _Batch
+from kafka_bridge.mirror.producer import UNKNOWN, NotWrittenError, _Batch
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 from common.events.event import Event
 from common.model.publication import Position, parse_publication
-from kafka_bridge.cloud_events import MirroredEvent, from_message, to_message
-from kafka_bridge.rebuild import Rebuild, new_ones
+from kafka_bridge.messages.cloud_events import MirroredEvent, from_message, to_message
+from kafka_bridge.restore.channel_rebuild import Rebuild, new_ones
 from tests.unit.kafka_bridge.frames import publication
 
 

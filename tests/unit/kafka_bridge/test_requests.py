@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kafka_bridge.requests import Request, RubbishError, letter, plan
+from kafka_bridge.ingest.requests import Request, RubbishError, letter, plan
 
 BODY = {"type": "broadcast", "userId": 1, "message": "hi"}
 

@@ -18,7 +18,7 @@ import msgspec
 from common.events.event import Event, EventKind
 from common.model.channels import DEFAULT_CLIENT, KAFKA_GROUP, client_of
 from common.model.timestamps import format_time
-from kafka_bridge.message import Header, Message
+from kafka_bridge.messages.message import Header, Message
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SOURCE: Final = b"urn:roomcast"

@@ -19,12 +19,12 @@ from confluent_kafka import Message as Taken
 from common.config.settings import Settings
 from common.process.backoff import jittered
 from kafka_bridge import metrics
-from kafka_bridge.admission import Admission, NeverFitsError, NoRoomError
 from kafka_bridge.brokers import connection, make_topics
-from kafka_bridge.careful import CarefulWriter
-from kafka_bridge.message import Message
-from kafka_bridge.outbox import STALLED, STALLED_S, NotWrittenError, Outbox
-from kafka_bridge.requests import Headers, Request, RubbishError, head_of, letter, plan
+from kafka_bridge.ingest.job_queue import Admission, NeverFitsError, NoRoomError
+from kafka_bridge.ingest.requests import Headers, Request, RubbishError, head_of, letter, plan
+from kafka_bridge.messages.message import Message
+from kafka_bridge.mirror.careful_writer import CarefulWriter
+from kafka_bridge.mirror.producer import STALLED, STALLED_S, NotWrittenError, Outbox
 
 log = logging.getLogger("roomcast.kafka")
 

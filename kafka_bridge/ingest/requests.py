@@ -7,7 +7,7 @@ from common.jobs.acceptance import Acceptance
 from common.jobs.planning import is_batch, plan_batch, plan_one
 from common.model.channels import DEFAULT_CLIENT
 from common.model.problems import Problem
-from kafka_bridge.message import Header, Message
+from kafka_bridge.messages.message import Header, Message
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 ID_MAX: Final = 255

@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from common.config.settings import Settings
 from common.events.event import Event
 from kafka_bridge.brokers import connection
-from kafka_bridge.cloud_events import LeftOutError, MirroredEvent, from_message
-from kafka_bridge.rebuild import stream_order
+from kafka_bridge.messages.cloud_events import LeftOutError, MirroredEvent, from_message
+from kafka_bridge.restore.channel_rebuild import stream_order
 
 log = logging.getLogger("roomcast.kafka")
 

@@ -25,9 +25,9 @@ from common.model.timestamps import format_time
 from common.redis.client import UnfitRedisError, check_fitness, connect
 from common.redis.keys import Keys
 from common.redis.scripts import Script
-from kafka_bridge.archive import Archive, ArchiveError
-from kafka_bridge.cloud_events import dropped_before
-from kafka_bridge.rebuild import Channel, Rebuild, new_ones, stream_order
+from kafka_bridge.messages.cloud_events import dropped_before
+from kafka_bridge.restore.channel_rebuild import Channel, Rebuild, new_ones, stream_order
+from kafka_bridge.restore.topic_reader import Archive, ArchiveError
 
 log = logging.getLogger("roomcast.kafka")
 

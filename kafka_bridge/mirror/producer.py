@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.config.settings import Settings
 from kafka_bridge.brokers import MESSAGE_MAX_BYTES, connection
-from kafka_bridge.message import Message
+from kafka_bridge.messages.message import Message
 
 log = logging.getLogger("roomcast.kafka")
 

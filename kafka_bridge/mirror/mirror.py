@@ -29,11 +29,11 @@ from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from kafka_bridge import metrics
 from kafka_bridge.brokers import make_topics
-from kafka_bridge.careful import CarefulWriter
-from kafka_bridge.cloud_events import head_of, to_message
-from kafka_bridge.message import Message
-from kafka_bridge.mirror_reader import MirrorReader
-from kafka_bridge.outbox import STALLED, STALLED_S, UNKNOWN, NotWrittenError, Outbox, Place
+from kafka_bridge.messages.cloud_events import head_of, to_message
+from kafka_bridge.messages.message import Message
+from kafka_bridge.mirror.careful_writer import CarefulWriter
+from kafka_bridge.mirror.mirror_reader import MirrorReader
+from kafka_bridge.mirror.producer import STALLED, STALLED_S, UNKNOWN, NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from common.events.event import Event, EventKind
-from kafka_bridge.cloud_events import MirroredEvent, accepted_ms, place_of
+from kafka_bridge.messages.cloud_events import MirroredEvent, accepted_ms, place_of
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ from confluent_kafka import KafkaError
 
 from common.config.settings import Settings
 from kafka_bridge import metrics
-from kafka_bridge.message import Message
-from kafka_bridge.outbox import UNKNOWN, NotWrittenError, Outbox, Place
+from kafka_bridge.messages.message import Message
+from kafka_bridge.mirror.producer import UNKNOWN, NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
 

@@ -1,0 +1,1 @@
+"""From the event stream to Kafka."""
