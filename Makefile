@@ -52,7 +52,7 @@ check: $(DEV) ## formatting, lint, types, import rules, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m deploy.audit $(AUDIT)
+	$(BIN)/python -m tools.audit $(AUDIT)
 
 load: $(DEV) ## load test; prints notify-to-socket latency, writes an HTML report
 	$(BIN)/python -m loadtests.run_load $(ARGS)
@@ -64,10 +64,10 @@ compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
 	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
 
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
-	deploy/lock.sh $(ARGS)
+	tools/lock.sh $(ARGS)
 
 docs: $(DEV) ## write the table of settings into README.md
-	$(BIN)/python -m deploy.settings_table
+	$(BIN)/python -m tools.settings_table
 
 clean: ## remove .venv, caches and the data of `make run`
 	$(or $(wildcard $(BIN)/python),$(PYTHON),python3) -m deploy.local.clean
@@ -76,7 +76,7 @@ clean: ## remove .venv, caches and the data of `make run`
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@deploy/venv.sh $(VENV) $(PYTHON)
+	@tools/venv.sh $(VENV) $(PYTHON)
 
 $(LOCAL): | $(BIN)/python
 	@echo "Installing what is needed to run into $(VENV); the first time takes a minute or two ..."

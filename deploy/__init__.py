@@ -1,1 +1,1 @@
-"""How Roomcast is run: locally (`deploy.local`), in Docker, and what documents it."""
+"""How Roomcast is run: locally (`deploy.local`) and in Docker."""

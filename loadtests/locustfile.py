@@ -23,7 +23,7 @@ from locust import FastHttpUser, User, constant_throughput, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.event import EventHook
 
-from clients.python.roomcast_client import RoomcastClient
+from sdk.python.roomcast_client import RoomcastClient
 
 USERS: Final = 100
 SPAWN_PER_S: Final = 50

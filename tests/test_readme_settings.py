@@ -1,6 +1,6 @@
 import pytest
 
-from deploy.settings_table import BEGIN, END, README, render, replace
+from tools.settings_table import BEGIN, END, README, render, replace
 
 
 def test_the_readme_lists_every_setting_as_it_is() -> None:

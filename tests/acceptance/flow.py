@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-from clients.python.roomcast_client import RoomcastClient
 from common.model.channels import DEFAULT_CLIENT, scoped
+from sdk.python.roomcast_client import RoomcastClient
 from tests.acceptance.whole import Whole, in_postgres, mirrored, until_read
 from tests.client import Client
 from tests.credentials import token_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clients.python.roomcast_client import RefusedError, RoomcastClient
+from sdk.python.roomcast_client import RefusedError, RoomcastClient
 from tests.credentials import AuthStack, Made, token_of
 from tests.inbox.api import Api
 from tests.waiting import until

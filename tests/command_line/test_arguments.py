@@ -182,8 +182,8 @@ def test_the_operator_is_told_of_every_command() -> None:
         "deploy.local",
         "deploy.local.clean",
         "deploy.local.client",
-        "deploy.audit",
-        "deploy.settings_table",
+        "tools.audit",
+        "tools.settings_table",
         "loadtests.run_load",
         "loadtests.bench",
     ],
@@ -205,7 +205,7 @@ def test_no_tool_does_anything_when_it_is_asked_for_help(module: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "module", ["deploy.local", "deploy.local.clean", "deploy.local.client", "deploy.settings_table"]
+    "module", ["deploy.local", "deploy.local.clean", "deploy.local.client", "tools.settings_table"]
 )
 def test_no_tool_does_anything_when_it_is_misunderstood(module: str, tmp_path: Path) -> None:
     done = subprocess.run(
@@ -221,7 +221,7 @@ def test_no_tool_does_anything_when_it_is_misunderstood(module: str, tmp_path: P
     assert done.stderr.startswith("usage: ")
 
 
-@pytest.mark.parametrize("script", ["deploy/lock.sh", "deploy/docker/stand-in-images"])
+@pytest.mark.parametrize("script", ["tools/lock.sh", "deploy/docker/stand-in-images"])
 def test_scripts_tell_what_they_do_and_do_nothing(script: str) -> None:
     done = subprocess.run([ROOT / script, "--help"], capture_output=True, text=True, check=True)
     assert Path(script).name in done.stdout

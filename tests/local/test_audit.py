@@ -1,4 +1,4 @@
-"""`python -m deploy.audit` against a vulnerability service of the test's own."""
+"""`python -m tools.audit` against a vulnerability service of the test's own."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.audit import audit, findings
+from tools.audit import audit, findings
 
 LOCK = "".join(f"{name} \\\n    --hash=sha256:{'0' * 64}\n" for name in ("good==1.0", "bad==2.0"))
 

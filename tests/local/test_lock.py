@@ -80,7 +80,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of what `make install` needs, locked to wheels of the index in `index/`."""
     folder = tmp_path_factory.mktemp("lock")
     shutil.copy(ROOT / "Makefile", folder)
-    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    shutil.copytree(ROOT / "tools", folder / "tools")
     (folder / "requirements").mkdir()
     hashes: dict[tuple[str, str], str] = {}
     for lock in sorted((ROOT / "requirements").glob("*.txt")):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from clients.python.roomcast_client import Position, RoomcastClient
+from sdk.python.roomcast_client import Position, RoomcastClient
 from tests.client import Client
 from tests.conftest import MakeStack
 from tests.sender import Sender, post

@@ -1,6 +1,6 @@
 """The README's table of settings, from the settings class.
 
-`python -m deploy.settings_table` writes it between its two markers; a test holds that it is there
+`python -m tools.settings_table` writes it between its two markers; a test holds that it is there
 and up to date.
 """
 
@@ -61,7 +61,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
-        prog="python -m deploy.settings_table", description=__doc__
-    ).parse_args()
+    argparse.ArgumentParser(prog="python -m tools.settings_table", description=__doc__).parse_args()
     main()

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a virtual environment with the first Python >= 3.11 that is found.
-#     deploy/venv.sh FOLDER [PYTHON]
+#     tools/venv.sh FOLDER [PYTHON]
 set -eu
 folder=$1
 shift

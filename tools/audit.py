@@ -1,6 +1,6 @@
 """Looks for known vulnerabilities in the packages that `make run` and the image install.
 
-    python -m deploy.audit [--required] [pip-audit's own options]
+    python -m tools.audit [--required] [pip-audit's own options]
 
 pip-audit counts a package that its service doesn't know as one without vulnerabilities, so it finds
 none where the package index is a mirror without such a service. Here that is said for what it is;
@@ -91,7 +91,7 @@ def findings(dependencies: list[dict[str, Any]]) -> Findings:
 def main() -> int:
     """Print what is known; 1: there are vulnerabilities, or packages that nobody knows."""
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.audit",
+        prog="python -m tools.audit",
         description="Look for known vulnerabilities in the packages of the lock.",
         epilog="Other options go to pip-audit.",
         allow_abbrev=False,

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Writes requirements/*.txt from pyproject.toml: every version pinned, every file hashed, for every
 # Python from 3.11 on, on Linux and macOS, and without the address of any package index.
-# Arguments are passed on to uv: `deploy/lock.sh --upgrade` takes newer versions.
+# Arguments are passed on to uv: `tools/lock.sh --upgrade` takes newer versions.
 set -eu
 cd "$(dirname "$0")/.."
 case ${1-} in
 -h | --help)
-    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' deploy/lock.sh
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' tools/lock.sh
     exit
     ;;
 esac

@@ -1,0 +1,1 @@
+"""Tools of the clone: audit, lock, environment, table of settings."""
