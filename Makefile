@@ -19,10 +19,10 @@ DEV := $(call mark,dev)
 
 PYTEST := $(BIN)/python -m pytest -m "not compose"
 # By itself: its tests, one per operation, have one name, which two runs side by side can't share.
-CONTRACT := tests/http/test_contract.py
+CONTRACT := tests/api/openapi/test_contract.py
 # To be measured doubles the CPU time of every process, and these start the most and the busiest.
-UNMEASURED := tests/acceptance tests/edges tests/local tests/auth/test_contract.py \
-    tests/auth/test_kills.py
+UNMEASURED := tests/system/acceptance tests/system/failures tests/system/local tests/security/transport \
+    tests/security/credentials/test_contract.py tests/security/credentials/test_kills.py
 
 .PHONY: help install run dev client test check load bench compose-test lock docs clean
 
@@ -61,7 +61,7 @@ bench: $(DEV) ## the benchmarks of docs/benchmarks.md; takes a while
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
 compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
-	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
+	$(BIN)/python -m pytest -m compose tests/system/compose $(ARGS)
 
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	tools/lock.sh $(ARGS)

@@ -1,4 +1,5 @@
-"""Fixtures that start real parts (see tests/stack.py), and their logs when a test fails."""
+"""Fixtures that start real parts (see tests/support/processes/stack.py), and their logs when a test
+fails."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack import Stack, stacks
+from tests.support.processes.stack import Stack, stacks
 
 MakeStack = Callable[..., Stack]
 

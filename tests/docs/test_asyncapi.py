@@ -14,8 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from common.config.settings import Settings
 from common.model.ids import ID_PATTERN
-from tests.sender import post
-from tests.stack import Stack
+from tests.support.clients.sender import post
+from tests.support.processes.stack import Stack
 from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.messages import ErrorCode
 

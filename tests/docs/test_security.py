@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import ROOT
+from tests.support.processes.process import ROOT
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and "`test_" in line]

@@ -8,7 +8,7 @@ import asyncpg
 
 from common.model.ids import new_id
 from common.model.timestamps import format_time
-from tests.stack import KEYS, Stack
+from tests.support.processes.stack import KEYS, Stack
 
 
 def frame(offset: int, *, room: str = "1", **fields: Any) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from history.queries.room_members import members
 from history.queries.users import find_user
 from history.schema.migrate import migrate
 from tests.conftest import MakeStack
-from tests.event_stream import events
 from tests.history.stream import add, count, fetch, unread
-from tests.inbox.api import Api
-from tests.waiting import until
+from tests.support.clients.api import Api
+from tests.support.clients.event_stream import events
+from tests.support.waiting import until
 
 JOINED, LEFT = EventKind.MEMBER_JOINED, EventKind.MEMBER_LEFT
 

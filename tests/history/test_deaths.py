@@ -12,10 +12,10 @@ import pytest
 from history.schema.migrate import migrate
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, frame, published, unread
-from tests.postgres import Postgres
-from tests.process import free_port
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support.processes.process import free_port
+from tests.support.processes.stack import Stack
+from tests.support.stores.postgres import Postgres
+from tests.support.waiting import until
 
 ROOMS = 20
 

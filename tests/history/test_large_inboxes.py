@@ -12,8 +12,8 @@ from history.queries import inbox
 from history.queries.inbox import Filters, Place, Reader
 from history.schema.migrate import migrate
 from history.writing.partitions import Partitions
-from tests.postgres import session_postgres
-from tests.process import free_port
+from tests.support.processes.process import free_port
+from tests.support.stores.postgres import session_postgres
 
 SMALL, LARGE, READ = 20_000, 1_000_000, 200_000
 LEFT = 100

@@ -14,8 +14,8 @@ from sqlalchemy.pool import NullPool
 import history
 from history.queries import notification_status
 from history.queries.notification_status import Mirror, Publication
-from tests.postgres import session_postgres
-from tests.process import free_port
+from tests.support.processes.process import free_port
+from tests.support.stores.postgres import session_postgres
 
 _MIGRATIONS: Final = Path(history.__file__).parent / "schema"
 NOON: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)

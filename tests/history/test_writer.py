@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.client import Client
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, frame, published, unread
-from tests.sender import post
-from tests.stack import KEYS, Stack
-from tests.waiting import until
+from tests.support.clients.sender import post
+from tests.support.clients.socket_client import Client
+from tests.support.processes.stack import KEYS, Stack
+from tests.support.waiting import until
 
 AT = "2026-11-21T04:00:00.123Z"
 

@@ -1,0 +1,97 @@
+"""Docker on this machine: its engine, its compose command, and the base images."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
+
+import docker
+import docker.errors
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+STAND_INS = ROOT / "deploy/docker/stand-in-images"
+# debootstrap, three images, and Docker itself, on a slow machine.
+STAND_INS_TIMEOUT_S = 900
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where the test was asked for by CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def compose_command() -> list[str] | None:
+    """`docker compose` where it is installed, else docker-compose 1.29, else None."""
+    if shutil.which("docker"):
+        plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+        if plugin.returncode == 0:
+            return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def start_engine() -> Any:
+    """A client of a Docker engine that answers; started, or even installed, where none does."""
+    client = _client()
+    if client is None or compose_command() is None:
+        _stand_in("engine")
+        client = client or _client()
+    if client is None or compose_command() is None:
+        unavailable("no Docker engine, or no compose command, could be started")
+    return client
+
+
+def provide_base_images(client: Any) -> None:
+    """Pull the base images that aren't here, or build stand-ins for them where none can be had."""
+    for kind, image in base_images().items():
+        try:
+            client.images.get(image)
+        except docker.errors.ImageNotFound:
+            try:
+                client.images.pull(image)
+            except docker.errors.APIError:
+                _stand_in(kind)
+
+
+def base_images() -> dict[str, str]:
+    """What the Dockerfiles and compose.yaml start from, by the kind that stand-in-images knows."""
+    sources = {
+        "python": (ROOT / "deploy/docker/Dockerfile", r"^FROM (python:\S+)"),
+        "haproxy": (ROOT / "deploy/haproxy/Dockerfile", r"^FROM (haproxy:\S+)"),
+        "valkey": (ROOT / "compose.yaml", r"^ +image: (valkey\S+)$"),
+        "kafka": (ROOT / "compose.yaml", r"^ +image: (apache/kafka\S+)$"),
+        "postgres": (ROOT / "compose.yaml", r"^ +image: (postgres\S+)$"),
+    }
+    found = {
+        kind: re.search(pattern, path.read_text(), re.MULTILINE)
+        for kind, (path, pattern) in sources.items()
+    }
+    return {kind: match[1] for kind, match in found.items() if match}
+
+
+def _client() -> Any:
+    # The package would leave a socket open for each engine that it doesn't reach.
+    if not shutil.which("docker"):
+        return None
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
+        return None
+    try:
+        return docker.from_env(timeout=120)
+    except docker.errors.DockerException as error:
+        unavailable(f"the docker command reaches an engine, the docker package doesn't: {error}")
+
+
+def _stand_in(kind: str) -> None:
+    done = subprocess.run(
+        [STAND_INS, kind],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=STAND_INS_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        unavailable(f"{STAND_INS.name} {kind}: {done.stdout.strip()[-500:]}")

