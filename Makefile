@@ -24,7 +24,7 @@ CONTRACT := tests/api/openapi/test_contract.py
 UNMEASURED := tests/system/acceptance tests/system/failures tests/system/local tests/security/transport \
     tests/security/credentials/test_contract.py tests/security/credentials/test_kills.py
 
-.PHONY: help install run dev client test check load bench compose-test lock docs clean
+.PHONY: help install run dev client test check structure load bench compose-test lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ check: $(DEV) ## formatting, lint, types, import rules, known vulnerabilities
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.audit $(AUDIT)
+
+structure: $(DEV) ## figures of the tree beside their bars (ARGS=-v lists what was counted)
+	@$(BIN)/python -m tools.structure $(ARGS)
 
 load: $(DEV) ## load test; prints notify-to-socket latency, writes an HTML report
 	$(BIN)/python -m loadtests.run_load $(ARGS)

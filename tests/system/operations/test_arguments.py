@@ -184,6 +184,7 @@ def test_the_operator_is_told_of_every_command() -> None:
         "deploy.local.client",
         "tools.audit",
         "tools.settings_table",
+        "tools.structure",
         "loadtests.run_load",
         "loadtests.bench",
     ],
@@ -205,7 +206,14 @@ def test_no_tool_does_anything_when_it_is_asked_for_help(module: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "module", ["deploy.local", "deploy.local.clean", "deploy.local.client", "tools.settings_table"]
+    "module",
+    [
+        "deploy.local",
+        "deploy.local.clean",
+        "deploy.local.client",
+        "tools.settings_table",
+        "tools.structure",
+    ],
 )
 def test_no_tool_does_anything_when_it_is_misunderstood(module: str, tmp_path: Path) -> None:
     done = subprocess.run(
