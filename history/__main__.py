@@ -1,5 +1,6 @@
 """Composition root of the history writer: `python -m history`."""
 
+from common.redis.errors import REDIS_ERRORS
 from history.arguments import read_arguments
 
 if __name__ == "__main__":
@@ -13,7 +14,6 @@ import sys
 from typing import Final
 
 from aiohttp import web
-from redis.exceptions import RedisError
 
 from common.config.settings import Settings, load_settings, refuse
 from common.events.group_reader import EventReader
@@ -95,7 +95,7 @@ async def write_history(settings: Settings) -> None:
         await run_until_stopped(write(), readiness.run(writer.answered), at_stop=finish)
     finally:
         store.drop_connections()
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(*REDIS_ERRORS):
             await reader.close()
         await runner.cleanup()
         await redis.aclose()

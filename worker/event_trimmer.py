@@ -10,9 +10,9 @@ import logging
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.config.settings import Settings
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from worker import metrics
@@ -52,7 +52,7 @@ class EventTrimmer:
             try:
                 await self.trim()
                 await self.clean()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 log.debug("events could not be trimmed", extra={"reason": str(error)})
             await asyncio.sleep(TRIM_INTERVAL_S)
 

@@ -10,12 +10,11 @@ import logging
 import time
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
 from common.model.channels import Lane
 from common.process.backoff import Backoff
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script
@@ -111,7 +110,7 @@ class LaneLoop:
                 link = await Link.connect(self._settings.redis_url, self._name)
                 holder = await self._holders.begin_life(self._lane, self._number)
                 await self._live(link, holder)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 metrics.reconnects.labels(f"{self._lane}.{self._number}").inc()
                 reason = f"{type(error).__name__}: {error}"
                 wait_s = self._backoff.failed(reason)

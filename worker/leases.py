@@ -12,12 +12,12 @@ import time
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
 from common.model.channels import PARTITIONS, Lane
 from common.process.backoff import jittered
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -80,7 +80,7 @@ class Holders:
                 beats += 1
                 if beats % (4 * _AUDIT_EVERY_LEASES) == 0:
                     await self._heal()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.lost("leases", error)
                 await asyncio.sleep(next(retry))
                 continue
@@ -167,5 +167,5 @@ class Holders:
         self._alive.clear()
         try:
             await self._renew(set())
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             log.warning("turns were left to their lease", extra={"reason": str(error)})

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from redis.exceptions import RedisError
 
 from common.config.settings import Settings
 from common.jobs.acceptance import Acceptance
@@ -22,6 +21,7 @@ from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.json_bodies import malformed, refuse_fields, repeated_names
 from common.model.problems import FieldError, Problem
 from common.process.backoff import Backoff
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script
@@ -140,7 +140,7 @@ class DoorLoop:
             try:
                 link = await Link.connect(self._settings.redis_url, name)
                 await self._serve(link, name, backoff)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 wait_s = backoff.failed(str(error))
                 redis_outage.lost(name, error)
             finally:

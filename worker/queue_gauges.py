@@ -5,10 +5,10 @@ import logging
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.model.channels import Lane
 from common.redis.client import UnfitRedisError, check_fitness
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from worker import metrics
 
@@ -31,7 +31,7 @@ class QueueObserver:
         while True:
             try:
                 await self.look()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 log.debug("the queue could not be observed", extra={"reason": str(error)})
             await asyncio.sleep(OBSERVE_INTERVAL_S)
 

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import prometheus_client
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.model.channels import DEFAULT_CLIENT
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 
@@ -110,7 +110,7 @@ class Usage:
                 for key in some:
                     del self._kept[key]
             redis_outage.back("usage")
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             redis_outage.lost("usage", error)
 
     def _keep(self, day: str) -> None:

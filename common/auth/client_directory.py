@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.auth.client_records import ClientRecord, KeyRecord, decode_record, encode_record
 from common.auth.principal import Principal
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from common.telemetry.outage import redis_outage
@@ -93,7 +93,7 @@ class Directory:
         while True:
             try:
                 await self.refresh()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.lost("clients", error)
             else:
                 redis_outage.back("clients")

@@ -21,11 +21,12 @@ from typing import Any, Final
 
 from prometheus_client import Counter
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from common.events.event import Event
 from common.events.stream_entries import read_entries
 from common.model.shared_content import put_back, references
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word
 from common.redis.scripts import Script
@@ -143,7 +144,7 @@ class EventReader:
             if not events and await acknowledged(self._redis, self._stream, self._group) is None:
                 # Reading does not notice that the group is gone, nor that the stream is.
                 self._begins = True
-        except (RedisError, OSError, TimeoutError):
+        except REDIS_ERRORS:
             # Behind what is acknowledged nothing is taken for known.
             self._begins = True
             raise

@@ -8,9 +8,10 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from common.process.backoff import jittered
+from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.redis")
@@ -96,7 +97,7 @@ async def wait_until_fit(redis: Redis) -> dict[str, Any]:
     for wait in jittered():
         try:
             info: dict[str, Any] = await redis.info()
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             redis_outage.lost("start", error)
             await asyncio.sleep(wait)
             continue

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.events.event import Event
 from common.events.group_reader import EventReader
 from common.process.backoff import jittered
+from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from history.database import database_outage, original
 from history.queries.first_sights import KnownSights
@@ -48,7 +48,6 @@ _DATABASE_ERRORS: Final = (
     SQLAlchemyError,
 )
 _OUTAGES: Final = {"redis": redis_outage, "database": database_outage}
-_REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 _LOGGED_MALFORMED: Final = 5
 _LOGGED_TEXT_MAX: Final = 200
 
@@ -114,7 +113,7 @@ class Writer:
         while not self._stopping:
             try:
                 events = await self._reader.read()
-            except _REDIS_ERRORS as error:
+            except REDIS_ERRORS as error:
                 self._note("redis", error)
                 await asyncio.sleep(next(waits))
                 continue
@@ -277,7 +276,7 @@ class Writer:
         for wait in jittered():
             try:
                 await self._reader.acknowledge(events)
-            except _REDIS_ERRORS as error:
+            except REDIS_ERRORS as error:
                 self._note("redis", error)
                 await asyncio.sleep(wait)
             else:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.config.settings import Settings
 from common.jobs.acceptance import Acceptance
 from common.redis.client import REQUIRED_POLICY
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 
@@ -66,7 +66,7 @@ class Admission:
         try:
             head, room, whole = await self._fitting(acceptances)
             verdicts = await self._push(head, room)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             raise NoRoomError(f"redis: {type(error).__name__}: {error}") from None
         for index, verdict in enumerate(verdicts):
             if verdict[0] in _NO_ROOM:

@@ -18,13 +18,13 @@ from typing import Final
 import msgspec
 from confluent_kafka import KafkaException
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.config.settings import Settings
 from common.events.event import Event
 from common.events.group_reader import LEASE_S
 from common.model.timestamps import format_time
 from common.process.backoff import jittered
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from kafka_bridge import metrics
@@ -101,7 +101,7 @@ class Mirror:
             await self._changed.wait_for(lambda: not self._under_way)
         try:
             await self._reader.close()
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             log.info("the lead runs out by itself", extra={"reason": str(error)})
 
     async def _read(self) -> None:
@@ -111,7 +111,7 @@ class Mirror:
                 continue
             try:
                 events = await self._reader.read()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 self.trouble = f"redis: {type(error).__name__}: {error}"
                 if not self._stopping:
                     redis_outage.lost("reading events", error)
@@ -136,7 +136,7 @@ class Mirror:
         except TimeoutError:
             try:
                 await self._reader.keep()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 log.debug("the lead could not be kept", extra={"reason": str(error)})
             return False
         return True
@@ -272,7 +272,7 @@ class Mirror:
         for wait in jittered():
             try:
                 await self._reader.acknowledge_mirrored(sent.events, stories)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 self.trouble = f"redis: {type(error).__name__}: {error}"
                 redis_outage.lost("acknowledging events", error)
                 await asyncio.sleep(wait)

@@ -20,8 +20,8 @@ from typing import Final
 
 from limits.aio.storage import RedisStorage
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 
@@ -239,7 +239,7 @@ class Permits:
                     await self._reserve(self._line[0][0] - self._at_hand, now)
                 else:
                     self._answer(found=found)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             self._bank.failed(error)
         except Exception:
             # Whatever it is, those who wait are answered: they are let pass below.

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.auth.client_directory import POLL_S, Directory, DirectoryWriter
 from common.auth.client_records import ALL_SCOPES, ClientRecord, Scope
 from common.config.settings import Settings
 from common.events.event import EventKind
 from common.model.timestamps import format_time, unix_ms
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from history.database import Database, DatabaseAwayError
@@ -35,7 +35,6 @@ SYNC_INTERVAL_S: Final = 1.0
 SETTLED_AFTER_S: Final = POLL_S + 0.1
 """By then every process that keeps up has read what was written."""
 _encode: Final = msgspec.json.Encoder().encode
-_TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
 
 class Clients:
@@ -120,7 +119,7 @@ class Clients:
                 )
             # Who is answered finds it so wherever they ask next.
             await asyncio.sleep(SETTLED_AFTER_S)
-        except _TROUBLE as error:
+        except REDIS_ERRORS as error:
             redis_outage.noticed("a change of a client", error)
 
     async def sync(self, directory: Directory) -> None:
@@ -142,7 +141,7 @@ class Clients:
                 redis_outage.back("comparing clients")
             except DatabaseAwayError:
                 continue
-            except _TROUBLE as error:
+            except REDIS_ERRORS as error:
                 redis_outage.lost("comparing clients", error)
 
 

@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.auth.tickets import Grant, new_ticket, seal, ticket_name
 from common.config.settings import Settings
 from common.model.channels import scoped
 from common.model.problems import Problem
 from common.redis.client import says_full
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -65,7 +65,7 @@ class TicketIssuer:
         self._waiting += 1
         try:
             return await self._keep(grant, client, user)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             if says_full(error):
                 raise _nearly_full() from None
             redis_outage.noticed("tickets", error)

@@ -4,11 +4,11 @@ import time
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.accounting.connection_counts import ConnectionCounts
 from common.accounting.usage import last_days, read_usage
 from common.auth.principal import Principal
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from server.access.client_limits import Limiter
 from server.web.answers import away
@@ -42,7 +42,7 @@ class UsageReport:
             days = await read_usage(self._redis, self._keys, client, last_days(DAYS, time.time()))
             connections = (await self._connections.read())[client]
             left = await allowance.notifications.look() if allowance else 0
-        except (RedisError, OSError, TimeoutError):
+        except REDIS_ERRORS:
             raise away("redis-away", "Redis does not answer; repeat") from None
         return {
             "usage": [

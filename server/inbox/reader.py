@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import Counter
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.events.event import EventKind
 from common.events.receipts import IDS_MAX, Receipts
@@ -21,6 +20,7 @@ from common.model.channels import (
     user_channel,
 )
 from common.model.publication import Position, parse_publication
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from history.database import Database
 from history.queries import inbox as queries
@@ -44,7 +44,6 @@ inbox_answers = Counter(
 )
 _cached_answers = inbox_answers.labels("cache")
 _database_answers = inbox_answers.labels("database")
-_TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -112,7 +111,7 @@ class Inbox:
         """
         try:
             count = await self.cache.unread_count(user)
-        except _TROUBLE:
+        except REDIS_ERRORS:
             count = None
         if count is None:
             return (await self._look(user)).count
@@ -136,7 +135,7 @@ class Inbox:
         if filters == Filters() and before is None and limit == PAGE_DEFAULT:
             try:
                 cached = await self.cache.first_page(user)
-            except _TROUBLE:
+            except REDIS_ERRORS:
                 cached = None
             if cached is None:
                 return (await self._look(user)).page
@@ -247,7 +246,7 @@ class Inbox:
     async def _marks(self, user: str) -> Marks | None:
         try:
             return await self.cache.marks(user)
-        except _TROUBLE:
+        except REDIS_ERRORS:
             return None
 
     def _reader(self, user: str, marks: Marks | None) -> Reader:
@@ -268,7 +267,7 @@ class Inbox:
         if marks and positions and view.caught_up and view.complete:
             try:
                 await self.cache.store(user, marks, positions, view.unread, view.page)
-            except _TROUBLE as error:
+            except REDIS_ERRORS as error:
                 log.debug("an inbox could not be cached", extra={"reason": str(error)})
         return view
 
@@ -310,7 +309,7 @@ class Inbox:
             return None
         try:
             return list(zip(channels, await self.cache.positions(channels), strict=True))
-        except _TROUBLE:
+        except REDIS_ERRORS:
             return None
 
     async def _late(self, user: str, rooms: dict[str, int], marks: Marks) -> dict[str, int]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from common.config.settings import Settings
 from common.model.channels import Lane
 from common.redis.client import UnfitRedisError, check_fitness, says_full
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -72,7 +73,7 @@ class RedisWatch:
             events = int(await self._redis.xlen(self._events))
             counts = await self._counts(events)
             refusal = await self._refusal()
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             redis_outage.lost("watch", error)
             self.trouble = f"redis does not answer: {type(error).__name__}"
             return

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.model.channels import DEFAULT_CLIENT
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from history.database import Database, DatabaseAwayError
 from server.access.route_access import principal_of
@@ -75,7 +75,7 @@ def _guarded(
             return await handler(request, history.of(principal_of(request).client))
         except DatabaseAwayError:
             raise away("database-away", "PostgreSQL does not answer; repeat") from None
-        except (RedisError, OSError, TimeoutError):
+        except REDIS_ERRORS:
             raise away("redis-away", "Redis does not answer; repeat") from None
 
     return answer

@@ -10,7 +10,7 @@ STANDS_AT = {
     "folders with more than 11 rooms": 1,
     "class names that are defined twice": 16,
     "docstrings that open with What, Who, Whether or How": 196,
-    "places that list the errors of Redis": 36,
+    "places that list the errors of Redis": 0,
     "modules without a unit test of their own": 132,
 }
 """Where a figure has not come down to its bar yet. Lower these with the tree; never raise one."""

@@ -10,13 +10,12 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
-
 from common.accounting.connection_counts import ConnectionCounts
 from common.auth.client_directory import Directory
 from common.auth.client_records import ClientLimits
 from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
+from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from ws_gateway.protocol.messages import ClientError, ErrorCode
 
@@ -101,7 +100,7 @@ class Seats:
                     told = bool(self._here)
                 self._elsewhere = await self._counts.read(but=self._gateway)
                 redis_outage.back("seats")
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.lost("seats", error)
             await asyncio.sleep(REPORT_INTERVAL_S)
 
@@ -109,7 +108,7 @@ class Seats:
         """Tell the others that this gateway is gone."""
         try:
             await self._counts.forget(self._gateway)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             log.info("nobody was told of the end", extra={"reason": str(error)})
 
     def _limits(self, principal: Principal) -> ClientLimits:

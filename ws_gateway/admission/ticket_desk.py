@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -71,7 +71,7 @@ class TicketDesk:
                 [self._keys.ticket(name) for name in names],
                 [self._keys.tickets_prefix, *names],
             )
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             redis_outage.noticed("tickets", error)
             # Nor would the others be answered in time.
             batch += self._waiting

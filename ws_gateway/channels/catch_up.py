@@ -15,10 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from common.model.publication import Position, Publication
 from common.process.backoff import jittered
+from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channels.channel import Channel
@@ -114,7 +113,7 @@ class CatchUp:
         for wait in jittered():
             try:
                 return await asyncio.shield(self._shared(channel.name, after))
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.noticed("logs", error)
                 await asyncio.sleep(wait)
         raise AssertionError("jittered() ends never")

@@ -10,10 +10,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from common.model.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
 from common.process.backoff import jittered
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
@@ -179,7 +178,7 @@ class Hub:
             try:
                 for first in range(0, len(batch), OPEN_CHUNK):
                     await self._open(batch[first : first + OPEN_CHUNK])
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.noticed("opening channels", error)
                 self._opening += [c for c in batch if c.state is State.OPENING]
                 self._open_wanted.set()
@@ -202,7 +201,7 @@ class Hub:
                 await self._check(found_by)
                 redis_outage.back("positions")
                 retry = jittered()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.lost("positions", error)
                 self._check_wanted.set()
                 await asyncio.sleep(next(retry))
@@ -313,7 +312,7 @@ class Hub:
             try:
                 async with self._repair_slots:
                     done = await self._fill_once(channel)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.noticed("logs", error)
                 await asyncio.sleep(next(retry))
                 continue

@@ -9,9 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from common.process.backoff import Backoff
+from common.redis.errors import REDIS_ERRORS
 from common.redis.pipelined_connection import Link, LinkLostError
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
@@ -71,7 +70,7 @@ class Subscription:
                 redis_outage.back("subscription")
                 self._on_up()
                 await self._watch(self._link, backoff)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 reason = f"{type(error).__name__}: {error}"
                 wait_s = backoff.failed(reason)
                 redis_outage.lost("subscription", error)

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from common.events.event import EventKind
 from common.model.timestamps import format_time
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -109,7 +109,7 @@ class WriteCounts:
                     waiting.popleft()
                 if waiting and pause_s:
                     await asyncio.sleep(pause_s)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             redis_outage.noticed("written", error)
         finally:
             for (channel, epoch), found in waiting:

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from common.config.settings import Settings
 from common.model.channels import BROADCAST_CHANNEL, scoped
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from common.telemetry.outage import redis_outage
@@ -150,7 +151,7 @@ class Sights:
                 # It was not run then, and one that was run does nothing the second time.
                 await self._redis.script_load(self._script.text)
                 replies = await self._send(calls)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             replies = [error] * len(calls)
         except asyncio.CancelledError:
             self._keep(round_)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from common.events.event import EventKind
 from common.events.receipts import FILLING, Receipts
+from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.gateway")
@@ -78,7 +79,7 @@ class ReceiptWriter:
                 await self._redis.script_load(self._receipts.script.text)
                 again = iter(await self._send(missing))
                 replies = [next(again) if _unknown(reply) else reply for reply in replies]
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             replies = [error] * len(batch)
         failed = [reply for reply in replies if isinstance(reply, Exception)]
         if failed:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from common.auth.client_records import ClientRecord
 from common.auth.principal import Principal
 from common.config.settings import Settings
 from common.events.receipts import IDS_MAX
 from common.model.channels import BROADCAST_CHANNEL, room_channel, scoped, user_channel
 from common.model.publication import Position
+from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from common.web.slices import Slices
 from ws_gateway import metrics
@@ -332,7 +331,7 @@ class Gateway:
         async def record() -> None:
             try:
                 refused = await self._not_sent(connection, principal, user, unknown)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 redis_outage.noticed("checking receipts", error)
                 connection.refuse(_NO_RECEIPTS)
                 connection.resume()
