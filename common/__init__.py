@@ -1,1 +1,1 @@
-"""What two or more processes share: settings, wire models, Redis keys and scripts, telemetry."""
+"""Code that several processes share: settings, wire models, Redis keys and scripts, telemetry."""

@@ -1,8 +1,8 @@
-"""Connections of each client at each gateway, as the gateways tell one another through Redis.
+"""Connections of each client at each gateway, which the gateways share through Redis.
 
 Each gateway writes its own counts once a second into one hash. A count whose gateway has not
-written for `STALE_AFTER_S` is not counted: the gateway is gone. Clocks of machines are taken to
-agree within that.
+written for `STALE_AFTER_S` is not counted: the gateway is gone. The machines' clocks are assumed
+to agree within that.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger("roomcast.connections")
 
 STALE_AFTER_S: Final = 5.0
 FORGOTTEN_AFTER_S: Final = 60.0
-"""A gateway that has been gone for so long is taken out of the hash."""
+"""A gateway that has been gone for this long is removed from the hash."""
 
 
 class _Report(msgspec.Struct):
@@ -45,7 +45,7 @@ class ConnectionCounts:
         self._key = keys.connections
 
     async def write(self, gateway: str, clients: Mapping[str, int]) -> None:
-        """Say how many connections of each client a gateway has.
+        """Write how many connections of each client a gateway has.
 
         Raises:
             redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
@@ -57,7 +57,7 @@ class ConnectionCounts:
             await pipeline.execute()
 
     async def forget(self, gateway: str) -> None:
-        """Take out a gateway that stops.
+        """Remove a gateway that is stopping.
 
         Raises:
             redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
@@ -65,7 +65,7 @@ class ConnectionCounts:
         await self._redis.hdel(self._key, gateway)
 
     async def read(self, but: str = "") -> Counter[str]:
-        """Connections by client at all gateways.
+        """Count the connections of each client at all gateways.
 
         Args:
             but: leave this gateway out.

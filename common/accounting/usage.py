@@ -1,8 +1,8 @@
-"""Usage: what became of each client's notifications on each UTC day, counted by every process.
+"""Usage: outcomes of each client's notifications per UTC day, counted by every process.
 
-Counts are gathered in memory and added to the metrics and to Redis once a second. What Redis does
-not take is kept for the next time. Guarantee: at most what came since the last write is lost with a
-process; a write whose reply was lost may count twice. For exact numbers there is history.
+Counts are gathered in memory and added to the metrics and to Redis once a second. Counts that Redis
+does not take are kept for the next write. Guarantee: a process that dies loses at most the counts
+since its last write; a write whose reply was lost may count twice. History has exact numbers.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ log = logging.getLogger("roomcast.usage")
 INTERVAL_S: Final = 1.0
 KEPT_DAYS: Final = 40
 COUNTS_MAX: Final = 100_000
-"""Counts that wait for Redis, by client, day and outcome; of more, new ones are dropped."""
+"""Most counts (by client, day and outcome) that wait for Redis; past it, new ones are dropped."""
 SHOWN_MAX: Final = 1_000
-"""Clients with metrics of their own in this process; the others' are added up as `other`."""
+"""Most clients with metrics of their own in this process; the rest are summed as `other`."""
 _AT_ONCE: Final = 1_000
 _DAY_S: Final = 86_400
 
@@ -43,14 +43,14 @@ client_notifications = prometheus_client.Counter(
 
 
 class Outcome(StrEnum):
-    """What is counted."""
+    """Outcome of a notification, as usage counts it."""
 
     ACCEPTED = "accepted"
     """Notifications that were queued."""
     PUBLISHED = "published"
     """Publications: a notification for three rooms has three."""
     DELIVERED = "delivered"
-    """Writes to sockets: a publication that ten sockets heard has ten."""
+    """Writes to sockets: a publication that ten sockets received has ten."""
     FAILED = "failed"
     """Jobs that expired before they were published, or became dead letters."""
 
@@ -59,13 +59,13 @@ Source = Callable[[], Iterable[tuple[str, Outcome, int]]]
 
 
 class Usage:
-    """Gathers counts and writes them. Open mode's anybody is not counted.
+    """Counters that are written once a second. Open mode's client `default` is not counted.
 
     Args:
         redis: a client with a short timeout.
         keys: of the shard.
-        sources: asked before each write for what else was counted since they were last asked, as
-            client, outcome and count. They are for what comes too often to be added one by one.
+        sources: called before each write for more counts since their last call, as client,
+            outcome and count. They serve hot paths, where a call of `add` each would cost too much.
     """
 
     def __init__(self, redis: Redis, keys: Keys, *sources: Source) -> None:
@@ -77,12 +77,12 @@ class Usage:
         self._shown: set[str] = set()
 
     def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
-        """Count."""
+        """Add to the count of one client."""
         if count and client not in ("", DEFAULT_CLIENT):
             self._now[client, outcome] += count
 
     def add_all(self, counts: Mapping[str, int], outcome: Outcome) -> None:
-        """Count for several clients."""
+        """Add to the counts of several clients."""
         for client, count in counts.items():
             self.add(client, outcome, count)
 
@@ -93,7 +93,7 @@ class Usage:
             await self.write()
 
     async def write(self) -> None:
-        """Add to Redis what was counted; what it does not take is kept."""
+        """Add the counts to Redis; keep those that it does not take."""
         for source in self._sources:
             for client, outcome, count in source():
                 self.add(client, outcome, count)
@@ -135,12 +135,12 @@ class Usage:
 
 
 def day_of(unix_s: float) -> str:
-    """UTC day of a Unix time, such as `2026-11-21`."""
+    """Return the UTC day of a Unix time, such as `2026-11-21`."""
     return datetime.fromtimestamp(unix_s, UTC).date().isoformat()
 
 
 def last_days(count: int, unix_s: float) -> list[str]:
-    """So many UTC days, newest first, the last one being that of a Unix time."""
+    """Return `count` UTC days, newest first, ending with the day of a Unix time."""
     today = datetime.fromtimestamp(unix_s, UTC).date()
     return [(today - timedelta(days=back)).isoformat() for back in range(count)]
 
@@ -148,7 +148,7 @@ def last_days(count: int, unix_s: float) -> list[str]:
 async def read_usage(
     redis: Redis, keys: Keys, client: str, days: Iterable[str]
 ) -> dict[str, dict[Outcome, int]]:
-    """What was counted for a client, by day; on a day without anything, zeros.
+    """Read a client's counts by day; a day without any has zeros.
 
     Raises:
         redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.

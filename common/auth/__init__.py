@@ -1,1 +1,1 @@
-"""Who may do what: client applications, their API keys, and their users' tokens."""
+"""Authentication: client applications, their API keys, and their users' tokens."""

@@ -1,8 +1,8 @@
-"""API keys: how one is made, read and compared. Pure.
+"""API keys: made, read and compared. Pure.
 
 A key is `rk_<id>_<secret><checksum>`: an id that is no secret, 256 random bits, and a CRC-32 of
-all before it, each in base 62. The prefix and the checksum let whoever scans code and logs for
-secrets tell a key from other text without asking anybody, as GitHub's tokens do
+all before it, each in base 62. With the prefix and the checksum, secret scanners can recognize a
+key in code and logs without asking a server, as with GitHub's tokens
 (https://github.blog/2021-04-05-behind-githubs-new-authentication-token-formats/).
 """
 
@@ -22,12 +22,12 @@ _SECRET_CHARACTERS: Final = 43
 _CHECKSUM_CHARACTERS: Final = 6
 _ID_END: Final = len(PREFIX) + _ID_CHARACTERS
 KEY_ID: Final = slice(len(PREFIX), _ID_END)
-"""Where in a key its id is."""
+"""Place of the id in a key."""
 LENGTH: Final = _ID_END + 1 + _SECRET_CHARACTERS + _CHECKSUM_CHARACTERS
 
 
 class NewKey(NamedTuple):
-    """A key that nobody else has: its id, what its owner is told once, what is stored of it."""
+    """A new key: its id, the text shown once to its owner, and the digest that is stored."""
 
     id: str
     text: str
@@ -43,7 +43,7 @@ def _base62(number: int, characters: int) -> str:
 
 
 def random_name(characters: int) -> str:
-    """Random name in base 62."""
+    """Make a random name in base 62."""
     return _base62(secrets.randbelow(_BASE**characters), characters)
 
 
@@ -61,7 +61,7 @@ def new_key() -> NewKey:
 
 
 def key_id(text: str) -> str | None:
-    """Id of a key, or None if the text can't be one: most typing errors and cuts are seen here."""
+    """Return the id of a key, or None if the text can't be one, as with most typing errors."""
     if len(text) != LENGTH or not text.isascii() or not text.startswith(PREFIX):
         return None
     if text[-_CHECKSUM_CHARACTERS:] != _checksum(text[:-_CHECKSUM_CHARACTERS]):
@@ -70,7 +70,9 @@ def key_id(text: str) -> str | None:
 
 
 def digest(text: str) -> bytes:
-    """What is stored of a key: SHA-256, 32 bytes. docs/decisions.md says why it need not be slow.
+    """Return the digest that is stored of a key: SHA-256, 32 bytes.
+
+    docs/decisions.md says why the hash need not be slow.
 
     Args:
         text: the whole key.
@@ -79,5 +81,5 @@ def digest(text: str) -> bytes:
 
 
 def is_key(text: str, stored: bytes) -> bool:
-    """Whether a key is the one of which this digest is stored; takes the same time either way."""
+    """Compare a key with a stored digest, in constant time."""
     return hmac.compare_digest(digest(text), stored)

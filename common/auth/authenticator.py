@@ -1,4 +1,4 @@
-"""From the headers of a request, or the token of a socket, to who asks."""
+"""Authentication of requests by their headers, and of sockets by their tokens."""
 
 import logging
 import time
@@ -24,34 +24,34 @@ _RETRY_AFTER_S: Final = 1
 
 
 def mode_notes(settings: Settings) -> dict[str, str]:
-    """What `/readyz` says of the mode, which the log is told as loudly."""
+    """Log an open mode, and return the note about it for `/readyz`."""
     if settings.auth_mode is AuthMode.REQUIRED:
         return {}
-    # On a developer's own machine nobody else is everybody.
+    # On a developer's own machine nobody else can connect.
     level = logging.INFO if is_loopback(settings.host) else logging.WARNING
     log.log(level, "AUTH_MODE=open: everybody may do everything here; for development only")
     return {"authMode": "open: everybody may do everything here"}
 
 
 def unauthorized(detail: str) -> Problem:
-    """Refusal of credentials, or of their absence."""
+    """Make the refusal of wrong or missing credentials."""
     return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers=_CHALLENGE)
 
 
 def _refused() -> Problem:
-    # The same for whatever is wrong: an attacker learns nothing of what there is.
+    # The same text for every fault: an attacker does not learn what exists.
     return unauthorized("these credentials are not accepted")
 
 
 class Authenticator:
-    """Tells who asks.
+    """Authenticator of requests and sockets.
 
-    In open mode nobody needs credentials, but those that are shown must be right.
+    In open mode nobody needs credentials, but any that are given must be right.
 
     Args:
         directory: the clients.
         mode: whether credentials are required.
-        token_leeway_s: how far the clock of whoever made a token may differ from this one's.
+        token_leeway_s: how far the token issuer's clock may differ from ours.
     """
 
     def __init__(self, directory: Directory, mode: AuthMode, token_leeway_s: float) -> None:
@@ -61,7 +61,7 @@ class Authenticator:
         self.required = mode is AuthMode.REQUIRED
 
     def of_headers(self, authorization: str | None, api_key: str | None) -> Principal:
-        """Who sends a request.
+        """Authenticate the sender of a request.
 
         Args:
             authorization: value of that header, if it is there.
@@ -89,7 +89,7 @@ class Authenticator:
         )
 
     def operator_of(self, authorization: str | None, api_key: str | None) -> Principal:
-        """The same, of an operator with the scope `admin` and of nobody else.
+        """Authenticate an operator with the scope `admin`; refuse everybody else.
 
         Raises:
             Problem: as `of_headers`, or 403.
@@ -100,7 +100,7 @@ class Authenticator:
         return principal
 
     def of_token(self, token: str) -> Principal:
-        """Whom a user token is about.
+        """Authenticate a user by a token.
 
         Raises:
             Problem: as `of_headers`.
@@ -109,7 +109,7 @@ class Authenticator:
         try:
             return self._tokens.read(token)
         except TokenError as error:
-            # What it quotes may be no Unicode.
+            # It may quote invalid Unicode.
             reason = str(error)[:200].encode("ascii", "backslashreplace").decode()
             log.info("a token was refused", extra={"reason": reason})
             if isinstance(error, ClaimError):
@@ -117,7 +117,7 @@ class Authenticator:
             raise _refused() from None
 
     def of_grant(self, grant: Grant) -> Principal:
-        """Whom a ticket is about, as its token says now, and as long as the API key is good.
+        """Authenticate a user by a ticket: its token and its API key must still be valid.
 
         Raises:
             Problem: as `of_headers`.
@@ -131,7 +131,7 @@ class Authenticator:
         return found
 
     def still_good(self, principal: Principal) -> Principal | None:
-        """A user who is here by an API key's ticket, ending with the key; None: it has ended."""
+        """Limit a ticket's user to the life of its API key; None if the key is not valid now."""
         known = self._directory.key(principal.key)
         if (
             known is None
@@ -144,12 +144,12 @@ class Authenticator:
         ends_s = known.expires_ms / 1000
         if ends_s <= time.time():
             return None
-        # A key has no leeway, and whoever looks at `expires_s` adds it.
+        # A key has no leeway, but every check of `expires_s` adds it.
         return replace(principal, expires_s=min(principal.expires_s, ends_s - self._token_leeway_s))
 
     def _by_key(self, text: str) -> Principal:
         self._be_fresh()
-        # Its checksum is for scanners; here the digest says all.
+        # The checksum is for scanners; here the digest is enough.
         known = self._directory.key(text[KEY_ID])
         if known is None or not is_key(text, known.digest):
             raise _refused()

@@ -1,7 +1,7 @@
-"""All clients, in every process: copied from Redis and kept up to date.
+"""Directory of all clients, copied from Redis by every process and kept up to date.
 
 Guarantee: while Redis answers, a change is known here within `POLL_S` and a round trip. A process
-that could not ask for `STALE_AFTER_S` accepts no credentials at all: it can't know which of them
+that could not reach Redis for `STALE_AFTER_S` accepts no credentials at all: it can't know which
 were revoked. Clients are never deleted, only disabled, and of two records of a client the one with
 the higher version holds, so that a Redis that was emptied or fell back revives nothing.
 """
@@ -30,7 +30,7 @@ _RECORDS_AT_ONCE: Final = 500
 
 
 class KnownKey(NamedTuple):
-    """A key, and who asks when it is shown. `expires_ms` is a Unix time, 0: never."""
+    """A key and the principal that it authenticates. `expires_ms` is a Unix time, 0: never."""
 
     digest: bytes
     expires_ms: int
@@ -75,17 +75,17 @@ class Directory:
         return sum(not (one.disabled or one.operator) for one in self._clients.values())
 
     def client(self, an_id: str) -> ClientRecord | None:
-        """A client that is not disabled."""
+        """Return a client, or None if there is none or it is disabled."""
         record = self._clients.get(an_id)
         return None if record is None or record.disabled else record
 
     def key(self, an_id: str) -> KnownKey | None:
-        """A key that is neither revoked nor of a disabled client; it may have expired."""
+        """Return a key, or None if it is revoked or its client disabled; it may have expired."""
         return self._keys.get(an_id)
 
     @property
     def is_stale(self) -> bool:
-        """Whether what is known here may be too old to rely on."""
+        """True if the copy may be too old to rely on."""
         return self._asked_at is None or time.monotonic() - self._asked_at > STALE_AFTER_S
 
     async def run(self) -> None:
@@ -142,7 +142,7 @@ class Directory:
 
 
 class DirectoryWriter:
-    """Writes records to where every `Directory` reads them.
+    """Writer of the records that every `Directory` reads.
 
     Args:
         redis: a client with a short timeout.
@@ -155,7 +155,7 @@ class DirectoryWriter:
         self._script = Script("clients_write")
 
     async def write(self, records: Sequence[ClientRecord]) -> None:
-        """Write records, unless newer ones are there.
+        """Write records, except where Redis has a newer one.
 
         Raises:
             redis.exceptions.RedisError, OSError, TimeoutError: the outcome is unknown; repeat.
@@ -168,5 +168,5 @@ class DirectoryWriter:
 
 
 def _new_generation() -> str:
-    # Of a Redis that was emptied; two that do this at once agree on the first one's.
+    # For a Redis that was emptied; if two processes do this at once, the first one's counts.
     return f"{time.time_ns():x}"

@@ -1,4 +1,4 @@
-"""Client applications as every process knows them: what a record in Redis holds.
+"""Records of client applications, as Redis holds them for every process.
 
 PostgreSQL has the clients; the servers copy each into Redis whenever it changes, and every process
 follows (`common.auth.client_directory`).
@@ -11,10 +11,10 @@ import msgspec
 
 
 class Scope(StrEnum):
-    """What an API key may be used for."""
+    """Permission of an API key."""
 
     NOTIFY = "notify"
-    """Send notifications, and say who is a user and a member of which room."""
+    """Send notifications, and manage users and the members of rooms."""
     READ = "read"
     """Read what was sent, and the inboxes of all users."""
     ADMIN = "admin"
@@ -26,7 +26,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ClientLimits(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """What one client may do that differs from the settings; None: as the settings say."""
+    """Limits of one client that differ from the settings; None: as the settings say."""
 
     requests_per_s: Positive | None = None
     notifications_per_day: Positive | None = None
@@ -53,7 +53,7 @@ class SecretRecord(msgspec.Struct, frozen=True, omit_defaults=True, rename="came
     expires_ms: int = 0
 
     def __repr__(self) -> str:
-        # It must not get into a log, whoever logs a record.
+        # The secret must not get into a log with the rest of the record.
         return "SecretRecord(…)"
 
 

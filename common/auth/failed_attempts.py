@@ -1,8 +1,8 @@
-"""Failed attempts to authenticate: who fails too often waits before the next one is looked at.
+"""Failed attempts to authenticate: an address with too many must wait before it tries again.
 
-It is counted in each process by itself, so that guessing costs no round trip: with N processes an
-address has up to N times the attempts. A key has 256 random bits, so what this bounds is the work
-that guessing makes, not the chance to guess right.
+Each process counts for itself, so that guessing costs no round trip: with N processes an address
+has up to N times the attempts. A key has 256 random bits, so this bounds the work that guessing
+makes, not the chance to guess right.
 """
 
 from collections import OrderedDict
@@ -11,11 +11,11 @@ from typing import Final
 WINDOW_S: Final = 60.0
 TOO_MANY_FAILURES: Final = "too many credentials from this address were not accepted"
 ADDRESSES_MAX: Final = 10_000
-"""Addresses that are remembered; of more, those that failed longest ago are forgotten."""
+"""Most addresses that are remembered; past it, those that failed longest ago are forgotten."""
 
 
 class FailedAttempts:
-    """How often each address failed within its minute.
+    """Counter of each address's failures within a minute.
 
     Args:
         most: failures of an address in a minute; 0: any number.
@@ -27,15 +27,15 @@ class FailedAttempts:
 
     @property
     def counts(self) -> bool:
-        """Whether failures are counted at all."""
+        """True if failures are counted at all."""
         return self._most > 0
 
     def __bool__(self) -> bool:
-        """Whether any address failed of late."""
+        """Return True if any address failed recently."""
         return bool(self._failed)
 
     def __len__(self) -> int:
-        """How many addresses are remembered."""
+        """Return the number of remembered addresses."""
         return len(self._failed)
 
     def note(self, address: str, now: float) -> None:
@@ -55,7 +55,7 @@ class FailedAttempts:
             self._failed.popitem(last=False)
 
     def wait_s(self, address: str, now: float) -> float:
-        """Seconds until an address may try again; 0: it may now.
+        """Return the seconds until an address may try again; 0: it may now.
 
         Args:
             address: who tries.

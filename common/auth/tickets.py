@@ -1,10 +1,10 @@
-"""Tickets: single-use stand-ins for a user token, where a browser can send no header.
+"""Tickets: single-use stand-ins for a user token, for requests where browsers can't set headers.
 
 `EventSource` and `WebSocket` take nothing but a URL, and URLs are logged. A ticket is `rt_` and 256
-random bits, good once and for some seconds. Redis has it under a hash, and what it stands for is
-encrypted with another hash of it: neither is of use to whoever reads Redis, its log of commands or
-a backup. What it stands for is the token itself, which is checked again when the ticket is shown,
-so a ticket is never good for more, or for longer, than the token. Pure.
+random bits, good once and for some seconds. Redis stores its grant under one hash of it, encrypted
+with another: neither helps anybody who reads Redis, its log of commands or a backup. The grant is
+the token itself, which is checked again when the ticket is used, so a ticket is never good for
+more, or for longer, than the token. Pure.
 """
 
 import hashlib
@@ -22,43 +22,43 @@ from common.auth.client_records import Scope
 PREFIX: Final = "rt_"
 _BYTES: Final = 32
 _PATTERN: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}", re.ASCII)
-# Of a key that encrypts once, any nonce will do.
+# Each key encrypts only once, so any nonce will do.
 _NONCE: Final = bytes(12)
 TICKET_SCOPES: Final = frozenset({Scope.NOTIFY, Scope.READ})
-"""Scopes that an API key needs to give out tickets, and to have when one is shown."""
+"""Scopes that an API key needs to issue tickets, and must still have when one is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a ticket stands for: a user token, and the id of the API key that asked, if one did."""
+    """Contents of a ticket: a user token, and the id of the API key that issued it, if any."""
 
     token: str = field(repr=False)
     key: str = ""
 
 
 def new_ticket() -> str:
-    """Make a ticket that nobody else has."""
+    """Make a new random ticket."""
     return PREFIX + secrets.token_urlsafe(_BYTES)
 
 
 def is_ticket(text: str) -> bool:
-    """Whether a text can be a ticket."""
+    """Return True if a text can be a ticket."""
     return _PATTERN.fullmatch(text) is not None
 
 
 def ticket_name(ticket: str) -> str:
-    """Name that Redis has a ticket under."""
+    """Return the name under which Redis stores a ticket."""
     return _hash("name", ticket).hex()
 
 
 def seal(ticket: str, grant: Grant) -> bytes:
-    """Encrypt what a ticket stands for."""
+    """Encrypt the grant of a ticket."""
     text = json.dumps([grant.token, grant.key]).encode()
     return AESGCM(_hash("key", ticket)).encrypt(_NONCE, text, None)
 
 
 def unseal(ticket: str, sealed: bytes) -> Grant:
-    """Decrypt what a ticket stands for.
+    """Decrypt the grant of a ticket.
 
     Raises:
         ValueError: it is not what `seal` made for this ticket.

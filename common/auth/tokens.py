@@ -1,11 +1,11 @@
-"""User tokens: JSON Web Tokens (RFC 7519) that say who a client application's user is.
+"""User tokens: JSON Web Tokens (RFC 7519) that identify a client application's user.
 
     {"iss": "<client id>", "sub": "<user id>", "exp": 1760000000, "rooms": ["1", "team-*"]}
 
-`iss` tells whose keys to look at. A token with `HS256` is checked with the client's secrets and
-nothing else, one with `RS256` or `EdDSA` with the public key that its `kid` names, and only by the
-algorithm that this key is for: what the token says of its algorithm chooses among the client's keys
-but never how one is used (RFC 8725, sections 3.1 and 3.2).
+`iss` names the client whose keys are used. A token with `HS256` is checked only with the client's
+secrets, one with `RS256` or `EdDSA` with the public key that its `kid` names, and only by the
+algorithm that this key is for: the token's `alg` selects among the client's keys but never how one
+is used (RFC 8725, sections 3.1 and 3.2).
 """
 
 import json
@@ -24,30 +24,30 @@ from common.model.ids import identifier
 
 TOKEN_MAX_CHARACTERS: Final = 8_192
 ROOMS_MAX: Final = 1_000
-"""Rooms and prefixes that a token may name."""
+"""Most rooms and prefixes that a token may name."""
 SECRET_ALGORITHM: Final = "HS256"  # noqa: S105 - its name
 LATEST_S: Final = 253_402_300_799
-"""Last second of the year 9999, as a Unix time; no date that we could tell anybody is later."""
+"""Last second of the year 9999, as a Unix time: the latest date that we can format."""
 PARSED_KEYS_MAX: Final = 1_024
-"""Public keys of either kind that are kept as they were parsed, of all clients together."""
+"""Most parsed public keys of either kind that are cached, of all clients together."""
 _RSA_MIN_BITS: Final = 2_048
 _RSA_MAX_BITS: Final = 4_096
 _RSA_EXPONENT: Final = 65_537
 _RSA_SIZE: Final = f"an RSA key has {_RSA_MIN_BITS} to {_RSA_MAX_BITS} bits"
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
-"""RFC 7515, section 7.1; decoders skip whatever else there is, and one token had many texts."""
+"""RFC 7515, section 7.1; decoders skip other characters, so one token would have many texts."""
 _JWS: Final = jwt.PyJWS()
 
 
 class TokenError(Exception):
-    """A token is not accepted. The text is for the log: who sent it is told only that."""
+    """A token is not accepted. The reason is for the log only; the sender does not see it."""
 
 
 class ClaimError(TokenError):
     """A token's claims are not accepted, though a key of its client signed them.
 
-    The text is for whoever shows it, too: they could not have guessed this token.
+    The sender sees the reason, too: nobody could have guessed this token.
     """
 
 
@@ -59,10 +59,10 @@ _PUBLIC_MEMBERS: Final = {
 
 
 def public_key(jwk: dict[str, Any]) -> tuple[str, Any]:
-    """Algorithm and key of a JWK.
+    """Return the algorithm and the key of a JWK.
 
-    Every token that a key signs is checked on the event loop of all clients, so only keys are taken
-    that are quick to check with: RSA with the exponent that everybody uses, and Ed25519.
+    Every token that a key signs is checked on the event loop that all clients share, so only keys
+    with quick checks are taken: RSA with the usual exponent, and Ed25519.
 
     Raises:
         ValueError: it is no public RSA key of 2,048 to 4,096 bits, nor one of Ed25519.
@@ -86,7 +86,7 @@ def public_key(jwk: dict[str, Any]) -> tuple[str, Any]:
 
 
 def public_members(jwk: dict[str, Any]) -> dict[str, Any]:
-    """What there is to keep of a JWK that `public_key` took; other members mean nothing here."""
+    """Return the used members of a JWK that `public_key` took; others mean nothing here."""
     return {name: jwk[name] for name in _PUBLIC_MEMBERS[jwk["kty"]] if jwk.get(name) is not None}
 
 
@@ -94,7 +94,7 @@ def _base64(jwk: dict[str, Any], name: str) -> str:
     value = jwk.get(name)
     if not isinstance(value, str) or not _BASE64URL.fullmatch(value):
         raise ValueError(f"not a JWK: {name} must be base64url text")
-    # Before it is looked at: to make a number of a megabyte takes a while.
+    # Before it is parsed: converting a megabyte to a number takes a while.
     if len(value) > _RSA_MAX_BITS // 6 + 2:
         raise ValueError(f"{name} is too long: {_RSA_SIZE}")
     return value
@@ -123,7 +123,7 @@ def _parsed(jwk: dict[str, str], algorithm: str) -> Any:
 
 
 def rooms_of(value: object) -> Rooms:
-    """What a token's or a request's `rooms` allow.
+    """Read the `rooms` of a token or a request.
 
     Raises:
         ValueError: it is no list of names and prefixes.
@@ -141,11 +141,11 @@ def rooms_of(value: object) -> Rooms:
 
 
 class TokenReader:
-    """Reads tokens.
+    """Reader of tokens.
 
     Args:
         find: a client that is not disabled, by its id.
-        leeway_s: how far the clock of whoever made a token may differ from this one's, in either
+        leeway_s: how far the token issuer's clock may differ from ours, in either
             direction (RFC 7519, sections 4.1.4 to 4.1.6).
     """
 
@@ -154,11 +154,11 @@ class TokenReader:
         self._leeway_s = leeway_s
 
     def read(self, token: str) -> Principal:
-        """Tell whom a token is about.
+        """Check a token and return its user.
 
         Raises:
-            ClaimError: its signature is good, but it is not valid now, or says something odd.
-            TokenError: it is not accepted, for whatever other reason.
+            ClaimError: its signature is good, but it is not valid now, or a claim is malformed.
+            TokenError: it is not accepted for another reason.
         """
         if len(token) > TOKEN_MAX_CHARACTERS:
             raise TokenError("too long")
@@ -214,7 +214,7 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ClaimError(f"{name} must be a Unix time, a number of seconds")
-    # As it is: an integer may be too large to be made a float.
+    # Compared as it is: an integer may be too large for a float.
     if value > LATEST_S:
         raise ClaimError(f"{name} is past the year 9999: it must be in seconds, not milliseconds")
     if not value >= 0:
@@ -224,7 +224,7 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
 
 def _object(text: bytes) -> dict[str, Any]:
     try:
-        # As text: of bytes, json takes other encodings and a mark of the byte order.
+        # As text: from bytes, json would accept other encodings and a byte order mark.
         value = json.loads(text.decode(), object_pairs_hook=_distinct, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise TokenError(f"not a JWT: {error}") from None
@@ -234,7 +234,7 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Of two, another reader of the same token may take the other one (RFC 7519, section 4).
+    # Of two equal names, another reader of the token may take the other (RFC 7519, section 4).
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("it has a name twice")
@@ -272,7 +272,7 @@ def _candidates(header: dict[str, Any], client: ClientRecord) -> list[tuple[str,
         ]
     kid = header.get("kid")
     fitting = [jwk for jwk in client.jwks if kid is None or jwk.get("kid") == kid]
-    # Which of several to take is not to be found out by trying all.
+    # If several fit, we don't find out the right one by trying all.
     return [public_key(fitting[0])] if len(fitting) == 1 else []
 
 

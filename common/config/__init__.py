@@ -1,1 +1,1 @@
-"""Settings: where they come from, and which values they take."""
+"""Settings: their sources and the values they accept."""

@@ -16,7 +16,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on a host, as far as its name tells."""
+    """Return True if the name of a host says that only this machine can reach it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

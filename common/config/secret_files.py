@@ -1,7 +1,7 @@
-"""Settings that are secrets may come from files: `NAME_FILE` names the file that holds `NAME`.
+"""Secret settings from files: `NAME_FILE` names the file that holds `NAME`.
 
-Where the same source (the environment, or `.env`) has both, nobody can say which one is meant, and
-both are refused. Otherwise the environment comes before `.env`, whichever of the two it has.
+If one source (the environment, or `.env`) has both, it is unclear which one is meant, and both are
+refused. Otherwise the environment comes before `.env`, whichever of the two it has.
 """
 
 from collections.abc import Collection
@@ -15,7 +15,7 @@ SUFFIX: Final = "_file"
 
 
 class SecretFileError(Exception):
-    """A secret can't be had from its file; the text says why, and nothing of what is in it.
+    """A secret can't be read from its file; the text says why but quotes nothing of the file.
 
     Args:
         setting: name of the setting, in upper case.
@@ -27,11 +27,11 @@ class SecretFileError(Exception):
 
 
 class WithSecretFiles(PydanticBaseSettingsSource):
-    """A source of settings whose secrets are read from their files, where files are named.
+    """Source of settings that reads secrets from their files, where files are named.
 
     Args:
         settings: the class.
-        source: what it found is completed.
+        source: its settings are completed.
         secrets: names of the settings that are secrets.
     """
 
@@ -46,11 +46,11 @@ class WithSecretFiles(PydanticBaseSettingsSource):
         self._secrets = secrets
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Value of one field; see pydantic-settings."""
+        """Return the value of one field; see pydantic-settings."""
         return self._source.get_field_value(field, field_name)
 
     def __call__(self) -> dict[str, Any]:
-        """Everything that the source has.
+        """Return all settings of the source.
 
         Raises:
             SecretFileError: a secret is given twice, or its file can't be read or is empty.

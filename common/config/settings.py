@@ -1,7 +1,7 @@
-"""Every setting of every process, read from the environment first and from `.env` second.
+"""All settings of all processes, read from the environment first and from `.env` second.
 
-The environment is read here and nowhere else. A value that does not fit is refused at start with
-the setting's name (`load_settings`). The README's table is generated from `Settings`.
+The environment is read here and nowhere else. An invalid value is refused at start with the
+setting's name (`load_settings`). The README's table is generated from `Settings`.
 """
 
 import re
@@ -26,7 +26,7 @@ from common.config.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url,
 from common.model.channels import HISTORY_GROUP, KAFKA_GROUP
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-# More than anybody means, and little enough for Redis, which counts expiry in milliseconds.
+# More than anybody needs, and within the range of Redis, which counts expiry in milliseconds.
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Count = Annotated[int, Field(ge=1, le=2**40)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -34,23 +34,23 @@ Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 _BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 SECRETS: Final = ("redis_client", "database_url", "kafka_password")
-"""Settings that are secrets or contain one: never shown, and to be had from files, too."""
+"""Settings that are secrets or contain one: never shown, and readable from files, too."""
 ENV_FILE: Final = ".env"
 COMPOSE_NAMES: Final = frozenset({"IMAGE_TAG"})
-"""What compose takes from `.env` for itself, besides names that begin with `COMPOSE_`."""
+"""Names in `.env` that only compose uses, besides those that begin with `COMPOSE_`."""
 
 
 class ReaderPolicy(StrEnum):
-    """What happens when a reader of the event stream is too far behind."""
+    """Policy for a reader of the event stream that is too far behind."""
 
     REFUSE = "refuse"
     """New notifications are refused; nothing is lost."""
     DROP = "drop"
-    """The oldest that it has not read are let go of; everything else goes on."""
+    """The oldest entries that it has not read are dropped; everything else goes on."""
 
 
 class LogFormat(StrEnum):
-    """How log lines are written: `auto` is `console` on a terminal and `json` elsewhere."""
+    """Format of log lines: `auto` is `console` on a terminal and `json` elsewhere."""
 
     AUTO = "auto"
     JSON = "json"
@@ -58,14 +58,14 @@ class LogFormat(StrEnum):
 
 
 class AuthMode(StrEnum):
-    """Whether credentials are needed: `open` lets everybody do everything."""
+    """Need for credentials: `open` lets everybody do everything."""
 
     OPEN = "open"
     REQUIRED = "required"
 
 
 class Settings(BaseSettings):
-    """What can be set, with its default, unit and meaning. Names are upper case outside."""
+    """Settings with their defaults, units and meanings. Names are upper case outside."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE,
@@ -404,7 +404,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Where settings come from; see pydantic-settings."""
+        """Return the sources of settings; see pydantic-settings."""
         del file_secret_settings
         return (
             init_settings,
@@ -466,11 +466,11 @@ class Settings(BaseSettings):
 
     @property
     def redis_url(self) -> str:
-        """URL of Redis, with its password and its CA file: for who connects."""
+        """URL of Redis for a client, with password and CA file."""
         return with_authority(self.redis_client.get_secret_value(), self.redis_ca_file)
 
     def allows_origin(self, origin: str) -> bool:
-        """Whether pages of an origin may connect and ask."""
+        """Return True if pages of an origin may connect and send requests."""
         listed = [one.strip() for one in self.allowed_origins.split(",") if one.strip()]
         if not listed:
             return self.auth_mode is AuthMode.OPEN
@@ -478,12 +478,12 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> tuple[Network, ...]:
-        """Whose `X-Forwarded-For` is believed, for `peer_address`."""
+        """Networks of the proxies whose `X-Forwarded-For` is trusted, for `peer_address`."""
         return parse_networks(self.trusted_proxies)
 
     @property
     def client_lane_jobs(self) -> int:
-        """Waiting jobs that one client may have in a lane; 0: as many as the lane."""
+        """Most waiting jobs of one client in a lane; 0: as many as the lane holds."""
         if self.auth_mode is AuthMode.OPEN:
             return 0
         return max(1, int(self.lane_client_share * self.lane_max_jobs))
@@ -495,7 +495,7 @@ class Settings(BaseSettings):
 
     @property
     def reader_policies(self) -> dict[str, ReaderPolicy]:
-        """Enabled readers, and what happens when one is too far behind."""
+        """Enabled readers, each with its policy for being too far behind."""
         named = (one.partition(":") for one in self.event_readers.split(",") if one)
         chosen = {name: policy for name, _, policy in named}
         return {
@@ -505,13 +505,13 @@ class Settings(BaseSettings):
 
 
 def _default_policy(name: str, readers: Collection[str]) -> ReaderPolicy:
-    """What PostgreSQL has can be mirrored again; what it does not have must be read."""
+    """Drop for the Kafka bridge if history reads too: it can mirror again from PostgreSQL."""
     mirrors = name == KAFKA_GROUP and HISTORY_GROUP in readers
     return ReaderPolicy.DROP if mirrors else ReaderPolicy.REFUSE
 
 
 def refuse(name: str, reason: str) -> NoReturn:
-    """End the process because of a setting.
+    """Exit because of a setting.
 
     Raises:
         SystemExit: status 2, after one line on stderr.
@@ -521,9 +521,9 @@ def refuse(name: str, reason: str) -> NoReturn:
 
 
 def find_unknown(names: Collection[str]) -> Iterator[str]:
-    """Find the names in `.env` that nothing reads, a sentence for each, with the nearest setting.
+    """Find names in `.env` that nothing reads; yield a sentence for each, with the nearest setting.
 
-    The environment is not looked through: it is full of what is for other programs.
+    The environment is not checked: it is full of variables of other programs.
     """
     settings = {name.upper() for name in Settings.model_fields}
     known = settings | {f"{name.upper()}_FILE" for name in SECRETS} | COMPOSE_NAMES
@@ -536,7 +536,7 @@ def find_unknown(names: Collection[str]) -> Iterator[str]:
 
 
 def load_settings() -> Settings:
-    """Read the settings, or end the process with every wrong setting's name and reason.
+    """Read the settings, or exit with the name and the fault of every wrong one.
 
     Names in `.env` that are no settings are ignored, with a line on stderr for each.
 

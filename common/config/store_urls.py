@@ -1,8 +1,8 @@
-"""What a URL of Redis or PostgreSQL must look like, found out before a library reads it.
+"""URLs of Redis and PostgreSQL, checked before a library reads them.
 
-A library that can't read a URL says which part it stumbled over. Where a password's special
-characters were not percent-encoded, that part is the password: so such a URL is refused here, in
-words that quote nothing of it.
+A library that can't parse a URL quotes the part that it failed on. Where a password's special
+characters were not percent-encoded, that part is the password: so such a URL is refused here, with
+an error that quotes nothing of it.
 """
 
 import re
@@ -18,14 +18,14 @@ _ENCODE: Final = "is no URL; special characters of a password must be percent-en
 
 
 def check_url(url: str, schemes: Collection[str]) -> None:
-    """Refuse what is no URL of a store.
+    """Refuse a text that is not a store's URL.
 
     Args:
         url: to be checked.
-        schemes: one of them it must have.
+        schemes: the accepted ones.
 
     Raises:
-        ValueError: it is none. The text quotes nothing of it.
+        ValueError: it is not. The text quotes nothing of it.
     """
     parts = _split(url)
     if parts.scheme not in schemes:
@@ -43,7 +43,7 @@ def check_url(url: str, schemes: Collection[str]) -> None:
 
 
 def with_authority(url: str, ca_file: str) -> str:
-    """URL of a Redis whose certificate is checked against a file of authorities.
+    """Add to a Redis URL the file of authorities that its certificate is checked against.
 
     Args:
         url: `rediss://…`.
@@ -57,7 +57,7 @@ def with_authority(url: str, ca_file: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: without user, password and query."""
+    """Return a URL without user, password and query, safe to show."""
     parts = _split(url)
     _, at, hosts = parts.netloc.rpartition("@")
     netloc = f"***@{hosts}" if at else hosts

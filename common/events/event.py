@@ -1,8 +1,8 @@
-"""The event stream `rc:{s}:events`: what is in it, and how an entry is read.
+"""Events: entries of the stream `rc:{s}:events`, and their parser.
 
-Every publication and every receipt is an entry, written in the step that makes it true. Readers are
+Every publication and every receipt is an entry, written in the same atomic step. Readers are
 consumer groups (`common.events.group_reader`). Fields of an entry: `k` kind, `c` scoped channel,
-`w` who wrote it (a worker or a gateway), `p` JSON text, `x` more JSON that clients are not sent, or
+`w` writer (a worker or a gateway), `p` JSON text, `x` more JSON that clients don't receive, or
 absent.
 """
 
@@ -15,66 +15,66 @@ EVENT_FIELDS: Final = [b"k", b"c", b"w", b"p", b"x"]
 
 
 class EventKind(StrEnum):
-    """What happened; the text of an entry depends on it."""
+    """Kind of an event, which decides the text of its entry."""
 
     PUBLISHED = "published"
-    """`p` is the frame that clients got; `x` may be `{"email"}`."""
+    """`p` is the frame that clients received; `x` may be `{"email"}`."""
     EXPIRED = "expired"
-    """A job that nobody was sent: `p` is `{"id", "userId", "priority", "createdAt"}`."""
+    """A job expired unsent: `p` is `{"id", "userId", "priority", "createdAt"}`."""
     DEAD = "dead"
-    """What went to the dead letters: `p` is the text (a job, or whatever was found), `x` is why, as
+    """A text went to the dead letters: `p` is the text (a job or other), `x` is the reason as
     plain text; `c` is empty."""
     DELIVERED = "delivered"
     """A user's receipt: `p` is `{"id", "userId", "at"}`; `c` is the user's channel."""
     READ = "read"
     """A user's receipt, as `DELIVERED`."""
     WRITTEN = "written"
-    """How many sockets of a gateway a run of publications was written to.
+    """A gateway counted the sockets that it wrote runs of publications to.
 
     `p` is `{"gateway", "epoch", "runs": [[first offset, last offset, sockets], …], "at"}`.
     """
     MIRRORED = "mirrored"
-    """Where publications are in Kafka; written by the bridge, and itself not mirrored.
+    """The positions of publications in Kafka; written by the bridge, and itself not mirrored.
 
     `p` is `{"topic", "at", "firstMs", "lastMs", "entries": [[scoped channel, epoch, offset,
     partition, kafka offset], …]}`; `c` is empty. The publications were written to the event stream
     between the two times (Unix, in milliseconds).
     """
     USER = "user"
-    """A user was made known: `p` is `{"userId", "at"}`; `c` is the user's channel."""
+    """A user was registered: `p` is `{"userId", "at"}`; `c` is the user's channel."""
     MEMBER_JOINED = "member-joined"
-    """A user joined a room: `p` is `{"userId", "room", "at"}`; `c` is the room's channel. Who is a
-    member already stays one since when they joined."""
+    """A user joined a room: `p` is `{"userId", "room", "at"}`; `c` is the room's channel. Somebody
+    who is a member already keeps the time at which they joined."""
     MEMBER_LEFT = "member-left"
     """A user left a room, as `MEMBER_JOINED`."""
     READ_ALL = "read-all"
-    """A user read all that was published until `at`, by Redis's clock; as `USER`."""
+    """A user read everything published until `at`, by Redis's clock; as `USER`."""
     ARCHIVED = "archived"
-    """A user put a notification away: `p` is `{"userId", "id", "createdAt", "at"}`, with when the
-    notification was created; `c` is the user's channel. The last one in the stream counts."""
+    """A user archived a notification: `p` is `{"userId", "id", "createdAt", "at"}`, with the time
+    the notification was created; `c` is the user's channel. The last one in the stream counts."""
     UNARCHIVED = "unarchived"
-    """A user took it out again, as `ARCHIVED`."""
+    """A user unarchived a notification, as `ARCHIVED`."""
     UNREAD = "unread"
-    """A user marked a notification unread, as `ARCHIVED`: receipts of before `at` do not count."""
+    """A user marked a notification unread, as `ARCHIVED`: receipts before `at` do not count."""
     SEEN = "seen"
-    """Users registered on a gateway whom nobody noted lately: `p` is `{"users": [[user, Unix ms],
+    """Users connected to a gateway and had no recent sight: `p` is `{"users": [[user, Unix ms],
     …]}`, by Redis's clock; `c` is their client's broadcast channel. Broadcasts count for each of
     them from then on, or from an earlier sight."""
     USER_DELETED = "user-deleted"
-    """A user was deleted, with all that was theirs until `at`; as `USER`."""
+    """A user was deleted, with all their data until `at`; as `USER`."""
     AUDIT = "audit"
-    """What was done about a client application: `p` is `{"number", "at", "action", "subject",
-    "client", "key", "details"}`, `c` the subject and a slash. It is a copy of what PostgreSQL has
-    since the step that did it."""
+    """An action on a client application: `p` is `{"number", "at", "action", "subject",
+    "client", "key", "details"}`, `c` the subject and a slash. It is a copy of a row that
+    PostgreSQL stored with the action."""
 
     DROPPED = "dropped"
-    """A reader was too far behind, and others were not to stop for it: `p` is `{"reader", "count",
+    """A reader was too far behind, and entries were dropped: `p` is `{"reader", "count",
     "after", "before", "sinceMs"}`. It never got about `count` entries of the stream, between the
     ids `after` and `before`. `c` is empty."""
 
 
 class Event(NamedTuple):
-    """One entry. `id` is its id in the stream, `<Unix ms>-<number>`."""
+    """One entry of the stream. `id` is its id there, `<Unix ms>-<number>`."""
 
     id: str
     kind: str
@@ -93,7 +93,7 @@ def parse_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     """Read an entry as redis-py returns it.
 
     Raises:
-        KeyError, UnicodeDecodeError: it is no entry of this stream's.
+        KeyError, UnicodeDecodeError: it is not an entry of this stream.
     """
     return Event(
         entry_id.decode(),

@@ -2,13 +2,13 @@
 
 Guarantee: every entry is handed out at least once, in the order of the stream, until it is
 acknowledged. One replica leads, by a lease in Redis; the others wait. A new leader begins with
-what the one before did not acknowledge. A leader that was paused may hand on what it holds once
-more, but nothing that its successor has not begun with: first occurrences stay in order.
+the first entry that the previous one did not acknowledge. A leader that was paused may hand out its
+entries once more, but none that its successor has not begun with: first occurrences stay in order.
 
-What was acknowledged is the group's position and no list of pending entries, which would cost Redis
-three times as much: readers acknowledge in the order in which they read. A group that Redis lost is
-made again from the beginning of the stream: what was acknowledged before comes once more, and
-nothing that is there is skipped. If the stream itself was deleted, what was in it unread is lost:
+Acknowledged entries are kept as the group's position, not as a list of pending entries, which would
+cost Redis three times as much: readers acknowledge in the order in which they read. A group that
+Redis lost is made again from the beginning of the stream: entries acknowledged before are repeated,
+and none that is there is skipped. If the stream itself was deleted, its unread entries are lost:
 that is logged, and counted.
 """
 
@@ -34,24 +34,24 @@ from common.redis.scripts import Script
 log = logging.getLogger("roomcast.events")
 
 LEASE_S: Final = 5.0
-"""A leader that did not call `read` for this long may be succeeded."""
+"""A leader that did not call `read` for this long may be replaced."""
 READ_AT_ONCE: Final = 256
 """Entries in one reply, so that Redis is not held up; a batch may take several."""
 _FIRST_BATCH: Final = 256
 _FIRST_REPLY: Final = 16
 BYTES_MAX: Final = 4 * 1024 * 1024
-"""A batch ends with the entry that brings it to so many bytes of text.
+"""A batch ends with the entry that brings it to this many bytes of text.
 
-A reader holds several batches, and each several times over: as texts, as rows or messages.
+A reader holds several batches, each in several forms: as texts, as rows or messages.
 """
 REPLY_MAX_BYTES: Final = 1024 * 1024
-"""A reply has about so many bytes of text.
+"""A reply has about this many bytes of text.
 
-How many entries that is, is told from the one before, so that the first of many large ones may have
-`READ_AT_ONCE` of them.
+The number of entries is estimated from the previous reply, so the first reply of many large entries
+may have `READ_AT_ONCE` of them.
 """
 NO_GROUP: Final = -1
-"""What a script that acknowledges answers where there is no group."""
+"""Reply of the acknowledging scripts if there is no group."""
 _REPLY_TIMEOUT_S: Final = 5.0
 _BEGINNING: Final = b"0-0"
 
@@ -64,10 +64,10 @@ lost_streams = Counter(
 
 
 async def acknowledged(redis: Redis, stream: str, group: str) -> bytes | None:
-    """Id of the last entry that a group has acknowledged; None: there is no such group.
+    """Read the id of the last entry that a group has acknowledged; None: there is no such group.
 
     Raises:
-        redis.exceptions.RedisError: Redis does not answer, or this is no stream.
+        redis.exceptions.RedisError: Redis does not answer, or the key is not a stream.
     """
     client: Any = redis
     try:
@@ -84,7 +84,7 @@ async def acknowledged(redis: Redis, stream: str, group: str) -> bytes | None:
 
 
 class EventReader:
-    """One replica's end of a consumer group.
+    """One replica's reader of a consumer group.
 
     Args:
         redis: a client whose replies may take `block_s`.
@@ -93,7 +93,7 @@ class EventReader:
             does.
         keys: of the shard.
         group: name of the group: the reader, as `EVENT_READERS` names it.
-        batch: most entries handed out at once.
+        batch: most entries returned at once.
         block_s: how long to wait for a first one.
     """
 
@@ -117,13 +117,13 @@ class EventReader:
         self._position = b""
         """Id of the last entry that was handed out."""
         self._begins = True
-        """Whether it is to be asked for first."""
+        """True if the next `read` starts at the position that Redis has."""
         self._led_at = float("-inf")
         self.name = secrets.token_hex(4)
         self.leads = False
-        """Whether this replica has the lease, as of the last `read`."""
+        """True if this replica had the lease at the last `read`."""
         self.more = False
-        """Whether the last `read` left off at a bound, so that more are likely there."""
+        """True if the last `read` stopped at a bound, so that more entries are likely."""
 
     async def read(self) -> list[Event]:
         """Wait for entries.
@@ -142,7 +142,7 @@ class EventReader:
                 self._position = await self._begin()
             events = await self._next()
             if not events and await acknowledged(self._redis, self._stream, self._group) is None:
-                # Reading does not notice that the group is gone, nor that the stream is.
+                # A read does not notice that the group or the stream is gone.
                 self._begins = True
         except REDIS_ERRORS:
             # Behind what is acknowledged nothing is taken for known.
@@ -164,7 +164,7 @@ class EventReader:
         return self.leads and await self._has_lease()
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Say that these, and all that was handed out before them, need not come again.
+        """Acknowledge these events and all that were handed out before them.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer; call again.
@@ -175,14 +175,14 @@ class EventReader:
             self._redis, [self._stream], [self._group, events[-1].id, len(events)]
         )
         if moved == NO_GROUP:
-            # Reading does not notice that the group is gone.
+            # A read does not notice that the group is gone.
             self._begins = True
 
     async def close(self) -> None:
         """Give the lease up.
 
         Raises:
-            redis.exceptions.RedisError: Redis does not answer; it runs out by itself.
+            redis.exceptions.RedisError: Redis does not answer; the lease expires by itself.
         """
         if self._link:
             self._link.close()
@@ -190,7 +190,7 @@ class EventReader:
         self.leads = False
 
     async def _has_lease(self) -> bool:
-        # Renewed in every third of its time, so that a quick reader does not ask each time.
+        # Renewed once per third of its time, so that a fast reader does not renew at each read.
         if self.leads and time.monotonic() - self._led_at < LEASE_S / 3:
             return True
         asked = time.monotonic()
@@ -210,7 +210,7 @@ class EventReader:
         await self._redis.blpop([f"{self._lease_key}:never"], timeout=self._block_s)
 
     async def _begin(self) -> bytes:
-        """Position behind what is acknowledged, whoever did that; the group is made if need be."""
+        """Read the group's acknowledged position; make the group if there is none."""
         position = await acknowledged(self._redis, self._stream, self._group)
         if position is not None:
             return position
@@ -255,7 +255,7 @@ class EventReader:
                 fit = REPLY_MAX_BYTES * len(events) // (size + 1)
                 self._at_once = max(1, min(4 * self._at_once, fit, READ_AT_ONCE))
                 if size > bytes_left:
-                    # What is past the bound is read again.
+                    # Entries past the bound are read again.
                     ends = enumerate(accumulate(sizes), 1)
                     del events[next(count for count, end in ends if end >= bytes_left) :]
                 found += events
@@ -270,7 +270,7 @@ class EventReader:
         return found
 
     async def _whole(self, entries: list[Any]) -> list[Any]:
-        """Entries with what they share with others put back."""
+        """Return the entries with their shared contents put back."""
         digests = list(references(entries))
         if not digests or self._link is None:
             return entries

@@ -1,4 +1,4 @@
-"""Receipts: that a user got or read a notification. Each is an event, whoever brings it."""
+"""Receipts: events that record that a user received or read a notification."""
 
 import time
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 
 IDS_MAX: Final = 1_000
-"""Most notifications that one call reports."""
+"""Most notifications in one call."""
 READS_MAX: Final = 1_000
 """Reads of a user that are remembered until the history writer has surely written them."""
 READS_KEPT_S: Final = 86_400
 ACKS_MAX: Final = 1_000
-"""Deliveries of a user that are remembered, so that a repeat is no event."""
+"""Deliveries of a user that are remembered, so that a repeat writes no event."""
 ACKS_KEPT_S: Final = 3_600
 SHARE: Final = 0.5
-"""Part of `EVENTS_BOUND` past which no receipts are taken: the rest is for notifications."""
+"""Share of `EVENTS_BOUND` past which receipts are refused: the rest is for notifications."""
 FILLING: Final = -1
 """Reply of the script: the event stream is filling, and nothing was written."""
 RETRY_AFTER_S: Final = 10
@@ -34,7 +34,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Receipts:
-    """Writes receipts to the event stream.
+    """Writer of receipts to the event stream.
 
     Args:
         redis: where it is.
@@ -64,8 +64,8 @@ class Receipts:
     ) -> None:
         """Write one receipt per notification, all in one step.
 
-        What was read is also told to the user's connections, but the one that it came from; it
-        leaves the cache of unread notifications in the same step.
+        The user's other connections are notified of what was read, and it leaves the cache of
+        unread notifications in the same step.
 
         Args:
             kind: `DELIVERED` or `READ`.
@@ -74,7 +74,7 @@ class Receipts:
             connection: id of the connection that it came from, if any.
             client: the client application that the user belongs to.
 
-        What was written before, of the last `READS_MAX` or `ACKS_MAX`, is not written again.
+        Receipts among the last `READS_MAX` or `ACKS_MAX` are not written again.
 
         Raises:
             Problem: 503; the event stream is filling, and nothing was written.
@@ -104,7 +104,7 @@ class Receipts:
         connection: str = "",
         client: str = DEFAULT_CLIENT,
     ) -> list[Argument]:
-        """Return the command that `record` sends, for a caller who sends several together."""
+        """Return the command that `record` sends, for a caller that sends several together."""
         channel = scoped(user_channel(user), client)
         signal = b""
         marks = kind is EventKind.READ

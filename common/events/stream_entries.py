@@ -1,7 +1,7 @@
-"""Entries of the event stream as Redis sends them, read as events.
+"""Parsers of event stream entries, in the forms that Redis and redis-py return.
 
-What is no event (somebody else wrote it) has an empty kind: a reader knows no such kind, and
-acknowledges it with the rest.
+An entry that is not an event (somebody else wrote it) gets an empty kind: readers don't know this
+kind, and acknowledge it with the rest.
 """
 
 import logging
@@ -11,7 +11,7 @@ from common.events.event import EVENT_FIELDS, Event, parse_event
 
 log = logging.getLogger("roomcast.events")
 
-# The constructor of a named tuple, without the function in Python that is its `__new__`.
+# The constructor of a named tuple without its `__new__`, which is a Python function.
 _event: Final = tuple.__new__
 
 
