@@ -27,7 +27,7 @@ from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems, refuse_encodings
 from kafka_bridge.brokers import make_topics, refuse_unusable
 from kafka_bridge.ingest.consumer import Ingest
-from kafka_bridge.ingest.job_queue import Admission
+from kafka_bridge.ingest.job_queue import JobQueue
 from kafka_bridge.mirror.mirror import Mirror
 from kafka_bridge.mirror.producer import Outbox
 from kafka_bridge.restore import command as restore
@@ -50,7 +50,7 @@ async def work(settings: Settings) -> None:
     redis = connect(settings.redis_url, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s))
     events_out, dead_out = Outbox(settings), Outbox(settings)
     mirror = Mirror(redis, keys, settings, events_out)
-    ingest = Ingest(settings, Admission(redis, keys, settings), dead_out)
+    ingest = Ingest(settings, JobQueue(redis, keys, settings), dead_out)
     connected = asyncio.Event()
 
     async def delivers() -> str | None:

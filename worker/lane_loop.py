@@ -22,7 +22,7 @@ from common.telemetry.outage import redis_outage
 from worker import metrics
 from worker.leases import Holders
 from worker.publish_arguments import Publisher
-from worker.publish_batch import Batch, BatchBuilder
+from worker.publish_batch import BatchBuilder, PublishBatch
 
 log = logging.getLogger("roomcast.worker")
 
@@ -51,7 +51,7 @@ class _Publishing:
     """
 
     def __init__(
-        self, batch: Batch, reply: "asyncio.Future[Any]", *, began: float, gathers: bool
+        self, batch: PublishBatch, reply: "asyncio.Future[Any]", *, began: float, gathers: bool
     ) -> None:
         self.batch = batch
         self.reply = reply
@@ -195,7 +195,7 @@ class LaneLoop:
         )
         return [["BLMOVE", ready, held, "RIGHT", "LEFT", self._wait_s], take]
 
-    def _build(self, turns: list[Any]) -> Batch:
+    def _build(self, turns: list[Any]) -> PublishBatch:
         settings = self._settings
         builder = BatchBuilder(
             settings.publish_max_jobs, settings.publish_max_bytes, settings.take_max_turns
@@ -205,7 +205,7 @@ class LaneLoop:
             builder.add_turn(partition, jobs, now_ms)
         return builder.batch
 
-    def _take_no_more_than_is_done(self, batch: Batch, take: list[Word]) -> None:
+    def _take_no_more_than_is_done(self, batch: PublishBatch, take: list[Word]) -> None:
         """Set how many bytes of jobs the next take reads.
 
         Jobs for many targets grow when they are published. Most of what is read of them would be
@@ -217,7 +217,7 @@ class LaneLoop:
             self._take_bytes *= 2
         self._take_bytes = take[-1] = min(self._take_bytes, self._settings.publish_max_bytes)
 
-    def _publishing(self, holder: str, batch: Batch) -> list[Word]:
+    def _publishing(self, holder: str, batch: PublishBatch) -> list[Word]:
         """Command: give up the turns and publish what they hold."""
         keys, settings = self._keys, self._settings
         return evalsha(
@@ -245,7 +245,7 @@ class LaneLoop:
             ],
         )
 
-    def _use(self, batch: Batch, lost: int) -> None:
+    def _use(self, batch: PublishBatch, lost: int) -> None:
         if lost:
             # Whoever took these turns over counts them; which ones they are is not known here.
             return

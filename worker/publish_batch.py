@@ -85,7 +85,7 @@ def _entries(job: Job, digest: str = "") -> Iterator[Entry]:
 
 
 @dataclass(slots=True)
-class Batch:
+class PublishBatch:
     """Arguments of `common/redis/lua/publish/publish.lua` for some turns, and what they hold.
 
     `entries` counts publications and expired jobs, `jobs` the jobs, `size` the bytes; `oldest_ms`
@@ -134,7 +134,7 @@ class BatchBuilder:
         self._max_bytes = max_bytes
         self._share_entries = max_entries // max_turns if max_turns else 0
         self._share_bytes = max_bytes // max_turns if max_turns else 0
-        self.batch = Batch()
+        self.batch = PublishBatch()
 
     def add_turn(self, partition: bytes, jobs: list[bytes], now_ms: int) -> None:
         """Add a turn with the jobs that were read, oldest first.

@@ -54,7 +54,7 @@ class _NoParser:
 _NO_PARSER: Final[Any] = _NoParser()
 
 
-class _Body(StreamReader):
+class _BodyStream(StreamReader):
     """A body that its client is told to send when it is first read (RFC 9110, section 10.1.1)."""
 
     __slots__ = ("_ask_for_it",)
@@ -271,7 +271,7 @@ class PlainHttp(web.RequestHandler):
         """Give a request to aiohttp."""
         if head.is_chunked or head.length:
             self._body = ChunkedBody() if head.is_chunked else SizedBody(head.length)
-            self._payload = _Body(self, self._continue)
+            self._payload = _BodyStream(self, self._continue)
             self._must_continue = head.version == (1, 1) and head.names(b"expect", b"100-continue")
         else:
             self._payload = EMPTY_PAYLOAD

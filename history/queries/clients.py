@@ -62,7 +62,7 @@ class AuditEvent(NamedTuple):
     details: dict[str, Any]
 
 
-class Change:
+class ClientEdit:
     """A change of one client that is under way.
 
     Args:
@@ -225,11 +225,11 @@ class Change:
 
 
 @contextlib.asynccontextmanager
-async def change(connection: Any, actor: Actor, client: str) -> AsyncIterator[Change]:
+async def change(connection: Any, actor: Actor, client: str) -> AsyncIterator[ClientEdit]:
     """Change one client, all or nothing."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        yield Change(connection, actor, client)
+        yield ClientEdit(connection, actor, client)
 
 
 def new_client_id() -> str:

@@ -42,7 +42,7 @@ NEWEST_MAX: Final = 1_000
 """A channel's last publication is looked for among so many; as a rule it is the first of them."""
 
 
-class Place(NamedTuple):
+class InboxPlace(NamedTuple):
     """Where in a list, newest first: creation (Unix ms) and id of a notification."""
 
     created_ms: int
@@ -290,8 +290,8 @@ class _Scope(NamedTuple):
 class Found(NamedTuple):
     """Some of an inbox, newest first, and from where on to ask for more; None: there is no more."""
 
-    places: list[Place]
-    following: Place | None
+    places: list[InboxPlace]
+    following: InboxPlace | None
 
 
 _Spot = tuple[datetime, str]
@@ -437,8 +437,8 @@ async def _kept(connection: Any, reader: Reader, scope: _Scope) -> list[_Spot]:
     return [(row["created_at"], row["notification"]) for row in rows]
 
 
-def _place(spot: _Spot) -> Place:
-    return Place(unix_ms(spot[0]), spot[1])
+def _place(spot: _Spot) -> InboxPlace:
+    return InboxPlace(unix_ms(spot[0]), spot[1])
 
 
 async def find_page(
@@ -446,9 +446,9 @@ async def find_page(
     reader: Reader,
     *,
     filters: Filters,
-    before: Place | None,
+    before: InboxPlace | None,
     limit: int,
-) -> tuple[list[Item], Place | None]:
+) -> tuple[list[Item], InboxPlace | None]:
     """Newest notifications of an inbox, and from where on to ask for more; None: there is no more.
 
     About `SCANNED_MAX` publications are looked at. If few of them are asked for, the page is short,
@@ -489,7 +489,7 @@ async def find_page(
 
 async def _archived_page(
     connection: Any, reader: Reader, scope: _Scope, start: _Spot, limit: int, *, unread: bool
-) -> tuple[list[Item], Place | None]:
+) -> tuple[list[Item], InboxPlace | None]:
     rows = await connection.fetch(
         """
         SELECT created_at, notification FROM inbox_archived
@@ -548,7 +548,7 @@ async def page(
     reader: Reader,
     *,
     filters: Filters,
-    before: Place | None,
+    before: InboxPlace | None,
     limit: int,
 ) -> list[Item]:
     """Newest notifications of an inbox, as `find_page` has them."""
@@ -567,7 +567,7 @@ async def find_unread(connection: Any, reader: Reader, limit: int) -> Found:
     return Found([_place(spot) for spot in spots], horizon and _place(horizon))
 
 
-async def unread_ids(connection: Any, reader: Reader, limit: int) -> list[Place]:
+async def unread_ids(connection: Any, reader: Reader, limit: int) -> list[InboxPlace]:
     """Newest unread notifications of an inbox, as `find_unread` has them."""
     return (await find_unread(connection, reader, limit)).places
 

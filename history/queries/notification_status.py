@@ -15,7 +15,7 @@ _CLOCKS: Final = timedelta(minutes=5)
 """How far the clocks of gateways, bridges and Redis may be apart."""
 
 
-class Publication(NamedTuple):
+class PublicationRecord(NamedTuple):
     """One channel's part of a notification; an expired one has an empty epoch."""
 
     channel: str
@@ -39,7 +39,7 @@ class Writes(NamedTuple):
     at_ms: int
 
 
-class Mirror(NamedTuple):
+class MirrorRecord(NamedTuple):
     """Where one publication is in Kafka."""
 
     topic: str
@@ -48,14 +48,14 @@ class Mirror(NamedTuple):
     at_ms: int
 
 
-class Receipt(NamedTuple):
+class ReceiptRecord(NamedTuple):
     """Who got or read a notification, and when first."""
 
     user: str
     at_ms: int
 
 
-async def publications(connection: Any, client: str, notification: str) -> list[Publication]:
+async def publications(connection: Any, client: str, notification: str) -> list[PublicationRecord]:
     """Where a notification was published or expired, `CHANNELS_MAX` at most."""
     rows = await connection.fetch(
         f"""
@@ -70,7 +70,7 @@ async def publications(connection: Any, client: str, notification: str) -> list[
         CHANNELS_MAX,
     )
     return [
-        Publication(
+        PublicationRecord(
             row["channel"],
             row["epoch"],
             row["offset"],
@@ -88,7 +88,7 @@ async def publications(connection: Any, client: str, notification: str) -> list[
 
 
 async def writes(
-    connection: Any, client: str, those: list[Publication]
+    connection: Any, client: str, those: list[PublicationRecord]
 ) -> dict[tuple[str, str, int], list[Writes]]:
     """Sockets that publications were written to, by channel, epoch and offset."""
     rows = await connection.fetch(
@@ -115,8 +115,8 @@ async def writes(
 
 
 async def mirrors(
-    connection: Any, client: str, those: list[Publication]
-) -> dict[tuple[str, str, int], list[Mirror]]:
+    connection: Any, client: str, those: list[PublicationRecord]
+) -> dict[tuple[str, str, int], list[MirrorRecord]]:
     """Where publications are in Kafka, by channel, epoch and offset."""
     times = {one.published_ms for one in those if one.status == "published"}
     rows = await connection.fetch(
@@ -141,12 +141,12 @@ async def mirrors(
                 where = (row["topic"], partition, kafka_offset)
                 found.setdefault(place, {}).setdefault(where, at_ms)
     return {
-        place: [Mirror(*where, at_ms) for where, at_ms in those_of_it.items()]
+        place: [MirrorRecord(*where, at_ms) for where, at_ms in those_of_it.items()]
         for place, those_of_it in found.items()
     }
 
 
-def _columns(those: list[Publication]) -> tuple[list[str], list[str], list[int]]:
+def _columns(those: list[PublicationRecord]) -> tuple[list[str], list[str], list[int]]:
     published = [one for one in those if one.status == "published"]
     return (
         [one.channel for one in published],
@@ -174,9 +174,9 @@ async def receipts(
     notification: str,
     kind: str,
     *,
-    after: Receipt | None,
+    after: ReceiptRecord | None,
     limit: int,
-) -> list[Receipt]:
+) -> list[ReceiptRecord]:
     """Who got or read a notification, by when they first did, `limit` at most."""
     rows = await connection.fetch(
         """
@@ -192,4 +192,4 @@ async def receipts(
         after.user if after else "",
         limit,
     )
-    return [Receipt(row["user_id"], unix_ms(row["first"])) for row in rows]
+    return [ReceiptRecord(row["user_id"], unix_ms(row["first"])) for row in rows]

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from common.model.timestamps import from_unix_ms, unix_ms
-from history.queries.inbox import Place
+from history.queries.inbox import InboxPlace
 
 TARGETS_SHOWN: Final = 10
 DEAD_SCANNED_MAX: Final = 500
@@ -27,7 +27,7 @@ class SentFilters(NamedTuple):
 class Sent(NamedTuple):
     """One notification that was sent; `published_ms` is when it was first published (Unix ms)."""
 
-    place: Place
+    place: InboxPlace
     status: str
     kind: str
     sender: str
@@ -37,7 +37,7 @@ class Sent(NamedTuple):
     published_ms: int | None
 
 
-class DeadLetter(NamedTuple):
+class DeadNotification(NamedTuple):
     """One dead letter: its id in the event stream, its notification's ('': none), text, reason."""
 
     event: str
@@ -48,7 +48,7 @@ class DeadLetter(NamedTuple):
 
 
 async def sent(
-    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
+    connection: Any, client: str, filters: SentFilters, before: InboxPlace | None, limit: int
 ) -> list[Sent]:
     """Newest notifications that were published or expired, `limit` at most."""
     found = await connection.fetch(
@@ -89,7 +89,7 @@ async def sent(
     )
     return [
         Sent(
-            Place(unix_ms(row["created_at"]), row["notification"]),
+            InboxPlace(unix_ms(row["created_at"]), row["notification"]),
             "expired" if row["published_at"] is None else "published",
             row["type"],
             row["sender"],
@@ -103,8 +103,8 @@ async def sent(
 
 
 async def dead_letters(
-    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
-) -> list[DeadLetter]:
+    connection: Any, client: str, filters: SentFilters, before: InboxPlace | None, limit: int
+) -> list[DeadNotification]:
     """Newest dead letters within the filters' time, `limit` at most. Other filters are not used."""
     rows = await connection.fetch(
         """
@@ -122,7 +122,9 @@ async def dead_letters(
     return [_letter(row) for row in rows]
 
 
-async def dead_letters_of(connection: Any, client: str, notification: str) -> list[DeadLetter]:
+async def dead_letters_of(
+    connection: Any, client: str, notification: str
+) -> list[DeadNotification]:
     """Dead letters of one notification, oldest first, `DEAD_SCANNED_MAX` at most."""
     rows = await connection.fetch(
         """
@@ -136,7 +138,7 @@ async def dead_letters_of(connection: Any, client: str, notification: str) -> li
     return [_letter(row) for row in rows]
 
 
-def _letter(row: Any) -> DeadLetter:
-    return DeadLetter(
+def _letter(row: Any) -> DeadNotification:
+    return DeadNotification(
         row["event"], row["notification"], bytes(row["text"]), row["reason"], unix_ms(row["at"])
     )

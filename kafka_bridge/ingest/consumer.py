@@ -20,7 +20,7 @@ from common.config.settings import Settings
 from common.process.backoff import jittered
 from kafka_bridge import metrics
 from kafka_bridge.brokers import connection, make_topics
-from kafka_bridge.ingest.job_queue import Admission, NeverFitsError, NoRoomError
+from kafka_bridge.ingest.job_queue import JobQueue, NeverFitsError, NoRoomError
 from kafka_bridge.ingest.requests import Headers, Request, RubbishError, head_of, letter, plan
 from kafka_bridge.messages.message import Message
 from kafka_bridge.mirror.careful_writer import CarefulWriter
@@ -63,7 +63,7 @@ class Ingest:
         outbox: opened; for the dead-letter topic, and for nothing else.
     """
 
-    def __init__(self, settings: Settings, admission: Admission, outbox: Outbox) -> None:
+    def __init__(self, settings: Settings, admission: JobQueue, outbox: Outbox) -> None:
         self._settings = settings
         self._admission = admission
         self._outbox = outbox

@@ -34,7 +34,7 @@ class NeverFitsError(Exception):
     """The first request asks for more of Redis than it will ever give. The text says how much."""
 
 
-class Admission:
+class JobQueue:
     """Pushes planned requests.
 
     Guarantee: a verdict is given only after Redis executed the script (with `ACCEPT_FSYNC`, after

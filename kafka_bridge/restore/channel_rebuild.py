@@ -9,7 +9,7 @@ from kafka_bridge.messages.cloud_events import MirroredEvent, accepted_ms, place
 
 
 @dataclass(slots=True)
-class Channel:
+class RebuiltChannel:
     """What Redis is to know of a channel: see `common/redis/lua/publish/publish.lib.lua`.
 
     `before` is the epoch before `epoch`, and `ended_at` the offset at which it ended. `log` holds
@@ -55,7 +55,7 @@ class Rebuild:
     """
 
     log_max: int
-    channels: dict[str, Channel] = field(default_factory=dict)
+    channels: dict[str, RebuiltChannel] = field(default_factory=dict)
     epoch: str = ""
     """The epoch that began last."""
     _epochs: set[str] = field(default_factory=set)
@@ -94,7 +94,7 @@ class Rebuild:
             return
         channel = self.channels.get(event.channel)
         if channel is None:
-            channel = self.channels[event.channel] = Channel(deque(maxlen=self.log_max))
+            channel = self.channels[event.channel] = RebuiltChannel(deque(maxlen=self.log_max))
         epoch, offset = place_of(event)
         if epoch not in self._epochs:
             self._epochs.add(epoch)

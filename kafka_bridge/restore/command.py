@@ -26,7 +26,7 @@ from common.redis.client import UnfitRedisError, check_fitness, connect
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from kafka_bridge.messages.cloud_events import dropped_before
-from kafka_bridge.restore.channel_rebuild import Channel, Rebuild, new_ones, stream_order
+from kafka_bridge.restore.channel_rebuild import Rebuild, RebuiltChannel, new_ones, stream_order
 from kafka_bridge.restore.topic_reader import Archive, ArchiveError
 
 log = logging.getLogger("roomcast.kafka")
@@ -163,7 +163,7 @@ class Restore:
             self._tell(None, "waiting for the history writer (python -m history)")
             await asyncio.sleep(_TRIM_PAUSE_S)
 
-    async def _put_channel(self, name: str, channel: Channel) -> int:
+    async def _put_channel(self, name: str, channel: RebuiltChannel) -> int:
         keys, settings = self._keys, self._settings
         written: int = await self._write(
             self._redis,

@@ -8,7 +8,7 @@ from history.queries import clients as queries
 from history.queries.clients import AuditEvent
 from server.clients.context import Context, Route, own, time_text
 from server.web.answers import json_answer
-from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter
+from server.web.parameters import CursorPlace, cursor, cursor_text, limit_of, only, parameter
 
 
 async def _own_audit(request: web.Request, context: Context) -> web.Response:
@@ -29,7 +29,9 @@ async def _audit_page(request: web.Request, context: Context, subject: str | Non
     return json_answer(
         {
             "events": [_audit_event(one) for one in shown],
-            "nextCursor": cursor_text(Place(shown[-1].number, "")) if len(found) > limit else None,
+            "nextCursor": cursor_text(CursorPlace(shown[-1].number, ""))
+            if len(found) > limit
+            else None,
         }
     )
 

@@ -29,7 +29,15 @@ from server.clients.context import (
 from server.clients.key_routes import Scopes
 from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
+from server.web.parameters import (
+    CursorPlace,
+    cursor,
+    cursor_text,
+    limit_of,
+    only,
+    parameter,
+    path_id,
+)
 
 # Without `\s`, which means another thing to each who reads a pattern.
 _EMAIL_PART: Final = r"[^@\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
@@ -97,7 +105,7 @@ async def _list(request: web.Request, context: Context) -> web.Response:
     async with context.clients.database.connection() as connection:
         found = await queries.list_clients(connection, after, limit + 1)
     shown = found[:limit]
-    more = Place(unix_ms(shown[-1].created), shown[-1].id) if len(found) > limit else None
+    more = CursorPlace(unix_ms(shown[-1].created), shown[-1].id) if len(found) > limit else None
     return json_answer(
         {
             "clients": [_client(one) for one in shown],
@@ -130,7 +138,7 @@ async def _alter(request: web.Request, context: Context) -> web.Response:
     return json_answer(_client(await context.client(client)))
 
 
-def _moment(at: Place) -> tuple[datetime, str]:
+def _moment(at: CursorPlace) -> tuple[datetime, str]:
     try:
         return from_unix_ms(at.ms), at.name
     except OverflowError:

@@ -12,7 +12,7 @@ from common.auth.client_records import Scope
 from common.model.notification import Moment
 from common.model.problems import Problem
 from history.queries import clients as queries
-from history.queries.clients import Change, Key
+from history.queries.clients import ClientEdit, Key
 from server.access.route_access import allow_to_give, principal_of
 from server.clients.context import (
     NO_STORE,
@@ -113,7 +113,7 @@ def _to_come(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-async def _refuse_number(change: Change) -> None:
+async def _refuse_number(change: ClientEdit) -> None:
     # In the change, which has the lock: two that add one at once are one after the other.
     if await change.count_keys() >= KEYS_MAX:
         raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")

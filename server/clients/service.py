@@ -21,8 +21,8 @@ from history.database import Database, DatabaseAwayError
 from history.queries.clients import (
     Actor,
     AuditEvent,
-    Change,
     Client,
+    ClientEdit,
     change,
     find_client,
     new_client_id,
@@ -62,7 +62,7 @@ class Clients:
         self._directory = DirectoryWriter(redis, keys)
 
     @contextlib.asynccontextmanager
-    async def change(self, actor: Actor, client: str) -> AsyncIterator[Change]:
+    async def change(self, actor: Actor, client: str) -> AsyncIterator[ClientEdit]:
         """Change one client, all or nothing.
 
         Raises:

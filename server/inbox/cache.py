@@ -16,7 +16,7 @@ from common.redis.client import says_full
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
-from history.queries.inbox import Item, Place
+from history.queries.inbox import InboxPlace, Item
 
 KEPT_S: Final = 300
 """How long an inbox is cached; what was deleted from the database (retention) may be in it."""
@@ -28,7 +28,7 @@ CHANNELS_MAX: Final = 1_000
 """The inbox of a user with more channels is not cached."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_page: Final = msgspec.msgpack.Decoder(tuple[list[Item], Place | None]).decode
+_decode_page: Final = msgspec.msgpack.Decoder(tuple[list[Item], InboxPlace | None]).decode
 
 
 class Marks(NamedTuple):
@@ -49,7 +49,7 @@ class CachedPage(NamedTuple):
     """First page of an inbox, and from where on to ask for more; None: there is no more."""
 
     items: list[Item]
-    following: Place | None
+    following: InboxPlace | None
 
 
 class InboxCache:
@@ -145,7 +145,7 @@ class InboxCache:
         user: str,
         marks: Marks,
         positions: Sequence[tuple[str, Position | None]],
-        unread: Sequence[Place],
+        unread: Sequence[InboxPlace],
         page: CachedPage,
     ) -> bool:
         """Cache an inbox, which was read from a database that knew these positions.

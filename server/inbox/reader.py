@@ -25,7 +25,7 @@ from common.redis.keys import Keys
 from history.database import Database
 from history.queries import inbox as queries
 from history.queries.first_sights import first_sight_ms
-from history.queries.inbox import UNREAD_IDS_MAX, Filters, Item, Place, Reader
+from history.queries.inbox import UNREAD_IDS_MAX, Filters, InboxPlace, Item, Reader
 from server.inbox.cache import CHANNELS_MAX, CachedPage, InboxCache, Marks
 from server.members.member_changes import Changes
 
@@ -66,7 +66,7 @@ class _View:
         caught_up: whether the database has all that it is to have, if this is to be cached.
     """
 
-    unread: list[Place]
+    unread: list[InboxPlace]
     page: CachedPage
     count: int
     complete: bool
@@ -119,8 +119,8 @@ class Inbox:
         return count
 
     async def page(
-        self, user: str, filters: Filters, before: Place | None, limit: int
-    ) -> tuple[list[Item], Place | None]:
+        self, user: str, filters: Filters, before: InboxPlace | None, limit: int
+    ) -> tuple[list[Item], InboxPlace | None]:
         """Newest notifications, and from where on to ask for more; None: there are no more.
 
         Args:

@@ -9,12 +9,11 @@ from common.events.event import EventKind
 from common.model.ids import identifier
 from common.model.problems import Problem
 from common.model.timestamps import format_time
-from history.queries.inbox import Filters, Item
-from history.queries.inbox import Place as InboxPlace
+from history.queries.inbox import Filters, InboxPlace, Item
 from server.web.answers import json_answer
 from server.web.guard import History, HistoryHandler, Route
 from server.web.parameters import (
-    Place,
+    CursorPlace,
     cursor,
     cursor_text,
     flag,
@@ -58,7 +57,7 @@ async def _page(request: web.Request, history: History) -> web.Response:
         InboxPlace(*before) if before else None,
         limit_of(request),
     )
-    following = None if after is None else cursor_text(Place(*after))
+    following = None if after is None else cursor_text(CursorPlace(*after))
     body = b'{"notifications":[%b],"nextCursor":%b}' % (
         b",".join(map(_item_text, items)),
         _encode(following),

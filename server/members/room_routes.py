@@ -9,7 +9,15 @@ from common.model.timestamps import format_time
 from history.queries import room_members
 from server.web.answers import json_answer
 from server.web.guard import History, Route
-from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
+from server.web.parameters import (
+    CursorPlace,
+    cursor,
+    cursor_text,
+    limit_of,
+    only,
+    parameter,
+    path_id,
+)
 
 
 def room_routes() -> list[Route]:
@@ -56,7 +64,7 @@ async def _members(request: web.Request, history: History) -> web.Response:
             limit=limit + 1,
         )
     shown = found[:limit]
-    following = Place(shown[-1].joined_ms, shown[-1].user) if len(found) > limit else None
+    following = CursorPlace(shown[-1].joined_ms, shown[-1].user) if len(found) > limit else None
     return json_answer(
         {
             "members": [

@@ -16,7 +16,15 @@ from history.queries.users import find_user, memberships, remove_leftovers
 from server.web.answers import json_answer
 from server.web.bodies import read_json
 from server.web.guard import History, Route
-from server.web.parameters import Place, cursor, cursor_text, limit_of, only, parameter, path_id
+from server.web.parameters import (
+    CursorPlace,
+    cursor,
+    cursor_text,
+    limit_of,
+    only,
+    parameter,
+    path_id,
+)
 
 REMOVALS_AT_ONCE: Final = 4
 
@@ -92,7 +100,7 @@ async def _rooms(request: web.Request, history: History) -> web.Response:
             connection, history.client, user, after=after.name if after else "", limit=limit + 1
         )
     shown = found[:limit]
-    following = Place(0, shown[-1].room) if len(found) > limit else None
+    following = CursorPlace(0, shown[-1].room) if len(found) > limit else None
     return json_answer(
         {
             "rooms": [{"room": one.room, "joinedAt": format_time(one.joined_ms)} for one in shown],

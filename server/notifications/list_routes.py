@@ -12,11 +12,11 @@ from common.model.channels import kind_and_target
 from common.model.ids import identifier
 from common.model.job import Job, decode_job
 from common.model.timestamps import format_time, unix_ms
-from history.queries.inbox import Place
+from history.queries.inbox import InboxPlace
 from history.queries.notifications import (
     DEAD_SCANNED_MAX,
     TARGETS_SHOWN,
-    DeadLetter,
+    DeadNotification,
     Sent,
     SentFilters,
     dead_letters,
@@ -32,8 +32,16 @@ from server.notifications.unwritten_events import (
 from server.notifications.waiting_jobs import QueuedJobs, place_of
 from server.web.answers import json_answer
 from server.web.guard import History, Route
-from server.web.parameters import Place as CursorPlace
-from server.web.parameters import cursor, cursor_text, limit_of, moment, one_of, only, parameter
+from server.web.parameters import (
+    CursorPlace,
+    cursor,
+    cursor_text,
+    limit_of,
+    moment,
+    one_of,
+    only,
+    parameter,
+)
 
 STATUSES = ("queued", "published", "expired", "dead")
 KINDS = ("private", "room", "broadcast")
@@ -42,8 +50,8 @@ KINDS = ("private", "room", "broadcast")
 class _Source(NamedTuple):
     """What one place knows: items by where they are, and from where on it did not look."""
 
-    items: dict[Place, dict[str, Any]]
-    horizon: Place | None
+    items: dict[InboxPlace, dict[str, Any]]
+    horizon: InboxPlace | None
 
 
 def sent_routes() -> list[Route]:
@@ -62,7 +70,7 @@ async def _list(request: web.Request, history: History) -> web.Response:
         sender=parameter(request, "userId", identifier),
     )
     at = parameter(request, "cursor", cursor)
-    before = Place(*at) if at else None
+    before = InboxPlace(*at) if at else None
     limit = limit_of(request)
     sources = []
     # In the order in which a notification moves on: what does so meanwhile is then found twice, and
@@ -87,8 +95,8 @@ async def _list(request: web.Request, history: History) -> web.Response:
     )
 
 
-def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], Place | None]:
-    everything: dict[Place, dict[str, Any]] = {}
+def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], InboxPlace | None]:
+    everything: dict[InboxPlace, dict[str, Any]] = {}
     for source in sources:
         for place, item in source.items.items():
             known = everything.get(place)
@@ -111,7 +119,7 @@ def _joined(one: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _published(
-    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
+    connection: Any, client: str, filters: SentFilters, before: InboxPlace | None, limit: int
 ) -> _Source:
     found = await sent(connection, client, filters, before, limit + 1)
     return _Source(
@@ -135,10 +143,10 @@ def _sent_item(one: Sent) -> dict[str, Any]:
 
 
 async def _queued(
-    jobs: QueuedJobs, filters: SentFilters, before: Place | None, limit: int
+    jobs: QueuedJobs, filters: SentFilters, before: InboxPlace | None, limit: int
 ) -> _Source:
-    items: dict[Place, dict[str, Any]] = {}
-    horizon: Place | None = None
+    items: dict[InboxPlace, dict[str, Any]] = {}
+    horizon: InboxPlace | None = None
     async for found, last in jobs.newest(before, limit + 1):
         if last is not None:
             horizon = last if horizon is None else max(horizon, last)
@@ -191,15 +199,15 @@ def _add_targets(item: dict[str, Any], job: Job) -> None:
     item["targetCount"] += len(more)
 
 
-async def _late(late: LateEvents, filters: SentFilters, before: Place | None) -> _Source:
+async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | None) -> _Source:
     """What was published or expired and is not in the database yet."""
-    found: dict[Place, _Late] = {}
+    found: dict[InboxPlace, _Late] = {}
     async for event in late.unwritten(EventKind.PUBLISHED, EventKind.EXPIRED):
         try:
             kind, target = kind_and_target(event.channel.partition("/")[2])
             published = event.kind == EventKind.PUBLISHED
             said = decode_published(event.text) if published else decode_expired(event.text)
-            place = Place(unix_ms(said.created_at), said.id)
+            place = InboxPlace(unix_ms(said.created_at), said.id)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             # Somebody else wrote it; the history writer counts and logs such.
             continue
@@ -227,7 +235,7 @@ class _Late:
     published_ms: int | None = None
     matches: bool = False
 
-    def item(self, place: Place) -> dict[str, Any]:
+    def item(self, place: InboxPlace) -> dict[str, Any]:
         return _sent_item(
             Sent(
                 place,
@@ -258,22 +266,22 @@ def _matches(
 
 
 async def _dead(
-    connection: Any, client: str, filters: SentFilters, before: Place | None, limit: int
+    connection: Any, client: str, filters: SentFilters, before: InboxPlace | None, limit: int
 ) -> _Source:
     found = await dead_letters(connection, client, filters, before, DEAD_SCANNED_MAX)
-    items: dict[Place, dict[str, Any]] = {}
+    items: dict[InboxPlace, dict[str, Any]] = {}
     for letter in found:
-        place = Place(letter.at_ms, letter.event)
+        place = InboxPlace(letter.at_ms, letter.event)
         item = _dead_item(letter, filters)
         if item is not None:
             items[place] = item
         if len(items) > limit:
             return _Source(items, place)
-    last = Place(found[-1].at_ms, found[-1].event) if len(found) == DEAD_SCANNED_MAX else None
+    last = InboxPlace(found[-1].at_ms, found[-1].event) if len(found) == DEAD_SCANNED_MAX else None
     return _Source(items, last)
 
 
-def _dead_item(letter: DeadLetter, filters: SentFilters) -> dict[str, Any] | None:
+def _dead_item(letter: DeadNotification, filters: SentFilters) -> dict[str, Any] | None:
     more = {"reason": letter.reason, "deadAt": format_time(letter.at_ms)}
     try:
         job = decode_job(letter.text)

@@ -13,7 +13,12 @@ from common.model.job import Job
 from common.model.problems import Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries import notification_status, notifications
-from history.queries.notification_status import Mirror, Publication, Receipt, Writes
+from history.queries.notification_status import (
+    MirrorRecord,
+    PublicationRecord,
+    ReceiptRecord,
+    Writes,
+)
 from server.notifications.unwritten_events import (
     ExpiredText,
     LateEvents,
@@ -26,7 +31,7 @@ from server.notifications.waiting_jobs import QueuedJobs
 from server.web.answers import json_answer
 from server.web.guard import History, Route
 from server.web.parameters import (
-    Place,
+    CursorPlace,
     cursor,
     cursor_text,
     limit_of,
@@ -67,7 +72,7 @@ async def _story(request: web.Request, history: History) -> web.Response:
                 history.client,
                 notification,
                 kind,
-                after=Receipt(after.name, after.ms) if after else None,
+                after=ReceiptRecord(after.name, after.ms) if after else None,
                 limit=limit + 1,
             )
             if kind
@@ -99,7 +104,9 @@ async def _story(request: web.Request, history: History) -> web.Response:
         shown = names[:limit]
         more = len(names) > limit
         body["names"] = [{"userId": one.user, "at": format_time(one.at_ms)} for one in shown]
-        body["nextCursor"] = cursor_text(Place(shown[-1].at_ms, shown[-1].user)) if more else None
+        body["nextCursor"] = (
+            cursor_text(CursorPlace(shown[-1].at_ms, shown[-1].user)) if more else None
+        )
     return json_answer(body)
 
 
@@ -111,7 +118,7 @@ _UNKNOWN_HEAD: Final[dict[str, Any]] = {
 }
 
 
-def _place(one: Publication) -> tuple[str, str, int]:
+def _place(one: PublicationRecord) -> tuple[str, str, int]:
     return one.channel, one.epoch, one.offset
 
 
@@ -123,7 +130,7 @@ def _status(channels: list[dict[str, Any]], dead: list[Any], waiting: list[Job])
     return "expired" if channels else "dead"
 
 
-def _head(published: list[Publication], waiting: list[Job]) -> dict[str, Any] | None:
+def _head(published: list[PublicationRecord], waiting: list[Job]) -> dict[str, Any] | None:
     if published:
         one = max(published, key=lambda each: each.status == "published")
         return {
@@ -143,7 +150,9 @@ def _head(published: list[Publication], waiting: list[Job]) -> dict[str, Any] | 
     return None
 
 
-def _channel(one: Publication, writes: list[Writes], mirrors: list[Mirror]) -> dict[str, Any]:
+def _channel(
+    one: PublicationRecord, writes: list[Writes], mirrors: list[MirrorRecord]
+) -> dict[str, Any]:
     if one.status == "expired":
         return _expired_channel(one.channel, format_time(one.published_ms), one.worker)
     return {

@@ -10,7 +10,7 @@ from common.model.channels import PARTITIONS, Lane
 from common.model.ids import made_at_ms
 from common.model.job import Job, decode_job
 from common.redis.keys import Keys
-from history.queries.inbox import Place
+from history.queries.inbox import InboxPlace
 
 BATCH_SPAN: Final = 1_200
 """Jobs of one list that are looked through for a notification whose time is known."""
@@ -21,9 +21,9 @@ _CHUNKS_MAX: Final = 8
 """Reads of one list for one page; other clients' jobs may be between."""
 
 
-def place_of(job: Job) -> Place:
+def place_of(job: Job) -> InboxPlace:
     """Where a job is among what was sent."""
-    return Place(job.created_ms, job.id)
+    return InboxPlace(job.created_ms, job.id)
 
 
 class QueuedJobs:
@@ -39,8 +39,8 @@ class QueuedJobs:
         self._client = client
 
     async def newest(
-        self, before: Place | None, limit: int
-    ) -> AsyncIterator[tuple[list[Job], Place | None]]:
+        self, before: InboxPlace | None, limit: int
+    ) -> AsyncIterator[tuple[list[Job], InboxPlace | None]]:
         """For each list its newest jobs before a place, `limit` at most.
 
         Besides them the place at which it stopped looking; None: there are no older ones.
@@ -48,7 +48,7 @@ class QueuedJobs:
         for key, length in await self._lists():
             start = 0 if before is None else await self._first_before(key, length, before)
             found: list[Job] = []
-            last: Place | None = None
+            last: InboxPlace | None = None
             count = max(limit, _CHUNK)
             for _ in range(_CHUNKS_MAX):
                 texts = await self._redis.lrange(key, start, start + count - 1)
@@ -73,7 +73,7 @@ class QueuedJobs:
         for key, length in await self._lists():
             start = 0
             if made is not None:
-                start = await self._first_before(key, length, Place(made + _APART_MS, ""))
+                start = await self._first_before(key, length, InboxPlace(made + _APART_MS, ""))
             texts = await self._redis.lrange(key, start, start + BATCH_SPAN - 1)
             jobs = self._own(job for job in map(_job, texts) if job is not None)
             found += [job for job in jobs if job.id == notification]
@@ -87,7 +87,7 @@ class QueuedJobs:
         lengths = await pipe.execute()
         return [(key, length) for key, length in zip(keys, lengths, strict=True) if length]
 
-    async def _first_before(self, key: str, length: int, before: Place) -> int:
+    async def _first_before(self, key: str, length: int, before: InboxPlace) -> int:
         low, high = 0, length
         while low < high:
             middle = (low + high) // 2

@@ -33,7 +33,7 @@ _STRAY: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class CursorPlace(NamedTuple):
     """What a cursor says: a time (Unix ms) and a name."""
 
     ms: int
@@ -174,12 +174,12 @@ def one_of(*names: str) -> Callable[[str], str]:
     return read
 
 
-def cursor_text(place: Place) -> str:
+def cursor_text(place: CursorPlace) -> str:
     """Text for a place in a list; whoever gets it need not know what it says."""
     return f"{place.ms}.{place.name}"
 
 
-def cursor(text: str) -> Place:
+def cursor(text: str) -> CursorPlace:
     """Place that a cursor stands for.
 
     Raises:
@@ -188,4 +188,4 @@ def cursor(text: str) -> Place:
     found = _CURSOR.fullmatch(text)
     if not found:
         raise ValueError("is no cursor of this list")
-    return Place(int(found[1]), found[2])
+    return CursorPlace(int(found[1]), found[2])

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from history.queries import inbox
-from history.queries.inbox import Filters, Place, Reader
+from history.queries.inbox import Filters, InboxPlace, Reader
 from history.schema.migrate import migrate
 from history.writing.partitions import Partitions
 from tests.support.processes.process import free_port
@@ -106,7 +106,7 @@ def _page(**filters: Any) -> Question:
 
 async def _middle(connection: Any, reader: Reader) -> Any:
     middle = datetime.now(UTC) - timedelta(seconds=120)
-    place = Place(int(middle.timestamp() * 1000), "")
+    place = InboxPlace(int(middle.timestamp() * 1000), "")
     return await inbox.page(connection, reader, filters=Filters(), before=place, limit=21)
 
 

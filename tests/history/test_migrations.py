@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 import history
 from history.queries import notification_status
-from history.queries.notification_status import Mirror, Publication
+from history.queries.notification_status import MirrorRecord, PublicationRecord
 from tests.support.processes.process import free_port
 from tests.support.stores.postgres import session_postgres
 
@@ -42,12 +42,14 @@ async def change(url: str, how: str, revision: str) -> None:
         await engine.dispose()
 
 
-def publication(channel: str, offset: int, at: datetime) -> Publication:
+def publication(channel: str, offset: int, at: datetime) -> PublicationRecord:
     ms = int(at.timestamp() * 1000)
-    return Publication(channel, "e", offset, "published", "room", "2", "1", "high", "w1", ms, ms)
+    return PublicationRecord(
+        channel, "e", offset, "published", "room", "2", "1", "high", "w1", ms, ms
+    )
 
 
-async def insert(connection: Any, one: Publication, client: str) -> None:
+async def insert(connection: Any, one: PublicationRecord, client: str) -> None:
     at = datetime.fromtimestamp(one.published_ms / 1000, UTC)
     await connection.execute(
         """
@@ -90,10 +92,10 @@ async def test_where_publications_are_in_kafka_outlives_the_change() -> None:
         assert await connection.fetchval("SELECT count(*) FROM mirror_batches") == 2
         late_ms = int((NOON + timedelta(seconds=5)).timestamp() * 1000)
         assert await notification_status.mirrors(connection, "acme", [*room, user]) == {
-            ("room:1", "e", 1): [Mirror("t", 0, 10, late_ms)],
-            ("room:1", "e", 2): [Mirror("t", 1, 11, late_ms)],
-            ("room:1", "e", 3): [Mirror("t", 2, 12, late_ms)],
-            ('user:a/"b"', "e", 1): [Mirror("t", 3, 13, user.published_ms)],
+            ("room:1", "e", 1): [MirrorRecord("t", 0, 10, late_ms)],
+            ("room:1", "e", 2): [MirrorRecord("t", 1, 11, late_ms)],
+            ("room:1", "e", 3): [MirrorRecord("t", 2, 12, late_ms)],
+            ('user:a/"b"', "e", 1): [MirrorRecord("t", 3, 13, user.published_ms)],
         }
         assert await notification_status.mirrors(connection, "other", [*room, user]) == {}
 
@@ -128,7 +130,7 @@ async def test_a_batch_that_was_told_twice_is_one_place() -> None:
         )
         # Written to Kafka twice is at two places.
         assert await notification_status.mirrors(connection, "acme", [one]) == {
-            ("room:1", "e", 1): [Mirror("t", 0, 7, ms), Mirror("t", 0, 8, ms + 2_000)]
+            ("room:1", "e", 1): [MirrorRecord("t", 0, 7, ms), MirrorRecord("t", 0, 8, ms + 2_000)]
         }
     finally:
         await connection.close()

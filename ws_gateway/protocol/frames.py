@@ -79,11 +79,11 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MessagePart:
     """A fragment of a message, and not its last one."""
 
 
-Received = Text | Binary | Ping | Pong | Close | Part
+Received = Text | Binary | Ping | Pong | Close | MessagePart
 
 PIECE_BYTES: Final = 4 * 1024
 """Bytes that are decoded at a time: the decoder copies all that it has for each frame."""
@@ -192,7 +192,7 @@ class FrameReader:
             return None
         if not frame.message_finished:
             self.fragments += 1
-            return Part()
+            return MessagePart()
         whole = "".join(self._parts)
         self._parts = []
         self._size = self._empty = 0

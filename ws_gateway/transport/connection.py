@@ -19,7 +19,7 @@ from ws_gateway.protocol.frames import (
     Close,
     FrameError,
     FrameReader,
-    Part,
+    MessagePart,
     Ping,
     Received,
     Text,
@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
             if self._frames > CLOSED_FRAMES:
                 self._drop_the_rest()
                 return False
-        elif isinstance(item, Part):
+        elif isinstance(item, MessagePart):
             if not reader.fragments % FRAGMENTS_PER_MESSAGE:
                 self._count()
         elif self._count():

@@ -6,7 +6,7 @@ from common.jobs.planning import plan_one
 from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.ids import made_at_ms, new_id
 from common.model.job import Job, decode_job
-from history.queries.inbox import Place
+from history.queries.inbox import InboxPlace
 from server.notifications.waiting_jobs import QueuedJobs, place_of
 from tests.support.processes.stack import KEYS
 
@@ -19,7 +19,7 @@ def _job(created_ms: int, an_id: str, client: str = DEFAULT_CLIENT) -> bytes:
     )
 
 
-async def _found(jobs: QueuedJobs, before: Place | None, limit: int) -> list[Job]:
+async def _found(jobs: QueuedJobs, before: InboxPlace | None, limit: int) -> list[Job]:
     return [job async for found, _ in jobs.newest(before, limit) for job in found]
 
 
@@ -33,7 +33,7 @@ async def test_a_page_begins_behind_the_place_whatever_the_length(redis: Redis) 
     for at in (0, 1, 50, 98, 99):
         found = [place_of(job) for job in await _found(jobs, everything[at], 10)]
         assert found == everything[at + 1 : at + 11]
-    assert await _found(jobs, Place(0, ""), 10) == []
+    assert await _found(jobs, InboxPlace(0, ""), 10) == []
 
 
 async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:

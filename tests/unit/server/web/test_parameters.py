@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.web.parameters import CURSOR_PATTERN, Place, cursor, cursor_text, flag, moment, one_of
+from server.web.parameters import (
+    CURSOR_PATTERN,
+    CursorPlace,
+    cursor,
+    cursor_text,
+    flag,
+    moment,
+    one_of,
+)
 from tests.support.examples import examples
 
 names = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=128)
@@ -16,8 +24,8 @@ names = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_
 @examples(200)
 @given(st.integers(0, 10**14 - 1), names)
 def test_a_cursor_says_where_it_was_made(ms: int, name: str) -> None:
-    text = cursor_text(Place(ms, name))
-    assert cursor(text) == Place(ms, name)
+    text = cursor_text(CursorPlace(ms, name))
+    assert cursor(text) == CursorPlace(ms, name)
     assert re.search(CURSOR_PATTERN, text)
 
 

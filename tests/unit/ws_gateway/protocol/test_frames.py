@@ -22,7 +22,7 @@ from ws_gateway.protocol.frames import (
     Close,
     FrameError,
     FrameReader,
-    Part,
+    MessagePart,
     Ping,
     Pong,
     Received,
@@ -48,7 +48,7 @@ def feed(reader: FrameReader, data: bytes) -> Iterator[Received]:
     """What can be read once `data` has come, but the fragments of what is not complete."""
     reader.receive(data)
     while (item := reader.read()) is not None:
-        if not isinstance(item, Part):
+        if not isinstance(item, MessagePart):
             yield item
 
 
