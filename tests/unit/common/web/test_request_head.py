@@ -163,7 +163,8 @@ def test_any_bytes_are_read_or_refused(fields: list[bytes], start: bytes) -> Non
         except Problem as problem:
             refused = problem
         if refused is None:
-            for cut in range(len(data) - 3):
+            # A field may hold the end of a head; what is behind it is not looked at.
+            for cut in range(data.index(b"\r\n\r\n") + 1):
                 check_beginning(data[:cut])
         else:
             assert refused.status in (400, 431)
