@@ -1,6 +1,6 @@
-"""The version of Roomcast: pyproject.toml, the documents and the image take it from here."""
+"""Version of Roomcast, from which pyproject.toml, the documents and the image take it."""
 
 from typing import Final
 
 VERSION: Final = "0.1.0"
-"""By Semantic Versioning; CHANGELOG.md has a section for each."""
+"""Semantic version; CHANGELOG.md has a section for each."""

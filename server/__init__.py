@@ -1,1 +1,1 @@
-"""The HTTP API: takes notifications, answers once Redis has them."""
+"""The HTTP API: accepts notifications, and answers once Redis has them."""

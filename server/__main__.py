@@ -50,22 +50,22 @@ log = logging.getLogger("roomcast.server")
 
 BACKLOG = 1024
 LIMITS_TIMEOUT_S = 1.0
-"""How long a request waits for Redis to count it; past that nothing is counted for a while."""
+"""Seconds that a request waits for Redis to count it; then nothing is counted for a while."""
 HISTORY_TIMEOUT_S = 2.0
-"""How long the routes of history wait for Redis."""
+"""Seconds that the routes of history wait for Redis."""
 
 
 def make_history(
     settings: Settings, keys: Keys, name: str
 ) -> tuple[History, Clients] | tuple[None, None]:
-    """What the routes of history and of clients work with, or None if there is no database.
+    """Make what the routes of history and clients need, or None if there is no database.
 
     Nothing is connected yet.
     """
     if not settings.database_url:
         return None, None
     database = Database(settings.database_url.get_secret_value())
-    # Of its own, so that nothing here stands in the way of POST /notify.
+    # A separate client, so that nothing here delays POST /notify.
     redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
     changes = Changes(redis, keys, settings, name)
     inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
@@ -174,11 +174,11 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Start it, or do what the command line says instead."""
+    """Start the server, or run the given command instead."""
     arguments = read_arguments()
     settings = load_settings()
     if arguments.command:
-        # It brings Alembic along, which takes longer to import than all else.
+        # It imports Alembic, which takes longer than all other imports together.
         from server.clients.command_line import create_client
 
         sys.exit(

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, and problem documents for what no route answers."""
+"""The HTTP application: routes, and problem documents for everything else."""
 
 import re
 from collections.abc import Iterable
@@ -34,14 +34,14 @@ def make_app(
     clients: Context,
     history: History | None = None,
 ) -> web.Application:
-    """Application with every route of the server; those of history are off without it.
+    """Make the application with all routes; those of history answer 503 without it.
 
     Args:
         intake: answers `POST /notify`.
         readiness: of this process.
-        control: lets pass whom a route is for.
-        clients: what the routes of clients work with.
-        history: what the routes of history work with.
+        control: enforces the access rules of routes.
+        clients: context of the routes of clients.
+        history: context of the routes of history.
     """
 
     async def notify(request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ def make_app(
 
 
 def _with_any_id(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
-    """Routes whose ids may have every character; aiohttp's own pattern leaves out braces."""
+    """Let ids in routes have any character; aiohttp's own pattern leaves out braces."""
     return [
         web.RouteDef(
             route.method, _ID.sub(r"{\1:[^/]+}", route.path), route.handler, dict(route.kwargs)

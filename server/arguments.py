@@ -13,7 +13,7 @@ def read_arguments() -> argparse.Namespace:
     """Parse the command line; `command` is None where the server is to run.
 
     Raises:
-        SystemExit: it was answered already, or is wrong.
+        SystemExit: it was `--help` or `--version`, or is wrong.
     """
     parser = process_parser("server", "Serve the HTTP API on PORT, or make a client.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

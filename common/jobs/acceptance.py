@@ -1,4 +1,4 @@
-"""Acceptances: all jobs of a request, or none, as the acceptance script takes them."""
+"""Acceptances: the jobs of one request, queued all or none by the acceptance script."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from common.model.problems import Problem
 
 
 class Acceptance(NamedTuple):
-    """What is asked of the acceptance script: all of these jobs, or none.
+    """One request to the acceptance script: queue all of these jobs, or none.
 
     `key` is the idempotency key in its scope (empty: none), `fingerprint` tells whether a repeat is
-    the same request, `answer` is what a repeat is answered with: the ids, separated by commas.
-    `refusal` is why it can't be queued any more: it has no jobs then, and is asked only to find
-    out whether it is a repeat of what was queued in time.
-    `weights` are what Redis will hold of each job once it is published, in bytes (`weight_of`).
+    the same request, `answer` is the answer to a repeat: the ids, separated by commas.
+    `refusal` is why it can't be queued any more: it then has no jobs, and only checks whether it
+    repeats a request that was queued in time.
+    `weights` are the bytes that each job will take in Redis once it is published (`weight_of`).
     `lane_max` bounds the waiting jobs of `client` in one lane; 0: only the lane does.
     `fan_out_bytes` are message and data times targets, of the notifications for several.
     """
@@ -30,7 +30,7 @@ class Acceptance(NamedTuple):
     fan_out_bytes: int = 0
 
     def arguments(self) -> list[str | bytes | int]:
-        """Arguments of one request, as `common/redis/lua/queue/accept.lib.lua` reads them."""
+        """Return the arguments that `common/redis/lua/queue/accept.lib.lua` reads."""
         out: list[str | bytes | int] = [
             self.key,
             self.fingerprint,
@@ -46,5 +46,5 @@ class Acceptance(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of its jobs."""
+        """Total size of the jobs in bytes."""
         return sum(len(text) for _, _, text in self.jobs)

@@ -1,8 +1,7 @@
-"""Plans: how a request becomes jobs.
+"""Planning of requests: each becomes jobs.
 
-`message` and `data` go from the request's body to the client's frame as the bytes that they were,
-without being decoded and encoded on the way: big integers, duplicate names and spacing arrive as
-they were sent.
+`message` and `data` go from the request's body to the client's frame byte for byte, without being
+decoded and encoded on the way: big integers, duplicate names and spacing arrive as they were sent.
 """
 
 import hashlib
@@ -42,7 +41,7 @@ from common.model.timestamps import format_time
 TARGETS_PER_JOB: Final = 50
 """A list of targets is split into jobs of at most this many, so that no script runs for long."""
 JOB_PUBLISHES_MAX_BYTES: Final = 1024 * 1024
-"""Of content that one job sends, all of its targets together; past that it has fewer targets."""
+"""Most bytes of content that one job publishes over all its targets; past it, it gets fewer."""
 
 _NULL: Final = msgspec.Raw(b"null")
 _NAME: Final = re.compile(
@@ -59,11 +58,11 @@ _body_decoder: Final = msgspec.json.Decoder(_Body)
 _batch_decoder: Final = msgspec.json.Decoder(list[_Body])
 _raw_list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _COUNT_FIRST_BYTES: Final = 65_536
-"""A batch as large is counted before it is validated, which takes a hundred times as long."""
+"""Larger batches are counted before they are validated, which takes a hundred times as long."""
 
 
 class Bounds(NamedTuple):
-    """What one request may ask for, besides what the contract allows.
+    """Bounds of one request, besides those of the contract.
 
     `recipients` are targets, of a batch all together; `message_bytes` is the largest message (in
     UTF-8) and the largest data (as written).
@@ -74,7 +73,7 @@ class Bounds(NamedTuple):
 
 
 def fingerprint(body: bytes) -> str:
-    """Short digest that tells one request body from another."""
+    """Return a short digest that tells one request body from another."""
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
@@ -85,7 +84,7 @@ def _jobs(
     created_ms: int,
     client: str,
 ) -> tuple[list[tuple[str, int, bytes]], list[int], int]:
-    """Jobs of a notification, the weight of each, and the bytes that are fanned out."""
+    """Make the jobs of a notification; return them, their weights, and the bytes fanned out."""
     kind = notification.type
     expires = notification.expiresAt
     job = Job(
@@ -126,7 +125,7 @@ def _jobs(
 
 
 def _may_exceed(body: bytes, bounds: Bounds) -> bool:
-    # Nothing in a body is longer than the body, and each target takes two bytes of it at least.
+    # No part of a body is longer than the body, and each target takes at least two bytes of it.
     return len(body) > bounds.message_bytes or len(body) > 2 * bounds.recipients
 
 
@@ -174,8 +173,8 @@ def plan_one(
         notification_id: of the notification; None: a new one.
         client: whose it is.
         bounds: what the client may ask for; None: what everybody may.
-        refuse_expired: whether one that has expired is refused. What nobody waits for an answer
-            to becomes a job, of which the worker notes that it expired.
+        refuse_expired: whether one that has expired is refused. If nobody waits for an answer, it
+            becomes a job, and the worker records that it expired.
 
     Raises:
         Problem: 400 malformed JSON, 422 with a pointer to every bad field, or to the first one
@@ -193,7 +192,7 @@ def plan_one(
     _refuse_repeated(body, [notification], [raw])
     if bounds and _may_exceed(body, bounds):
         _keep([(notification, raw)], bounds, [""])
-    # Before the id: who looks for a job by its id takes the id's time for the later one.
+    # Read before the id is made: a search for a job by its id assumes that the id's time is later.
     now_ms = time.time_ns() // 1_000_000
     an_id = notification_id or new_id()
     refusal = _expired([notification], [""], now_ms) if refuse_expired else None
@@ -250,7 +249,7 @@ def plan_batch(
 
 
 def _refuse_long(body: bytes) -> None:
-    """Refuse a batch of too many notifications at a fraction of what it costs to validate them.
+    """Refuse a batch of too many notifications, at a fraction of the cost of validating them.
 
     Raises:
         Problem: 422.
@@ -258,7 +257,7 @@ def _refuse_long(body: bytes) -> None:
     try:
         count = len(_raw_list_decoder.decode(body))
     except (msgspec.MsgspecError, RecursionError):
-        # Validation tells what is wrong with it.
+        # Validation says what is wrong with it.
         return
     if count > BATCH_MAX:
         raise refuse_fields([FieldError("", f"at most {BATCH_MAX}")])
@@ -285,8 +284,8 @@ def _refuse_repeated(
 ) -> None:
     """Refuse a notification that has a name twice.
 
-    Of those that have none this is found out by counting. A name may also be written with escapes,
-    though nobody does; those that a client has in `data` are its own.
+    Counting rules out most. A name may also be written with escapes, though nobody does; names
+    within `data` are the client's own business.
     """
     # The first is found at once, and as a rule isn't there.
     if b"\\" not in body or b"\\u00" not in body:
@@ -307,5 +306,5 @@ def _refuse_repeated(
 
 
 def is_batch(body: bytes) -> bool:
-    """Whether a body is meant as an array."""
+    """Return True if a body is meant as an array."""
     return body.lstrip(b" \t\r\n")[:1] == b"["

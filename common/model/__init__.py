@@ -1,1 +1,1 @@
-"""Names, ids, notifications, jobs and publications: what crosses processes. Pure."""
+"""Models shared between processes: names, ids, notifications, jobs and publications. Pure."""

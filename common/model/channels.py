@@ -1,11 +1,11 @@
-"""Lanes, channels and partitions: the names everything else is keyed by."""
+"""Lanes, channels and partitions: the names that everything else is keyed by."""
 
 import zlib
 from enum import StrEnum
 from typing import Final
 
 DEFAULT_CLIENT: Final = "default"
-"""The client application of whoever needs no credentials: open mode, and jobs pushed by hand."""
+"""Client application of senders without credentials: open mode, and jobs pushed by hand."""
 
 HISTORY_GROUP: Final = "history"
 """Name of the history writer among the readers of the event stream, as in `EVENT_READERS`."""
@@ -26,7 +26,7 @@ class Lane(StrEnum):
 
 
 class Kind(StrEnum):
-    """Who a notification is for."""
+    """Kind of a notification: for users, for rooms, or for everybody."""
 
     PRIVATE = "private"
     ROOM = "room"
@@ -37,12 +37,12 @@ BROADCAST_CHANNEL: Final = "broadcast"
 
 
 def user_channel(user: str) -> str:
-    """Channel of one user's private notifications, for instance `user:1`."""
+    """Return the channel of one user's private notifications, for instance `user:1`."""
     return f"user:{user}"
 
 
 def room_channel(room: str) -> str:
-    """Channel of one room, for instance `room:1`."""
+    """Return the channel of one room, for instance `room:1`."""
     return f"room:{room}"
 
 
@@ -50,7 +50,7 @@ _KINDS: Final = {"user": Kind.PRIVATE, "room": Kind.ROOM}
 
 
 def channel_of(kind: str, target: str | None) -> str:
-    """Channel on which a notification of `kind` for `target` (None for broadcast) is published."""
+    """Return the channel for a notification of `kind` to `target` (None for a broadcast)."""
     if kind == Kind.PRIVATE:
         return f"user:{target}"
     if kind == Kind.ROOM:
@@ -59,10 +59,10 @@ def channel_of(kind: str, target: str | None) -> str:
 
 
 def kind_and_target(channel: str) -> tuple[Kind, str | None]:
-    """What `channel_of` made a channel of.
+    """Split a channel into the kind and target that `channel_of` made it from.
 
     Raises:
-        ValueError: it made no such channel.
+        ValueError: `channel_of` makes no such channel.
     """
     head, colon, target = channel.partition(":")
     if colon and head in _KINDS:
@@ -73,15 +73,15 @@ def kind_and_target(channel: str) -> tuple[Kind, str | None]:
 
 
 def scoped(channel: str, client: str = DEFAULT_CLIENT) -> str:
-    """Name of a client's channel inside keys, for instance `default/room:1`."""
+    """Return the name of a client's channel in keys, for instance `default/room:1`."""
     return f"{client}/{channel}"
 
 
 def client_of(scoped_name: str) -> str:
-    """Client application that a scoped name belongs to."""
+    """Return the client application that a scoped name belongs to."""
     return scoped_name.partition("/")[0]
 
 
 def partition_of(scoped_channel: str) -> int:
-    """Partition (0 to `PARTITIONS` - 1) in which all jobs of a channel wait, in order."""
+    """Return the partition (0 to `PARTITIONS` - 1) in which a channel's jobs wait, in order."""
     return zlib.crc32(scoped_channel.encode()) % PARTITIONS

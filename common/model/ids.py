@@ -1,4 +1,4 @@
-"""Ids: of users and rooms, as every door takes them, and of notifications."""
+"""Ids of users and rooms, as every entry point accepts them, and of notifications."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ _UUID_CHARACTERS: Final = 36
 
 
 def identifier(value: object) -> str:
-    """Id as a string: 1 and "1" are the same.
+    """Return an id as a string: 1 and "1" are the same.
 
     Raises:
         ValueError: it is neither an integer nor 1 to 128 printable characters.
@@ -34,7 +34,7 @@ def _has_surrogate(text: str) -> bool:
 
 
 def made_at_ms(notification: str) -> int | None:
-    """Unix time (ms) that a UUIDv7 was made at (RFC 9562, section 5.7); None of any other id."""
+    """Return the Unix time (ms) in a UUIDv7 (RFC 9562, section 5.7); None for any other id."""
     if len(notification) != _UUID_CHARACTERS or notification[14] != "7":
         return None
     try:
@@ -44,5 +44,5 @@ def made_at_ms(notification: str) -> int | None:
 
 
 def new_id() -> str:
-    """New UUIDv7 (RFC 9562)."""
+    """Make a UUIDv7 (RFC 9562)."""
     return str(uuid_utils.uuid7())

@@ -1,6 +1,6 @@
-"""Jobs: how a notification waits in Redis.
+"""Jobs: notifications as they wait in Redis.
 
-A job is JSON, as whoever debugs a queue with a Redis client expects.
+A job is JSON, so that it can be read with any Redis client when debugging a queue.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from common.model.channels import DEFAULT_CLIENT
 class Job(msgspec.Struct, rename="camel", omit_defaults=True):
     """One notification of a client application for targets whose channels share a partition.
 
-    `shared` tells that its content is kept once for all its targets
+    `shared` means that its content is kept once for all its targets
     (`common.model.shared_content`). `targets` is None for a broadcast. `created_at` is RFC 3339 in
     UTC, `created_ms` and `expires_ms` are Unix times in milliseconds.
     """
@@ -34,18 +34,18 @@ class Job(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 KEPT_PER_TARGET_BYTES: Final = 1_000
-"""About what a publication takes in Redis, in log, event and position, besides its content."""
+"""Approximate bytes of a publication in Redis (log, event and position) besides its content."""
 
 
 def weight_of(job: Job) -> int:
-    """About how many bytes Redis will hold of a job once it is published, at most.
+    """Estimate the most bytes that a job will take in Redis once it is published.
 
-    It is counted when the job is accepted and again when it is published, so it must depend on
+    It is computed when the job is accepted and again when it is published, so it must depend on
     nothing but the job.
     """
     targets = 1 if job.targets is None else len(job.targets)
     if job.shared:
-        # The one content takes no more than the job did.
+        # The shared content takes no more than the job did.
         return targets * KEPT_PER_TARGET_BYTES
     size = len(bytes(job.message)) + len(bytes(job.data))
     # In the log and in the event.
@@ -59,7 +59,7 @@ encode_job: Final = _encoder.encode
 
 
 def decode_job(text: bytes) -> Job:
-    """JSON bytes → job.
+    """Decode a job from JSON bytes.
 
     Raises:
         msgspec.MsgspecError: it is not a job as `encode_job` writes it.
@@ -67,5 +67,5 @@ def decode_job(text: bytes) -> Job:
     try:
         return _job_decoder.decode(text)
     except (UnicodeDecodeError, RecursionError) as error:
-        # msgspec passes these two on; a job of anyone's making may hold either.
+        # msgspec lets these two through; a job that somebody else wrote may cause either.
         raise msgspec.DecodeError(str(error)) from None

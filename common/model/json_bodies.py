@@ -1,4 +1,4 @@
-"""Refusals of JSON bodies, in words that speak of the body and not of the library that read it."""
+"""Refusals of JSON bodies, in words about the body and not about the library that read it."""
 
 import json
 import re
@@ -22,21 +22,21 @@ _REASONS: Final = {
 }
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _TWICE: Final = "is there more than once"
-# Numbers are of no interest here, and the longest take long.
+# Numbers don't matter here, and very long ones take long to parse.
 _value: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
 def refuse_invalid(body: bytes, error: ValidationError) -> Problem:
-    """Refusal of a body that is not what it has to be.
+    """Make the refusal of an invalid body.
 
     Args:
         body: as it came.
-        error: what pydantic says of it.
+        error: pydantic's error about it.
 
     Returns:
-        400 if it is no JSON; 422 with a pointer to every bad field.
+        400 if it is not JSON; else 422 with a pointer to every bad field.
     """
-    # Such an error is the only one. To look at hundreds of thousands of others takes seconds.
+    # Such an error is always alone. Looking through hundreds of thousands of others takes seconds.
     if error.error_count() == 1:
         item = error.errors(include_url=False, include_input=False)[0]
         if item["type"] == "json_invalid":
@@ -48,19 +48,19 @@ def refuse_invalid(body: bytes, error: ValidationError) -> Problem:
 
 
 def refuse_fields(errors: Sequence[FieldError]) -> Problem:
-    """Refusal of fields: 422, whose sentence tells of the first three."""
+    """Make the refusal of bad fields: 422, whose sentence names the first three."""
     detail = "; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors[:3])
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
 
 
 def malformed(reason: str = "") -> Problem:
-    """Refusal of what is no JSON: 400."""
+    """Make the refusal of a body that is not JSON: 400."""
     detail = f"the body is not JSON: {reason}" if reason else "the body is not JSON"
     return Problem(HTTPStatus.BAD_REQUEST, "malformed-json", detail)
 
 
 def no_number(body: bytes) -> Problem:
-    """Refusal of a body that pydantic's parser takes and JSON's grammar doesn't."""
+    """Make the refusal of a body that pydantic's parser accepts but JSON's grammar doesn't."""
     named = b"NaN" in body or b"Infinity" in body
     return malformed("NaN and Infinity are no numbers in it" if named else "")
 
@@ -76,16 +76,16 @@ def _reason(error: str) -> str:
 
 
 def repeated_names(body: bytes, *, within: bool) -> list[FieldError]:
-    """Names that an object has more than once: readers differ in which of the values they take.
+    """Find names that an object has more than once: readers differ in which value they take.
 
     Args:
-        body: JSON, of which a parser has made sure.
+        body: JSON that a parser has accepted.
         within: whether to look into the values of the body's object, or of the objects in its
             list, as well.
 
     Raises:
-        ValueError: within, there is one of the numbers that JSON does not have.
-        RecursionError: within, it is nested too deep.
+        ValueError: with `within`, there is a number that JSON does not have.
+        RecursionError: with `within`, it is nested too deep.
     """
     text = body.decode()
     if within:
@@ -110,7 +110,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object as it is written."""
+    """An object's names and values as they are written, repeated ones included."""
 
 
 def _walk(value: Any, parts: list[str | int], found: list[FieldError]) -> None:
@@ -137,7 +137,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _names(text: str, at: int) -> tuple[list[str], int]:
-    """Names of the object at a place, as they come, and where it ends; of another value: none."""
+    """Return the names of the object at a place, in order, and its end; other values have none."""
     names: list[str] = []
     if text[at] != "{":
         return names, _value(text, at)[1]

@@ -1,4 +1,4 @@
-"""What a client may ask to be sent: the body of `POST /notify` and of a job pushed by hand.
+"""Notifications as clients request them: bodies of `POST /notify` and of jobs pushed by hand.
 
 These models are the contract: they validate, and the OpenAPI document is generated from them.
 """
@@ -34,7 +34,7 @@ BATCH_MAX: Final = 1_000
 EMAIL_MAX_CHARACTERS: Final = 254
 DATE_MAX_CHARACTERS: Final = 64
 
-# pydantic alone would take more, for instance "1.5" as seconds since 1970.
+# pydantic alone would accept more, for instance "1.5" as seconds since 1970.
 _DATE: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -59,7 +59,7 @@ def _one_or_many(value: Any, validate_list: ValidatorFunctionWrapHandler) -> Any
         except ValidationError as error:
             if error.error_count() <= TARGET_FAULTS_MAX:
                 raise
-            # Bodies of nothing but bad ids would take 0.4 GB to be told of each.
+            # Listing each id of a body full of bad ones would take 0.4 GB.
             raise PydanticCustomError("ids", "too many of its ids are not valid to list") from None
     if value is None:
         raise PydanticKnownError("missing")
@@ -215,7 +215,7 @@ batch_adapter: Final[
 def targets_of(
     notification: PrivateNotification | RoomNotification | BroadcastNotification,
 ) -> list[str] | None:
-    """Whom it is for: ids, or None if it is a broadcast."""
+    """Return the ids that a notification is for, or None for a broadcast."""
     if isinstance(notification, BroadcastNotification):
         return None
     # Validation made strings of them.

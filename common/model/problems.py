@@ -1,4 +1,4 @@
-"""Errors that a client is told about, as RFC 9457 problem details."""
+"""Errors for clients, as RFC 9457 problem details."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ _TAGS: Final = frozenset({"private", "room", "broadcast"})
 _UNION_BRANCHES: Final = frozenset({"int", "constrained-str"})
 
 ERRORS_MAX: Final = 400
-"""Faults that are listed one by one; 1 MiB has room for 700,000, which take 11 s and 0.9 GB."""
+"""Most faults that are listed; 1 MiB has room for 700,000, which take 11 s and 0.9 GB."""
 _NAME_MAX: Final = 200
-"""Characters of a field's name that are repeated to whoever sent it."""
+"""Most characters of a field's name that are quoted to the sender."""
 
 _ID: Final = "must be an integer or 1 to 128 printable characters"
 _DATE: Final = "must be an RFC 3339 date and time with an offset"
@@ -29,7 +29,7 @@ _PATTERNS: Final = {
     "userId": _ID,
     "id": _ID,
 }
-"""By the field's name, what its pattern is for."""
+"""Purpose of a field's pattern, by the field's name."""
 _TEXTS: Final = {
     "extra_forbidden": "there is no such field",
     "none_required": "must be null or left out",
@@ -55,7 +55,7 @@ _TEXTS: Final = {
     "union_tag_invalid": "must be private, room or broadcast",
     "union_tag_not_found": "is missing: private, room or broadcast",
 }
-"""By the kind of fault, or the beginning of its name."""
+"""Our words for a fault, by its kind or the beginning of the kind's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class FieldError:
     detail: str
 
 
-# Not frozen: whoever handles an exception sets its traceback.
+# Not frozen: handling an exception sets its traceback.
 @dataclass(slots=True, eq=False)
 class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is an error of ours
     """A refusal with its HTTP status, a stable `code`, and a sentence for a person.
@@ -82,7 +82,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is a
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> bytes:
-        """Problem document, JSON in UTF-8."""
+        """Return the problem document, JSON in UTF-8."""
         document: dict[str, Any] = {
             "type": f"urn:roomcast:problem:{self.code}",
             "title": self.status.phrase,
@@ -97,7 +97,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is a
         return json.dumps(document, ensure_ascii=True).encode()
 
     def response_headers(self) -> dict[str, str]:
-        """Headers to answer with, Content-Type included."""
+        """Return the headers of the response, Content-Type included."""
         headers = {"Content-Type": PROBLEM_TYPE, **self.headers}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
@@ -105,7 +105,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is a
 
 
 def closing_answer(problem: Problem, *lines: str) -> bytes:
-    """Whole answer over HTTP of a problem after which the connection is closed.
+    """Make the whole HTTP response for a problem after which the connection is closed.
 
     Args:
         problem: what is wrong.
@@ -125,12 +125,12 @@ def closing_answer(problem: Problem, *lines: str) -> bytes:
 
 
 def pointer(parts: Sequence[str | int]) -> str:
-    """JSON pointer (RFC 6901) of a path."""
+    """Make a JSON pointer (RFC 6901) from a path."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Every bad field that pydantic found, each once, in our words.
+    """List the bad fields that pydantic found, each once, in our words.
 
     More than `ERRORS_MAX` faults are only counted.
     """
@@ -145,7 +145,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
             parts.append("type")
         elif in_union:
             parts.pop()
-        # The tag that pydantic puts behind a batch's index, or at the front, is no field.
+        # The tag that pydantic puts behind a batch's index, or at the front, is not a field.
         at = 1 if parts and isinstance(parts[0], int) else 0
         tag = str(parts.pop(at)) if len(parts) > at and parts[at] in _TAGS else ""
         detail = _ID if in_union else _detail(item, parts[-1] if parts else "", tag)
@@ -156,7 +156,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
 def _detail(item: ErrorDetails, name: str | int, tag: str) -> str:
     kind = item["type"]
     if kind not in _KINDS:
-        # One of our own validators says it.
+        # The text is from one of our own validators.
         return item["msg"]
     if kind == "missing":
         return f"needed for type {tag}" if tag and name == "target" else "is missing"

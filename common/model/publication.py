@@ -1,4 +1,4 @@
-r"""What is published on `rc:{s}:pub:<name>` and kept in `rc:{s}:log:<name>`.
+r"""Publications, as sent on `rc:{s}:pub:<name>` and kept in `rc:{s}:log:<name>`.
 
     <epoch> <offset> <accepted> <base>\n<text>
 
@@ -10,13 +10,13 @@ ended>`. `text` is exactly what clients get. `common/redis/lua/publish/publish.l
 from typing import Final, NamedTuple
 
 SIGNAL: Final = b"! "
-"""What a payload begins with that is no publication: `! <connection>\\n<text>`.
+"""Prefix of a payload that is a signal and not a publication: `! <connection>\\n<text>`.
 
-The text is for everybody who hears the channel but that connection; it has no offset, and is lost
-to whoever is not there.
+The text is for all connections subscribed to the channel except that one; it has no offset, and
+connections that are offline miss it.
 """
 CLOSE_DELETED: Final = b"!deleted"
-"""In place of the connection: the user was deleted, and all who hear this channel are closed."""
+"""In place of the connection: the user was deleted, and all connections of it are closed."""
 
 
 class Position(NamedTuple):
@@ -27,7 +27,7 @@ class Position(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """One publication as a gateway reads it."""
+    """One publication, as a gateway reads it."""
 
     epoch: str
     offset: int
@@ -36,13 +36,13 @@ class Publication(NamedTuple):
     text: bytes
 
     def follows(self, position: Position) -> bool:
-        """Whether this is the very next publication after `position`, across an epoch's end too."""
+        """Return True if this comes right after `position`, also across an epoch's end."""
         if self.offset != position.offset + 1:
             return False
         return self.epoch == position.epoch or self.base == position
 
     def is_known_at(self, position: Position) -> bool:
-        """Whether somebody at `position` has had this publication already."""
+        """Return True if a reader at `position` has this publication already."""
         return self.epoch == position.epoch and self.offset <= position.offset
 
 
@@ -57,7 +57,7 @@ def parse_publication(payload: bytes) -> Publication:
         raise ValueError("publication without a header")
     words = header.decode("ascii").split(" ")
     if len(words) == 5 and ":" in words[4]:
-        # In a log: where a shared content belongs, which the text then lacks.
+        # Only in a log: the place of a shared content, which the text then lacks.
         words.pop()
     epoch, offset, accepted, base = words
     if base == "-":

@@ -1,11 +1,11 @@
-"""The content of a notification for many, kept once in Redis instead of once per target.
+"""Shared content: kept in Redis once per notification instead of once per target.
 
-A content is `message` and `data` as they stand in the text of a publication. What is published in
-many channels would be kept with each of them, in its log and in the event stream. A large content
-is kept apart instead, under its digest, and the texts there have `null` in its place and say where
-it goes. Clients never see that: publications are whole, and readers put contents back.
+A content is `message` and `data` as they stand in the text of a publication. A notification for
+many channels would keep it with each of them, in the log and in the event stream. A large content
+is kept apart instead, under its digest; the texts there have `null` in its place and say where it
+goes. Clients never see that: publications are whole, and readers put contents back.
 
-A content is kept for as long as an event has it, and for `LOG_TTL_S` behind the last one.
+A content is kept for as long as an event has it, and for `LOG_TTL_S` after the last one.
 """
 
 import hashlib
@@ -13,26 +13,26 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 SHARED_MIN_BYTES: Final = 2_048
-"""What is smaller is kept with each target: to share it would cost more than it saves."""
+"""Smaller contents are kept with each target: sharing would cost more than it saves."""
 PLACEHOLDER: Final = b'null,"data":null'
-"""What stands in a text in place of its content."""
+"""Placeholder for the content in a text."""
 _BEFORE: Final = b'"message":'
 REFERENCE_FIELD: Final = b"b"
-"""Field of an event's entry, behind the others: digest and place of its content."""
+"""Field of an event's entry, after the others: digest and place of its content."""
 
 
 def content_of(message: bytes, data: bytes) -> bytes:
-    """Content of a notification, from two JSON texts."""
+    """Make the content of a notification from two JSON texts."""
     return b'%b,"data":%b' % (message, data)
 
 
 def digest_of(content: bytes) -> str:
-    """Name of a content, the same for the same bytes."""
+    """Return the digest that names a content, the same for the same bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def place_in(text: bytes) -> int:
-    """Where the placeholder is in the beginning of a frame."""
+    """Find the placeholder in the beginning of a frame."""
     # No text within the frame can contain this: a quote in one is escaped.
     return text.index(_BEFORE) + len(_BEFORE)
 
@@ -43,7 +43,7 @@ def with_content(text: bytes, place: int, content: bytes) -> bytes:
 
 
 def references(entries: Iterable[Any]) -> set[bytes]:
-    """Digests of the contents that entries of the event stream refer to, as Redis sends them."""
+    """Collect the digests of the contents that raw entries of the event stream refer to."""
     return {
         fields[-1].partition(b":")[0]
         for _, fields in entries
@@ -52,9 +52,9 @@ def references(entries: Iterable[Any]) -> set[bytes]:
 
 
 def put_back(entries: list[Any], contents: Mapping[bytes, bytes | None]) -> list[Any]:
-    """Entries with their contents in their texts, without the reference.
+    """Put the contents of entries back into their texts, and remove the references.
 
-    One whose content is gone (somebody deleted it) keeps `null` in its place.
+    An entry whose content is gone (somebody deleted it) keeps `null` in its place.
     """
     return [
         (entry_id, _whole(fields, contents))

@@ -22,7 +22,7 @@ def _walk(value: Any, parts: list[str | int], found: list[FieldError]) -> None:
 
 
 def lone_surrogates(body: bytes) -> list[FieldError]:
-    """Where a body holds lone surrogates; empty if it doesn't or isn't JSON."""
+    """List the places of lone surrogates in a body; empty if it has none or isn't JSON."""
     try:
         value = json.loads(body)
         found: list[FieldError] = []

@@ -6,14 +6,14 @@ from typing import Final
 
 
 def format_time(unix_ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds, for instance `2026-11-21T04:00:00.123Z`."""
+    """Format a time as RFC 3339 in UTC, for instance `2026-11-21T04:00:00.123Z`."""
     seconds, milliseconds = divmod(unix_ms, 1000)
     return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
 
 
 @lru_cache(maxsize=4)
 def _to_the_second(unix_s: int) -> str:
-    # Most calls are for the second that is now.
+    # Most calls are for the current second.
     return datetime.fromtimestamp(unix_s, UTC).isoformat()[: -len("+00:00")]
 
 
@@ -22,14 +22,14 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def unix_ms(moment: datetime) -> int:
-    """Unix time in milliseconds."""
+    """Return the Unix time of a moment, in milliseconds."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_unix_ms(milliseconds: int) -> datetime:
-    """Moment of a Unix time in milliseconds.
+    """Return the moment of a Unix time in milliseconds.
 
     Raises:
-        OverflowError: no year of four digits has it.
+        OverflowError: its year does not have four digits.
     """
     return _EPOCH + milliseconds * _MILLISECOND

@@ -1,1 +1,1 @@
-"""Life of a process: replicas, command line, waiting, niceness."""
+"""Running of a process: replicas, command line, backoff, niceness."""

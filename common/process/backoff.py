@@ -1,13 +1,13 @@
-"""How long to wait before trying again, and when to say so."""
+"""Exponential backoff with jitter, and the log lines about it."""
 
 import random
 from collections.abc import Iterator
 
 
 def jittered(first_s: float = 0.05, longest_s: float = 2.0) -> Iterator[float]:
-    """Seconds to wait before each next try: exponential, each drawn from half to the whole.
+    """Yield the seconds to wait before each retry: exponential, each drawn from half to the whole.
 
-    Jitter keeps processes that lost the same server from coming back in step.
+    Jitter keeps processes that lost the same server from reconnecting in step.
     """
     wait = first_s
     while True:
@@ -18,8 +18,8 @@ def jittered(first_s: float = 0.05, longest_s: float = 2.0) -> Iterator[float]:
 class Backoff:
     """Waits of a loop that connects and serves, growing until a round was served.
 
-    A connection that is made proves nothing: a server that takes connections and refuses what
-    they ask for would be connected to without a pause.
+    A connection alone does not reset them: with a server that accepts connections but refuses
+    their requests, the loop would reconnect without a pause.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Backoff:
         self._reason: str | None = None
 
     def served(self) -> None:
-        """Begin anew with short waits: a round was served."""
+        """Start again with short waits: a round was served."""
         if self._reason is not None:
             self._waits = jittered()
             self._reason = None
 
     def failed(self, reason: str) -> float:
-        """Seconds to wait."""
+        """Log a failed round, and return the seconds to wait."""
         self._reason = reason
         return next(self._waits)

@@ -11,7 +11,7 @@ from typing import Final
 from common.version import VERSION
 
 REPLICA_FLAG: Final = "--replica"
-"""How a parent starts a replica: with its number, and the pipe that ends with the parent."""
+"""Flag with which a parent starts a replica: its number, and a pipe that ends with the parent."""
 _SETTINGS: Final = (
     "Settings come from the environment first and from .env second; README.md lists them. "
     "Exit status: 0 stopped, 1 it can't run, 2 wrong arguments or settings."
@@ -22,10 +22,10 @@ def command_parser(module: str, duty: str) -> argparse.ArgumentParser:
     """Make a parser that knows `--help` and `--version`.
 
     Args:
-        module: what `python -m` is given.
-        duty: what it does, in one or two sentences.
+        module: the argument of `python -m`.
+        duty: the purpose of the process, in one or two sentences.
     """
-    # The `roomcast` command says under which name it was called.
+    # The `roomcast` command passes the name that it was called by.
     by_name = sys.argv[0].split(" ")[0] == "roomcast"
     called = sys.argv[0] if by_name else f"python -m {module}"
     parser = argparse.ArgumentParser(

@@ -1,13 +1,13 @@
-"""How much of a busy machine a process takes from the others on it."""
+"""Niceness: processes give way to others on a busy machine."""
 
 import os
 
 
 def yield_to_others(niceness: int) -> None:
-    """Take the processor only in so far as others leave it, in this thread and those it starts.
+    """Give way to other processes, in this thread and those that it starts.
 
     Args:
-        niceness: from 0 (like everybody) to 19; see nice(2). One that is higher already stays.
+        niceness: from 0 (as usual) to 19; see nice(2). If it is higher already, it stays.
     """
     if os.getpriority(os.PRIO_PROCESS, 0) < niceness:
         os.setpriority(os.PRIO_PROCESS, 0, niceness)

@@ -1,7 +1,7 @@
-"""Several processes on one port: started, watched and ended by one parent.
+"""Replicas: several processes on one port, started, watched and ended by one parent.
 
 With one process there is no parent. With more, the parent gives them a folder in which their
-metrics are summed, starts a replica again when it dies, and passes SIGTERM on. A replica ends when
+metrics are summed, restarts a replica that dies, and passes SIGTERM on. A replica ends when
 its parent is gone: it holds the reading end of a pipe that only the parent can write to.
 """
 
@@ -24,13 +24,13 @@ from common.telemetry.metrics import forget_replica
 log = logging.getLogger("roomcast.replicas")
 
 _SOURCES: Final = Path(__file__).resolve().parents[2]
-"""What this process runs; its replicas run the same, from wherever it was started."""
+"""Folder of this process's code; its replicas run the same code, wherever it was started."""
 _RESTART_AFTER_S: Final = 0.5
 _CANCEL_AGAIN_S: Final = 0.5
 
 
 def replica_number() -> int | None:
-    """Number of this replica (from 1), or None in a process that runs alone or is the parent."""
+    """Return this replica's number (from 1); None if the process runs alone or is the parent."""
     if len(sys.argv) > 2 and sys.argv[1] == REPLICA_FLAG:
         return int(sys.argv[2])
     return None
@@ -57,7 +57,7 @@ async def stop_requested() -> None:
 async def run_until_stopped(
     *duties: Coroutine[Any, Any, None], at_stop: Callable[[], Awaitable[None]]
 ) -> None:
-    """Run duties that should never end, until a stop is requested or one of them does end.
+    """Run duties that should never end, until a stop is requested or one of them ends.
 
     Args:
         duties: run side by side.
@@ -65,7 +65,7 @@ async def run_until_stopped(
             cancelled.
 
     Raises:
-        Exception: what a duty raised; a duty that returns is a RuntimeError. No duty dies unseen.
+        Exception: raised by a duty; a duty that returns is a RuntimeError. No duty dies unseen.
     """
     stop = asyncio.ensure_future(stop_requested())
     tasks = [asyncio.ensure_future(duty) for duty in duties]

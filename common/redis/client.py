@@ -1,4 +1,4 @@
-"""Connections to Redis: made in one way, checked before anything relies on the server."""
+"""Connections to Redis, and the check that a server is fit to keep notifications."""
 
 import asyncio
 import logging
@@ -23,20 +23,20 @@ _VALKEY_MINIMUM: Final = (8, 0)
 
 
 class UnfitRedisError(Exception):
-    """This server can't keep the promises; the text says why and what to set."""
+    """This server can't keep our guarantees; the text says why and what to set."""
 
 
 def connect(url: str, *, timeout_s: float) -> Redis:
-    """Client of its own connection pool, which never repeats a command by itself.
+    """Make a client with its own connection pool, which never retries a command by itself.
 
-    A repeated LPUSH is a notification sent twice: what must be repeated is a script that notices
-    that it already happened.
+    A retried LPUSH is a notification sent twice: commands that are retried must be scripts that
+    detect a repeat.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
         timeout_s: for a reply; past it the connection is dropped and the outcome unknown.
     """
-    # A connection of redis-py to a Unix socket refuses what is about TCP.
+    # redis-py refuses TCP options for a Unix socket.
     of_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
     pool: ConnectionPool = ConnectionPool.from_url(
         url,
@@ -56,8 +56,8 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def says_full(error: BaseException | None) -> bool:
-    """Whether Redis refused a command, or a script as a whole, because it is at its maxmemory."""
-    # redis-py takes the code off; `common.redis.pipelined_connection` leaves it.
+    """Return True if Redis refused a command or a whole script for being at its maxmemory."""
+    # redis-py removes the error's code; `common.redis.pipelined_connection` leaves it.
     return isinstance(error, OutOfMemoryError) or (
         isinstance(error, ResponseError) and str(error).startswith("OOM")
     )
@@ -104,7 +104,7 @@ async def wait_until_fit(redis: Redis) -> dict[str, Any]:
         redis_outage.back("start")
         check_fitness(info)
         return info
-    raise AssertionError("jittered() ends never")
+    raise AssertionError("unreachable: jittered() never ends")
 
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""Every Redis key, built here and nowhere else.
+"""Redis keys, all built here and nowhere else.
 
-All keys carry the hash tag `{shard}`, so that what one script touches lies in one slot of a Redis
+All keys carry the hash tag `{shard}`, so that the keys of one script lie in one slot of a Redis
 Cluster. A standalone Redis has the one shard `0`. Lua scripts get the prefixes that end in a
 colon and append a partition or a scoped channel name (`default/room:1`) to them.
 """
@@ -19,11 +19,11 @@ class Keys:
 
     @property
     def root(self) -> str:
-        """What every key of this shard begins with."""
+        """Prefix of every key of this shard."""
         return f"rc:{{{self.shard}}}:"
 
     def door(self, lane: str) -> str:
-        """List: jobs that anyone LPUSHes by hand."""
+        """List: jobs that were LPUSHed by hand."""
         return f"{self.root}jobs:{lane}"
 
     @property
@@ -74,7 +74,7 @@ class Keys:
 
     @property
     def backlog(self) -> str:
-        """Hash: `<lane>/<client>` → that client's waiting jobs; `bytes` → what all will grow to."""
+        """Hash: `<lane>/<client>` → that client's waiting jobs; `bytes` → size of all once sent."""
         return f"{self.root}backlog"
 
     @property
@@ -84,7 +84,7 @@ class Keys:
 
     @property
     def accepted_prefix(self) -> str:
-        """Prefix of the strings that tell what was accepted: followed by an id or a key."""
+        """Prefix of the strings that record acceptances: followed by an id or a key."""
         return f"{self.root}accepted:"
 
     @property
@@ -93,7 +93,7 @@ class Keys:
         return f"{self.root}epoch"
 
     def entered(self, epoch: str) -> str:
-        """String: Bloom filter of the channels that were in an epoch (`epoch.lib.lua`)."""
+        """String: Bloom filter of the channels that have been in an epoch (`epoch.lib.lua`)."""
         return f"{self.root}epoch:{epoch}"
 
     @property
@@ -131,7 +131,7 @@ class Keys:
 
     @property
     def write_probe(self) -> str:
-        """Whatever `probe.lua` writes and deletes at once."""
+        """Key that `probe.lua` writes and deletes at once."""
         return f"{self.root}probe"
 
     @property
@@ -141,52 +141,52 @@ class Keys:
 
     @property
     def dropped(self) -> str:
-        """Hash: reader of the event stream → what it lost: count, ids around it, since."""
+        """Hash: reader of the event stream → entries it lost: count, ids around them, since."""
         return f"{self.root}events:dropped"
 
     @property
     def event_clients(self) -> str:
-        """Hash: client → about how many entries of the event stream are of its doing."""
+        """Hash: client → about how many entries of the event stream it caused."""
         return f"{self.root}events:clients"
 
     def reader(self, group: str) -> str:
-        """String with expiry: which replica of a reader of the event stream leads."""
+        """String with expiry: the leading replica of a reader of the event stream."""
         return f"{self.root}reader:{group}"
 
     @property
     def restored(self) -> str:
-        """Hash: that this Redis was restored from Kafka; since when, and whether to the end."""
+        """Hash: the restoration of this Redis from Kafka: its time, and whether it is complete."""
         return f"{self.root}restored"
 
     def unread(self, user: str) -> str:
         """Sorted set: a scoped user's (`default/1`) unread notifications, by creation (Unix ms).
 
-        It is a cache, and holds only together with `inbox`, whose stamp its empty member has.
+        It is a cache, valid only together with `inbox`, whose stamp its empty member has.
         """
         return f"{self.root}unread:{user}"
 
     def inbox(self, user: str) -> str:
-        """Hash with expiry: what a scoped user's cached inbox was made of, and its first page."""
+        """Hash with expiry: stamp of a scoped user's cached inbox, and its first page."""
         return f"{self.root}inbox:{user}"
 
     def reads(self, user: str) -> str:
-        """Sorted set with expiry: what a scoped user read of late, by when (Unix ms)."""
+        """Sorted set with expiry: a scoped user's recent reads, by time (Unix ms)."""
         return f"{self.root}reads:{user}"
 
     def acks(self, user: str) -> str:
-        """Sorted set with expiry: what a scoped user acknowledged lately, by when (Unix ms)."""
+        """Sorted set with expiry: a scoped user's recent acknowledgements, by time (Unix ms)."""
         return f"{self.root}acks:{user}"
 
     def changes(self, user: str) -> str:
         """Hash with expiry: last read `r` and last change `m` of a scoped user's inbox.
 
-        `q` is until when (Unix ms) nothing may be cached.
+        `q` is the time (Unix ms) until which nothing may be cached.
         """
         return f"{self.root}changes:{user}"
 
     @property
     def sights(self) -> str:
-        """Sorted set with expiry: scoped users who registered lately, by when (Unix ms)."""
+        """Sorted set with expiry: scoped users who connected recently, by time (Unix ms)."""
         return f"{self.root}sights"
 
     @property
@@ -201,28 +201,28 @@ class Keys:
 
     @property
     def clients_head(self) -> str:
-        """Hash: `s` the last such number; `g` is new when this Redis begins anew."""
+        """Hash: `s` is the last such number; `g` changes when this Redis starts empty."""
         return f"{self.root}clients:head"
 
     def ticket(self, name: str) -> str:
-        """String with expiry: what an unused ticket stands for (`common.auth.tickets`)."""
+        """String with expiry: the sealed grant of an unused ticket (`common.auth.tickets`)."""
         return f"{self.root}ticket:{name}"
 
     @property
     def tickets_prefix(self) -> str:
         """Prefix of sorted sets with expiry: followed by a client, or by a scoped user.
 
-        Each holds the names of their unused tickets, by when (Unix ms) they expire.
+        Each holds the names of their unused tickets, by expiry (Unix ms).
         """
         return f"{self.root}tickets:"
 
     @property
     def limits(self) -> str:
-        """Prefix of strings with expiry: what each client spent of a limit in a window."""
+        """Prefix of strings with expiry: each client's spent part of a limit in a window."""
         return f"{self.root}limits"
 
     def usage(self, client: str, day: str) -> str:
-        """Hash with expiry: what became of a client's notifications on a UTC day, `2026-11-21`."""
+        """Hash with expiry: outcomes of a client's notifications on a UTC day, `2026-11-21`."""
         return f"{self.root}usage:{client}:{day}"
 
     @property
@@ -232,7 +232,7 @@ class Keys:
 
     @property
     def dead(self) -> str:
-        """Stream: dead letters of the client `default`, and of nobody."""
+        """Stream: dead letters of the client `default`, and those without a client."""
         return f"{self.root}dead"
 
     def dead_of(self, client: str) -> str:

@@ -1,8 +1,8 @@
-"""One connection to Redis for the hot paths: acceptance, turns, subscription, event stream.
+"""A pipelined Redis connection for the hot paths: acceptance, turns, subscription, event stream.
 
 redis-py serves everything else. On these paths its cost per command is a multiple of
-everything that Roomcast does itself, and they need what it does not offer: commands that are sent
-together and answered one by one, and never a repeat. Replies are read with hiredis' parser (RESP3:
+everything that Roomcast does itself, and they need two things it does not offer: commands that are
+sent together and answered one by one, and no retries. Replies are read with hiredis' parser (RESP3:
 publications come as push messages, apart from replies).
 
 Guarantee: commands are executed in the order in which they were sent, each at most once. When the
@@ -29,11 +29,11 @@ Push = Callable[[list[Any]], None]
 
 
 class LinkLostError(RedisConnectionError):
-    """The connection is not there any more, or a reply did not come in time."""
+    """The connection is lost, or a reply did not come in time."""
 
 
 class Link(asyncio.Protocol):
-    """A connection; made by `connect`, used until it is lost.
+    """A connection to Redis, made by `connect` and used until it is lost.
 
     Args:
         on_push: called with each push message.
@@ -87,7 +87,7 @@ class Link(asyncio.Protocol):
                 if database := address.get("db"):
                     await link.call("SELECT", int(database), timeout_s=CONNECT_TIMEOUT_S)
         except BaseException:
-            # Nobody else knows of it: each attempt with a wrong password would leave one behind.
+            # Nothing else would close it: each attempt with a wrong password would leak one.
             link.close()
             raise
         return link
@@ -164,29 +164,29 @@ class Link(asyncio.Protocol):
             return await self.send(words, timeout_s)
 
     def pause(self) -> None:
-        """Read nothing more until `go_on`."""
+        """Stop reading until `go_on`."""
         self._paused = True
         if self._transport:
             self._transport.pause_reading()
 
     def go_on(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._paused = False
         if self._transport and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self, reason: str = "closed") -> None:
-        """Drop the connection; what is unanswered fails."""
+        """Drop the connection; unanswered commands fail."""
         if self._transport:
             self._transport.abort()
         self._fail(LinkLostError(reason))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what is unanswered."""
+        """Fail all unanswered commands."""
         self._fail(LinkLostError(str(exc) if exc else "closed by redis"))
 
     def data_received(self, data: bytes) -> None:
@@ -219,7 +219,7 @@ class Link(asyncio.Protocol):
             future.set_exception(
                 NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
             )
-            # Whoever asked may have given up.
+            # The caller may have given up.
             future.exception()
         else:
             future.set_result(reply)
@@ -251,7 +251,7 @@ class Link(asyncio.Protocol):
 
 
 async def is_waited_for(reply: "asyncio.Future[Any]") -> bool:
-    """Wait for the reply to a command that blocks; return whether Redis lets one wait.
+    """Wait for the reply to a blocking command; return whether Redis let it wait.
 
     A Redis at its maxmemory refuses BLMOVE. Scripts that were sent behind it run nevertheless.
 
@@ -269,12 +269,12 @@ async def is_waited_for(reply: "asyncio.Future[Any]") -> bool:
 
 
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Word]) -> list[Word]:
-    """Command that runs a script which Redis has."""
+    """Make the command that runs a script which Redis has loaded."""
     return ["EVALSHA", script.sha, len(keys), *keys, *args]
 
 
 def _tls(address: dict[str, Any]) -> ssl.SSLContext:
-    # As redis-py makes it, so that one URL means the same here and there.
+    # As redis-py does it, so that a URL means the same here and there.
     options = {name: value for name, value in address.items() if name.startswith("ssl_")}
     return SSLConnection(**options).ssl_context.get()
 

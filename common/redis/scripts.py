@@ -1,4 +1,4 @@
-"""The Lua scripts: every atomic step that Redis takes for Roomcast."""
+"""Lua scripts: the atomic steps that Redis runs for Roomcast."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,16 +22,16 @@ _LIBRARIES: Final = {
 }
 _OVER_THE_LIMIT: Final = frozenset(
     {
-        # What empties the queue and the event stream.
+        # These empty the queue and the event stream.
         *("take", "publish", "lease", "audit", "admit"),
         *("lead", "group", "advance", "mirrored", "trim", "contents"),
-        # What gateways need to send what is published; they write one small hash now and then.
+        # Gateways need these to send publications; they write one small hash now and then.
         *("positions", "replay"),
-        # What lets their clients in; it only deletes.
+        # This lets their clients in; it only deletes.
         "ticket_redeem",
     }
 )
-"""Scripts that run while Redis is at its maxmemory: without them nothing would ever get smaller.
+"""Scripts that run while Redis is at its maxmemory: without them, nothing would free memory.
 
 All others are refused there, as a whole and before they read anything.
 """
@@ -46,7 +46,7 @@ def _read(name: str) -> str:
 
 
 class Script:
-    """One script of `common/redis/lua`, with the libraries that it needs put in front.
+    """A script of `common/redis/lua`, preceded by the libraries that it needs.
 
     A call is sent once. Only `NOSCRIPT` is answered by loading the script and calling again,
     because then nothing was executed.
@@ -60,8 +60,8 @@ class Script:
         """
         parts = (*_LIBRARIES.get(name, ()), name)
         self.name = name
-        # With flags, Redis refuses a script that may not run before its first step, and never amid
-        # what it writes; without any, it would look at each of its commands.
+        # With flags, Redis refuses a script before its first step, never between its writes;
+        # without any, it would check each command.
         flags = ""
         if name in _OVER_THE_LIMIT:
             flags = " flags=allow-oom"

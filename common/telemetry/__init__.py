@@ -1,1 +1,1 @@
-"""Logs, metrics and health: what an operator sees of a process."""
+"""Logs, metrics and health, for the operators of a process."""

@@ -1,8 +1,8 @@
-"""Metrics that are not one process's own, and how they are summed over replicas.
+"""Metrics shared by processes, and their sums over replicas.
 
-Replicas that share a port write to memory-mapped files in a folder of their own
-(`PROMETHEUS_MULTIPROC_DIR`, set by `common.process.replicas` before they start), so whichever of
-them is asked answers for all.
+Replicas that share a port write to memory-mapped files in a common folder
+(`PROMETHEUS_MULTIPROC_DIR`, set by `common.process.replicas` before they start), so any of them
+answers for all.
 """
 
 import os
@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from common.version import VERSION
 
-# A series of its own for the start of each counter tells nothing that Prometheus doesn't know.
+# A separate series for the start of each counter adds nothing that Prometheus doesn't know.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS_S: Final = (
@@ -34,32 +34,32 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def latency_histogram(name: str, text: str) -> Histogram:
-    """Histogram of seconds with the bounds that all latencies share."""
+    """Make a histogram of seconds with the bounds that all latencies share."""
     return Histogram(name, text, buckets=LATENCY_BUCKETS_S)
 
 
 def summed_gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
-    """Gauge whose value is the sum over the live replicas."""
+    """Make a gauge whose value is the sum over the live replicas."""
     return Gauge(name, text, labels, multiprocess_mode="livesum")
 
 
 def shared_gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
-    """Gauge of something that every replica sees alike, such as a queue's length in Redis."""
+    """Make a gauge that is the same in every replica, such as a queue's length in Redis."""
     return Gauge(name, text, labels, multiprocess_mode="livemostrecent")
 
 
 def export_build() -> None:
-    """Tell which version this is. A replica does so itself: its parent serves no metrics."""
+    """Export the version. Each replica does so itself: the parent serves no metrics."""
     _build.labels(VERSION, platform.python_version()).set(1)
 
 
 def is_summed() -> bool:
-    """Whether this process is one of several replicas whose metrics are summed."""
+    """Return True if this process is one of several replicas whose metrics are summed."""
     return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 def exposition() -> bytes:
-    """Metrics of this process and of the replicas that share its port, in Prometheus's format."""
+    """Render the metrics of this process and its replicas in Prometheus's format."""
     if not is_summed():
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
@@ -81,5 +81,5 @@ _build = Gauge(
 
 
 def forget_replica(pid: int, folder: str) -> None:
-    """Leave the gauges of a replica that died out of the sums; its counters stay."""
+    """Remove the gauges of a dead replica from the sums; its counters stay."""
     mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

@@ -1,9 +1,9 @@
-"""A store that is away: said once when it is lost, and once when it is back.
+"""Outages of stores: logged once when a store is lost, and once when it is back.
 
-A process has a dozen loops that use Redis. Each of them notices for itself that it is gone, and
-tries again and again; what they would log is one and the same news. So they report to the one
-`Outage` of that store, which logs the first loss, and the end when all who lost it have it back.
-A refusal for another reason (no memory, no right) is news of its own.
+A process has a dozen loops that use Redis. Each of them notices an outage by itself and retries;
+all would log the same news. So they report to the one `Outage` of that store, which logs the first
+loss, and the end when all loops that lost it have it back. A refusal for another reason (no memory,
+no permission) is logged separately.
 
 A store that was not reached yet is given time: at a start, it may be starting too.
 """
@@ -20,27 +20,27 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 log = logging.getLogger("roomcast.outage")
 
 RECENT_S: Final = 10.0
-"""How long an outage explains what was late for it."""
+"""Seconds after an outage in which delays are still blamed on it."""
 START_S: Final = 30.0
-"""How long a store that was never reached may be away before it is a warning."""
+"""Seconds that a store that was never reached may be away before it is a warning."""
 _AWAY: Final = (OSError, TimeoutError, RedisConnectionError, RedisTimeoutError)
 _STARTING: Final = ("LOADING", "MASTERDOWN")
-"""First words of replies of a server that is not there yet, where redis-py has not read them."""
+"""First words of replies from a server that is still starting, as redis-py may pass them on."""
 _outages: "list[Outage]" = []
 
 
 def is_any_open() -> bool:
-    """Whether this process lacks one of its stores now."""
+    """Return True if one of this process's stores is away now."""
     return any(_outages)
 
 
 class Outage:
-    """What the parts of this process know of one store.
+    """State of one store, as the parts of this process report it.
 
     Args:
-        store: what it is called in the log.
-        away: errors that say no more than that it is away, besides those of connections.
-        clock: seconds that only grow.
+        store: its name in the log.
+        away: errors that mean only that it is away, besides those of connections.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Outage:
         _outages.append(self)
 
     def __bool__(self) -> bool:
-        """Whether somebody lacks it now."""
+        """Return True if any part has lost it now."""
         return bool(self._lost_by)
 
     def lost(self, who: str, error: Exception) -> None:
-        """Note that it does not answer, or refuses.
+        """Record that the store does not answer, or refuses.
 
         Args:
             who: the part of this process that lost it; it calls `back` when it has it again.
@@ -82,15 +82,15 @@ class Outage:
         level = logging.DEBUG
         if is_news:
             self._kinds.add(kind)
-            # Only what is away may just be starting; whoever refuses has started.
+            # Only a store that is away may be starting; one that refuses has started.
             level = logging.WARNING if is_late or kind else logging.INFO
             self._warned = self._warned or level == logging.WARNING
         self._say(level, who, error, kind)
 
     def noticed(self, who: str, error: Exception) -> None:
-        """Note an error of a part that asks only when it is asked, and so may never be back.
+        """Record an error of a part that works only on request, and so may never report `back`.
 
-        The next `back` of any other part ends what it noticed.
+        The next `back` of any other part ends it.
         """
         kind = self._kind(error)
         now = self._clock()
@@ -103,11 +103,11 @@ class Outage:
 
     @property
     def is_recent(self) -> bool:
-        """Whether it is away, or was within the last `RECENT_S`."""
+        """True if it is away, or was within the last `RECENT_S`."""
         return bool(self) or self._clock() - self._ended_at < RECENT_S
 
     def back(self, who: str) -> None:
-        """Note that it has served this part. Costs nothing where nothing was lost."""
+        """Record that the store has served this part. Free if nothing was lost."""
         self._was_reached = True
         if who not in self._lost_by:
             return
@@ -133,7 +133,7 @@ class Outage:
         )
 
     def _kind(self, error: Exception) -> str:
-        """Empty: it is away. Else a name of what it refuses for."""
+        """Classify an error. Empty: the store is away. Else the reason of its refusal."""
         if isinstance(error, self._away) and not isinstance(error, AuthenticationError):
             return ""
         if type(error) is ResponseError:
@@ -143,4 +143,4 @@ class Outage:
 
 
 redis_outage = Outage("redis")
-"""Of this process's Redis."""
+"""The outage of this process's Redis."""

@@ -1,4 +1,4 @@
-"""Readiness: whether a process delivers, found out by trying, and shared between replicas."""
+"""Readiness of a process, probed by trying to deliver, and shared between replicas."""
 
 import asyncio
 import contextlib
@@ -26,11 +26,11 @@ _ready_at = Gauge(
 
 
 class Readiness:
-    """Runs one probe a second and remembers how it went.
+    """A probe that runs once a second, and its last result.
 
     Args:
         probe: returns None if the process delivers, or the reason why it doesn't. It may raise.
-        notes: what an operator must see in `/readyz` besides, for instance a mode; it may change.
+        notes: more for operators to see in `/readyz`, for instance a mode; it may change.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Readiness:
         export_build()
 
     async def run(self, first_after: asyncio.Event) -> None:
-        """Probe until cancelled, from when there is something to probe or a probe's time is over.
+        """Probe until cancelled, beginning once connected or after the time of one probe.
 
         Args:
             first_after: set when the process is connected.
@@ -81,7 +81,7 @@ class Readiness:
                 log.info("ready")
             self._was_ready, self._warned = True, False
             return
-        # At a start, and while a store is away, it is no news.
+        # At a start, and while a store is away, this is expected.
         expected = is_any_open() or not (
             self._was_ready or time.monotonic() - self._began > START_S
         )
@@ -91,7 +91,7 @@ class Readiness:
             self._warned = self._warned or not expected
 
     def status(self) -> tuple[bool, dict[str, str]]:
-        """Whether this process and the replicas beside it deliver, and what to tell who asks."""
+        """Return True if this process and its replicas deliver, and the body of `/readyz`."""
         if self.draining:
             return False, {"status": "draining", **self._notes}
         if self._reason is not None:

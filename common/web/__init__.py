@@ -1,1 +1,1 @@
-"""HTTP/1.1 and its edges, shared by every port."""
+"""HTTP/1.1 parsing, TLS and middleware, shared by every port."""

@@ -1,6 +1,6 @@
-"""One connection that an aiohttp application answers, on every port.
+"""HTTP connections that an aiohttp application answers, on every port.
 
-aiohttp's routing, requests and responses are used, its parser is not: heads and bodies are read by
+We use aiohttp's routing, requests and responses, but not its parser: heads and bodies are read by
 `common/web/request_head.py` and `common/web/request_body.py`, one request at a time, in slices of a
 loop turn, and nothing is ever decompressed or upgraded.
 """
@@ -36,7 +36,7 @@ from common.web.request_head import (
 from common.web.slices import UNREAD_MAX_BYTES, Slices
 
 READ_AHEAD_BYTES: Final = 64 * 1024
-"""Bytes of a body that wait for their handler; past twice as many the connection is not read."""
+"""Bytes of a body that wait for their handler; past twice as many, reading pauses."""
 _LINGER_S: Final = 1.0
 _LINGER_BYTES: Final = 1024 * 1024
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
@@ -45,7 +45,7 @@ log = logging.getLogger("roomcast.http")
 
 
 class _NoParser:
-    """Stands where aiohttp has its own parser."""
+    """Placeholder for aiohttp's own parser."""
 
     def message_consumed(self) -> None:
         """Do nothing."""
@@ -55,7 +55,7 @@ _NO_PARSER: Final[Any] = _NoParser()
 
 
 class _BodyStream(StreamReader):
-    """A body that its client is told to send when it is first read (RFC 9110, section 10.1.1)."""
+    """A body whose first read tells the client to send it (RFC 9110, section 10.1.1)."""
 
     __slots__ = ("_ask_for_it",)
 
@@ -64,7 +64,7 @@ class _BodyStream(StreamReader):
         self._ask_for_it = ask_for_it
 
     async def readany(self) -> bytes:
-        """Read what there is."""
+        """Read all bytes that have arrived."""
         if not self.total_bytes and not self.is_eof():
             self._ask_for_it()
         return await super().readany()
@@ -73,12 +73,12 @@ class _BodyStream(StreamReader):
 class PlainHttp(web.RequestHandler):
     """One connection that aiohttp serves.
 
-    What is no HTTP is the peer's fault: it is answered with 400 and not logged as an error, or
+    Invalid HTTP is the peer's fault: it is answered with 400 and not logged as an error, or
     anybody could fill the logs with tracebacks.
 
     Args:
         server: whose connection it is.
-        slices: gives loop turns to what does not fit into one.
+        slices: gives further loop turns to work that does not fit into one.
     """
 
     __slots__ = (
@@ -98,17 +98,17 @@ class PlainHttp(web.RequestHandler):
         self._slices = slices
         self._unread = b""
         self._at = 0
-        """Where in `_unread` to go on."""
+        """Offset in `_unread` to continue from."""
         self._body: SizedBody | ChunkedBody | None = None
-        """Of the request whose head was read last, until it came whole."""
+        """Body of the request whose head was read last, until all of it has arrived."""
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._answering = False
         self._must_continue = False
-        """Whether the client waits to be told to send its body."""
+        """True if the client waits for `100 Continue` before it sends its body."""
         self._is_last = False
-        """Whether no request is to be read any more."""
+        """True if no further request is read."""
         self._lingered = -1
-        """Bytes that were dropped since the last answer; -1: the last one was not given yet."""
+        """Bytes that were dropped since the last answer; -1: it was not sent yet."""
         self._working = False
         self._queued = False
         self._deaf = False
@@ -116,19 +116,19 @@ class PlainHttp(web.RequestHandler):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for the first head."""
+        """Start waiting for the first head."""
         super().connection_made(transport)
         self._set_timer(HEAD_TIMEOUT_S, self._give_up_head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell whoever waits for a body that the rest of it won't come."""
+        """Fail a body that a handler waits for: the rest won't come."""
         self._set_timer()
         self._fail_body(_LEFT_AMID_BODY)
         self._unread = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless a request is being answered: then it waits, and so does the sender."""
+        """Read on; while a request is being answered, the data waits, and so does the sender."""
         if self._is_last and self._body is None:
             self._drop(data)
             return
@@ -143,7 +143,7 @@ class PlainHttp(web.RequestHandler):
         """Keep the transport while there is something to answer."""
         self._eof = True
         if self.transport is None or self.transport.get_extra_info("sslcontext"):
-            # TLS has no half-closed state: who has closed there hears nothing more.
+            # TLS has no half-closed state: a peer that closed receives nothing more.
             self.force_close()
             return False
         if not self._queued:
@@ -151,24 +151,24 @@ class PlainHttp(web.RequestHandler):
         return not self._force_close
 
     def pause_writing(self) -> None:
-        """Answer nothing more to a peer that doesn't read its answers, and end it after a while."""
+        """Stop answering a peer that doesn't read its answers, and disconnect it after a while."""
         super().pause_writing()
         self._set_timer(IDLE_TIMEOUT_S, self._abort)
         self._listen_if_wanted()
 
     def resume_writing(self) -> None:
-        """Go on when it reads again."""
+        """Go on when the peer reads again."""
         self._set_timer()
         super().resume_writing()
         self._go_on_later()
 
     def pause_reading(self) -> None:
-        """Wait until the handler has read what there is of a body."""
+        """Pause until the handler has read the buffered part of a body."""
         self._reading_paused = True
         self._listen_if_wanted()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Go on when it has."""
+        """Go on when the handler has read it."""
         if self._reading_paused:
             self._reading_paused = False
             self._go_on_later()
@@ -178,7 +178,7 @@ class PlainHttp(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Answer, then read the next request."""
         if self._must_continue or self._payload.exception() is not None:
-            # Where its body ends, nobody knows.
+            # The end of its body is unknown.
             resp.force_close()
         found = await super().finish_response(request, resp, start_time)
         if self._payload.exception() is not None:
@@ -196,7 +196,7 @@ class PlainHttp(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what no handler could, and close."""
+        """Answer a request that its handler failed on, and close."""
         if self.transport is None and isinstance(exc, ConnectionError):
             log.debug("a client left before its answer", extra={"reason": str(exc)})
             raise ConnectionError("the client left") from exc
@@ -268,7 +268,7 @@ class PlainHttp(web.RequestHandler):
         return True
 
     def _begin(self, head: RequestHead, url: URL) -> None:
-        """Give a request to aiohttp."""
+        """Hand a request to aiohttp."""
         if head.is_chunked or head.length:
             self._body = ChunkedBody() if head.is_chunked else SizedBody(head.length)
             self._payload = _BodyStream(self, self._continue)
@@ -276,7 +276,7 @@ class PlainHttp(web.RequestHandler):
         else:
             self._payload = EMPTY_PAYLOAD
         fields = CIMultiDict([(name.decode("ascii"), text_of(value)) for name, value in head.lines])
-        # With it, aiohttp tells a client to go on before anybody looked at its request.
+        # With it, aiohttp would send `100 Continue` before any handler saw the request.
         fields.popall("Expect", None)
         message = RawRequestMessage(
             head.method,
@@ -323,25 +323,25 @@ class PlainHttp(web.RequestHandler):
         return self._at > before
 
     def _fail_body(self, reason: str) -> None:
-        """Give the rest of a body up."""
+        """Give up on the rest of a body."""
         if self._body is None:
             return
         self._body = None
         if self._answering:
             self._payload.set_exception(web.RequestPayloadError(reason))
         else:
-            # Who refused the request without it only waits for its end.
+            # A handler that refused the request without its body only waits for its end.
             self._payload.feed_eof()
 
     def _end_after_eof(self) -> None:
-        """End what waits for more after the peer's last byte was read."""
+        """End whatever waits for more data, after the peer's last byte was read."""
         if not self._reading_paused:
             self._fail_body(_LEFT_AMID_BODY)
         if not self._answering and self._body is None:
             self.force_close()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer what is no request; what follows can't be one."""
+        """Refuse malformed input; nothing after it can be a request."""
         self._set_timer()
         self._is_last = True
         if self.transport is None:
@@ -351,7 +351,7 @@ class PlainHttp(web.RequestHandler):
         if self._eof or not self.transport.can_write_eof():
             self.force_close()
             return
-        # Closed with bytes unread, the answer would be lost to a reset.
+        # If we closed with bytes unread, a reset would lose the answer.
         self._lingered = 0
         self._drop(b"")
         if not self._force_close:
@@ -408,10 +408,10 @@ class PlainHttp(web.RequestHandler):
 
 
 def url_of(head: RequestHead) -> URL:
-    """What a request asks for, without the host that an absolute target names.
+    """Parse the target of a request, without the host of an absolute one.
 
     Raises:
-        Problem: 400; its target is none.
+        Problem: 400; the target is invalid.
     """
     target = head.target.partition("#")[0]
     absolute = _ABSOLUTE.match(target)
@@ -429,14 +429,14 @@ def url_of(head: RequestHead) -> URL:
 
 
 def plain_http(runner: web.AppRunner, slices: Slices) -> Callable[[], PlainHttp]:
-    """Factory of connections that a runner's application serves; the runner must be set up."""
+    """Make a factory of connections to a runner's application; the runner must be set up."""
     server = runner.server
     assert server is not None
     return lambda: PlainHttp(server, slices)
 
 
 class PlainSite(web.BaseSite):
-    """A port of whose requests aiohttp answers all.
+    """A port whose requests are all answered by aiohttp.
 
     Args:
         runner: of the application; it is set up.
@@ -456,11 +456,11 @@ class PlainSite(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """Its URL."""
+        """URL of the site."""
         return f"http://{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Listen.
+        """Start listening.
 
         Raises:
             OSError: the port is taken.

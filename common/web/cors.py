@@ -1,7 +1,7 @@
-"""What pages of other origins may read (CORS, the Fetch standard): those of `ALLOWED_ORIGINS`.
+"""CORS (the Fetch standard) for pages of the origins in `ALLOWED_ORIGINS`.
 
-An API key or a token is sent by the page itself, in a header; cookies play no part. So there is no
-credentials mode, and whoever is not on the list is told nothing.
+Pages send an API key or a token themselves, in a header; cookies play no part. So there is no
+credentials mode, and other origins get no CORS headers.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ RESPONSE_HEADERS: Final = (
     "RateLimit-Reset, WWW-Authenticate"
 )
 EVENTS_HEADERS: Final = "Authorization, Cache-Control, Last-Event-ID"
-"""What a page may send to ask for an event stream."""
+"""Request headers that a page may send for an event stream."""
 MAX_AGE_S: Final = 600
-"""How long a browser may remember what it was told."""
+"""Seconds that a browser may cache the answer to a preflight."""
 
 
 def is_one_origin(text: str) -> bool:
-    """Return whether the value of `Origin` is one origin, in characters that may be repeated."""
+    """Return True if the value of `Origin` is one origin, in characters that are safe to echo."""
     return text.isascii() and text.isprintable() and "," not in text and " " not in text
 
 
 def answer_lines(origin: str | None) -> list[str]:
-    """Lines of the head of any answer that depends on the origin.
+    """Return the CORS header lines of an answer.
 
     Args:
         origin: of the page that may read it, if there is one and it may.
@@ -47,14 +47,14 @@ def add_cors(
     allows_origin: Callable[[str], bool],
     request_headers: str = REQUEST_HEADERS,
 ) -> None:
-    """Answer preflights, and tell browsers which answers their pages may read.
+    """Answer preflights, and tell browsers which answers pages may read.
 
     A preflight needs no credentials: browsers send none with it.
 
     Args:
         app: whose answers they are, problem documents included.
         allows_origin: whether an origin is on the list.
-        request_headers: what pages may send, besides what they always may.
+        request_headers: headers that pages may send, besides those that they always may.
     """
 
     def allowed(request: web.BaseRequest) -> str | None:
@@ -64,7 +64,7 @@ def add_cors(
         return origins[0] if allows_origin(origins[0]) else None
 
     async def tell(request: web.Request, response: web.StreamResponse) -> None:
-        # Also where there was none: a cache must not give that answer to a page.
+        # Also without an origin: a cache must not give that answer to a page.
         response.headers.add("Vary", "Origin")
         origin = allowed(request)
         if origin is not None:

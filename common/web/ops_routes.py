@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`, alike on every process."""
+"""Routes `/healthz`, `/readyz` and `/metrics`, the same on every process."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,11 @@ from common.telemetry.readiness import Readiness
 def ops_routes(
     readiness: Readiness, may_measure: Callable[[web.Request], None] | None = None
 ) -> list[web.RouteDef]:
-    """Routes of the three, for an aiohttp application.
+    """Make the three routes, for an aiohttp application.
 
     Args:
         readiness: of the process.
-        may_measure: refuses who may not read the metrics, by raising; None: everybody may.
+        may_measure: raises to refuse a reader of the metrics; None: everybody may read them.
     """
 
     async def healthz(_: web.Request) -> web.Response:

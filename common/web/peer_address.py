@@ -1,7 +1,7 @@
-"""Whose address a connection comes from, also behind proxies that are trusted to tell.
+"""Client address of a connection, also behind trusted proxies.
 
 Anybody can write `X-Forwarded-For`. Every proxy adds, on the right, the address that it saw itself:
-so entries count from the right, for as long as those who wrote them are trusted.
+so we read entries from the right, for as long as the proxies that wrote them are trusted.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ def peer_address(
     forwarded_for: str | None = None,
     trusted: Sequence[Network] = (),
 ) -> str:
-    """Address of the client, as text; empty of a connection that has none.
+    """Return the address of the client as text; empty if the connection has none.
 
-    Whatever counts something by address reads the address here.
+    Everything that counts by address gets the address here.
 
     Args:
         transport: of the connection; its other end may be a proxy.
-        forwarded_for: what the request has as `X-Forwarded-For`, of several lines joined by commas
-            in their order. It counts only if the other end is trusted.
+        forwarded_for: the request's `X-Forwarded-For`, several lines joined by commas in their
+            order. It counts only if the other end is trusted.
         trusted: proxies; see `parse_networks`.
 
     Returns:
         The other end's address, or, if it is trusted, the right-most one in `forwarded_for` that is
-        not. An entry that is no address ends the search at the proxy that passed it on. Where all
-        are trusted it is the left-most one.
+        not. An entry that is not an address ends the search at the proxy that passed it on. If all
+        are trusted, it is the left-most one.
     """
     peer = transport.get_extra_info("peername")
     if not isinstance(peer, tuple) or not peer:
@@ -58,7 +58,7 @@ def _parse(text: str) -> Address | None:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    # A socket for both families has IPv4 peers in this form; they are the same as without it.
+    # A dual-stack socket shows IPv4 peers in this form; they are the same address as without it.
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457) for what an aiohttp application refuses."""
+"""Problem documents (RFC 9457) for requests that an aiohttp application refuses."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -15,20 +15,20 @@ _IDENTITY: Final = frozenset({"", "identity"})
 
 
 def problem_response(problem: Problem) -> web.Response:
-    """Aiohttp response of a problem."""
+    """Make an aiohttp response from a problem."""
     return web.Response(
         status=problem.status, body=problem.body(), headers=problem.response_headers()
     )
 
 
 def refuse_encoded(codings: str) -> None:
-    """Refuse what comes with a `Content-Encoding` before it is read: nothing is ever decompressed.
+    """Refuse a body with a `Content-Encoding` before it is read: nothing is ever decompressed.
 
     Args:
         codings: value of that field, of all its lines; empty if there is none.
 
     Raises:
-        Problem: 415; it says that none is taken (RFC 9110, section 12.5.3).
+        Problem: 415; it says that none is accepted (RFC 9110, section 12.5.3).
     """
     if codings and any(one.strip().lower() not in _IDENTITY for one in codings.split(",")):
         raise Problem(
@@ -40,7 +40,7 @@ def refuse_encoded(codings: str) -> None:
 
 
 def refuse_encoding(request: web.Request) -> None:
-    """Refuse a request that comes with a `Content-Encoding`; see `refuse_encoded`.
+    """Refuse a request with a `Content-Encoding`; see `refuse_encoded`.
 
     Raises:
         Problem: 415.
@@ -57,14 +57,14 @@ async def refuse_encodings(request: web.Request, handler: Handler) -> web.Stream
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what aiohttp refuses by itself with problem documents, too."""
+    """Answer with problem documents also where aiohttp itself refuses."""
     try:
         return await handler(request)
     except Problem as problem:
         return problem_response(problem)
     except web.RequestPayloadError as error:
-        # A body that is not what its Content- or Transfer-Encoding says. There is no rest to
-        # be read: aiohttp would try, and log that as a fault of the handler.
+        # The body does not match its Content- or Transfer-Encoding, so there is no rest to read:
+        # aiohttp would try, and log that as a fault of the handler.
         request.content.feed_eof()
         response = problem_response(Problem(HTTPStatus.BAD_REQUEST, "not-http", str(error)))
         response.force_close()

@@ -1,17 +1,17 @@
-"""Bodies of HTTP/1.1 requests, taken off a connection's bytes piece by piece. Pure."""
+"""Bodies of HTTP/1.1 requests, read from a connection's bytes piece by piece. Pure."""
 
 import re
 from typing import Final
 
 CHUNKS_AT_ONCE: Final = 128
-"""Chunks that are read in one go."""
+"""Most chunks that are read at once."""
 _LINE_MAX_BYTES: Final = 256
 _TRAILER_MAX_BYTES: Final = 8 * 1024
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
 class BodyError(ValueError):
-    """A body is not what its head says; the text says why."""
+    """A body that does not match its head; the text says why."""
 
 
 class SizedBody:
@@ -28,15 +28,15 @@ class SizedBody:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it was taken."""
+        """True if all of the body was taken."""
         return not self._left
 
     def take(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Take what there is.
+        """Take the body's part of the data.
 
         Args:
-            data: what came.
-            at: where in it to go on.
+            data: the received bytes.
+            at: offset in it to continue from.
 
         Returns:
             The piece, and where the rest begins.
@@ -54,24 +54,24 @@ class ChunkedBody:
     def __init__(self) -> None:
         self._left = 0
         self._ends_line = False
-        """Whether the end of a chunk's line is due."""
+        """True if the line end after a chunk comes next."""
         self._in_trailer = False
         self._trailer = 0
         self.is_complete = False
-        """Whether all of it was taken."""
+        """True if all of the body was taken."""
 
     def take(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Take what there is, of at most `CHUNKS_AT_ONCE` chunks.
+        """Take the body's part of the data, at most `CHUNKS_AT_ONCE` chunks.
 
         Args:
-            data: what came.
-            at: where in it to go on.
+            data: the received bytes.
+            at: offset in it to continue from.
 
         Returns:
             The piece, and where the rest begins.
 
         Raises:
-            BodyError: these are no chunks.
+            BodyError: the chunks are malformed.
         """
         pieces = []
         for _ in range(CHUNKS_AT_ONCE):

@@ -1,7 +1,7 @@
-"""Heads of HTTP/1.1 requests, read by one function on every port and on every way in.
+"""Heads of HTTP/1.1 requests, read by one function on every port.
 
-llhttp parses them strictly. What RFC 9112 leaves to the server, and what somebody between could
-read in another way, is decided here: versions, repeated fields, `Host`, transfer codings.
+llhttp parses them strictly. What RFC 9112 leaves to the server, and what a proxy could read
+differently, is decided here: versions, repeated fields, `Host`, transfer codings.
 """
 
 import re
@@ -24,7 +24,7 @@ ONCE: Final = frozenset(
         b"sec-websocket-version",
     }
 )  # fmt: skip
-"""Fields that a request may have once; of two, what lies between may have looked at the other."""
+"""Fields that a request may have only once; of two, a proxy may have checked the other one."""
 _BLANKS: Final = b" \t"
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 _ALONE: Final = re.compile(rb"(?<!\r)\n")
@@ -34,7 +34,7 @@ _VERSIONS: Final = (b" HTTP/1.1", b" HTTP/1.0")
 
 
 class RequestHead:
-    """What a head says.
+    """Parsed head of a request.
 
     `fields` has the values by their names in lower case, without blanks around them, those of
     several lines joined by commas (RFC 9110, section 5.3); `lines` has every line, in order.
@@ -71,12 +71,12 @@ class RequestHead:
         self.complete = True
 
     def field(self, name: bytes) -> str | None:
-        """Value of a field, by its name in lower case; see `text_of`."""
+        """Return the value of a field, by its name in lower case; see `text_of`."""
         value = self.fields.get(name)
         return None if value is None else value.decode("utf-8", "surrogateescape")
 
     def names(self, name: bytes, token: bytes) -> bool:
-        """Whether a field is a list that has a token, in whatever case."""
+        """Return True if a field is a list that contains a token, in any case."""
         value = self.fields.get(name)
         return value is not None and token in [
             one.strip(_BLANKS) for one in value.lower().split(b",")
@@ -84,40 +84,40 @@ class RequestHead:
 
     @property
     def query(self) -> str:
-        """What follows the `?`, still percent-encoded."""
+        """Query string after the `?`, still percent-encoded."""
         return self.target.partition("?")[2]
 
     @property
     def is_chunked(self) -> bool:
-        """Whether a body in chunks follows."""
+        """True if a body in chunks follows."""
         return b"transfer-encoding" in self.fields
 
     @property
     def length(self) -> int:
-        """Bytes of the body that follows, if it is not in chunks."""
-        # llhttp has refused what is no number.
+        """Size in bytes of the body that follows, if it is not in chunks."""
+        # llhttp has refused anything but a number.
         return int(self.fields.get(b"content-length", b"0"))
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether another request may follow on the connection."""
+        """True if another request may follow on the connection."""
         if self.names(b"connection", b"close"):
             return False
         return self.version == (1, 1) or self.names(b"connection", b"keep-alive")
 
 
 def text_of(value: bytes) -> str:
-    """Value of a field as text; bytes that are no UTF-8 become surrogates."""
+    """Decode the value of a field; bytes that are not UTF-8 become surrogates."""
     return value.decode("utf-8", "surrogateescape")
 
 
 def bad_head(detail: str) -> Problem:
-    """Refusal of what is no request; the connection is of no use any more."""
+    """Make the refusal of a malformed request; the connection can't be used any more."""
     return Problem(HTTPStatus.BAD_REQUEST, "not-http", detail)
 
 
 def too_large_head() -> Problem:
-    """Refusal of a head over `HEAD_MAX_BYTES` or `FIELDS_MAX`."""
+    """Make the refusal of a head over `HEAD_MAX_BYTES` or `FIELDS_MAX`."""
     return Problem(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "head-too-large",
@@ -126,12 +126,12 @@ def too_large_head() -> Problem:
 
 
 def late_head() -> Problem:
-    """Refusal of a head that took longer than `HEAD_TIMEOUT_S`."""
+    """Make the refusal of a head that took longer than `HEAD_TIMEOUT_S`."""
     return Problem(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the head did not come in time")
 
 
 def check_beginning(data: bytes) -> None:
-    """Refuse the beginning of a head that nothing makes good.
+    """Refuse the beginning of a head if nothing after it could make it valid.
 
     Raises:
         Problem: 400 or 431.
@@ -145,10 +145,10 @@ def check_beginning(data: bytes) -> None:
 
 
 def read_head(data: bytes) -> RequestHead:
-    """Read a head.
+    """Parse a head.
 
     Args:
-        data: of the head, up to and with the empty line.
+        data: the head, up to and including the empty line.
 
     Raises:
         Problem: 400 or 431; see `bad_head`.
@@ -156,11 +156,11 @@ def read_head(data: bytes) -> RequestHead:
     if len(data) > HEAD_MAX_BYTES:
         raise too_large_head()
     if data.startswith(b"\r\n"):
-        # One may come behind a body, from old clients (RFC 9112, section 2.2).
+        # Old clients may send one after a body (RFC 9112, section 2.2).
         data = data[2:]
     start = data[: data.find(b"\r\n")]
     if b" \r\n" in data or b"\t\r\n" in data:
-        # Of blanks behind some values llhttp makes a fault (RFC 9110, section 5.5).
+        # llhttp refuses blanks behind some values (RFC 9110, section 5.5).
         data = start + _TRAILING.sub(b"", data[len(start) :])
     head = RequestHead()
     parser = httptools.HttpRequestParser(head)

@@ -1,8 +1,8 @@
-"""Slices of loop turns, shared out among connections that have more to do than fits into one.
+"""Slices of loop turns, shared among connections with more work than fits into one.
 
-A connection does what came up to the bounds of a slice and queues for the rest. Those in the queue
-get slices in turn, for at most `TURN_S` of each loop turn, so that a connection with one request
-waits for one slice of others and for what is left of that time, whatever they send.
+A connection works up to the bounds of a slice and queues for the rest. Those in the queue get
+slices in turn, for at most `TURN_S` of each loop turn, so that a connection with one request waits
+for one slice of others and for the rest of that time, whatever they send.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Final
 
 SLICE_REQUESTS: Final = 16
-"""Requests of one connection that are answered in a slice."""
+"""Most requests of one connection that are answered in a slice."""
 SLICE_BYTES: Final = 64 * 1024
 """Bytes of one connection past which its slice is over."""
 UNREAD_MAX_BYTES: Final = 64 * 1024
-"""Bytes of a connection that wait for their turn, past which it is not read."""
+"""Bytes of a connection that wait for their turn, past which reading pauses."""
 SLICES_PER_TURN: Final = 8
 TURN_S: Final = 0.001
 """Time of a loop turn past which no further slice is given."""
@@ -35,7 +35,7 @@ class Slices:
         self._is_scheduled = False
 
     def later(self, slice_of_work: Callable[[], None]) -> None:
-        """Queue for a slice.
+        """Queue work for a slice.
 
         Args:
             slice_of_work: called once, in a later loop turn.
@@ -47,7 +47,7 @@ class Slices:
 
     def _run(self) -> None:
         ends = time.monotonic() + TURN_S
-        # Whoever queues again gets its next slice in a later turn.
+        # A connection that queues again gets its next slice in a later turn.
         count = min(len(self._waiting), SLICES_PER_TURN)
         try:
             while count and self._waiting:

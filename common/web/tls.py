@@ -1,4 +1,4 @@
-"""TLS on the ports that clients come to: how they listen, with and without it."""
+"""TLS on the ports for clients: options for listening with and without it."""
 
 import ssl
 from typing import Any, Final
@@ -8,13 +8,13 @@ from common.config.settings import Settings, refuse
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """A peer that has not finished its handshake by then is dropped."""
 SHUTDOWN_TIMEOUT_S: Final = 5.0
-"""How long a peer may take to say that it, too, has closed."""
+"""Seconds that a peer may take to confirm the close."""
 
 
 def listen_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of `loop.create_server` for TLS, none where it is off.
+    """Return the arguments of `loop.create_server` for TLS, none if it is off.
 
-    What is no TLS is closed by the ssl module and logged nowhere.
+    The ssl module closes connections that don't speak TLS, and nothing logs them.
 
     Raises:
         OSError: certificate and key can't be used together, or not at all; the text names both.
@@ -23,7 +23,7 @@ def listen_options(settings: Settings) -> dict[str, Any]:
         return {}
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A peer could let the server sign again and again on one connection of TLS 1.2.
+    # On TLS 1.2, a peer could renegotiate to make the server sign again and again.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     try:
@@ -41,7 +41,7 @@ def listen_options(settings: Settings) -> dict[str, Any]:
 
 
 def refuse_unusable(settings: Settings) -> None:
-    """End the process if it could not listen with TLS as the settings say.
+    """Exit if the process could not listen with TLS as the settings say.
 
     Raises:
         SystemExit: status 2, after one line on stderr.
@@ -53,5 +53,5 @@ def refuse_unusable(settings: Settings) -> None:
 
 
 def _no_password() -> str:
-    # OpenSSL would ask for it on the terminal, and wait.
+    # OpenSSL would ask for the password on the terminal, and wait.
     raise ValueError("the key is encrypted")

@@ -1,1 +1,1 @@
-"""Who may use which route, and how often."""
+"""Access control: the permissions and rate limits of routes."""

@@ -1,4 +1,4 @@
-"""What each client may do, by the settings and its own record, and how it is refused.
+"""Limits of each client, from the settings and its own record, and refusals past them.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-06.
 """
@@ -21,9 +21,9 @@ from server.access.window_counter import Bank, Permits, TooManyWaitError
 
 DAY_S: Final = 86_400
 LINES_S: Final = 0.01
-"""How long the same headers are sent to a client whose limits are high."""
+"""Seconds for which a client with high limits is sent the same headers."""
 FAN_OUT_FREE_BYTES: Final = 65_536
-"""A request that fans out less than this is as dear as any other, and not counted for it."""
+"""A request that fans out less than this costs as much as any other: its bytes are not counted."""
 _KIB: Final = 1_024
 _RETRY_AFTER_S: Final = 1
 Then = Callable[[Problem | None], None]
@@ -31,13 +31,13 @@ Then = Callable[[Problem | None], None]
 
 
 class Allowance:
-    """What one client may still do.
+    """Remaining allowance of one client.
 
     Args:
         client: its id.
         bank: where permits are reserved.
-        limits: what its record says.
-        settings: what holds where the record says nothing.
+        limits: the limits in its record.
+        settings: the limits that its record leaves open.
     """
 
     __slots__ = (
@@ -52,15 +52,15 @@ class Allowance:
         """Jobs that may wait in a lane; 0: as many as the lane has room for."""
         self._lines_at = float("-inf")
         self.accepted = 0
-        """Notifications that were queued since somebody took them from here."""
+        """Notifications that were queued since the count was last taken."""
         self.requests = Permits(bank, f"requests/{client}", 1, 1)
         self.notifications = Permits(bank, f"notifications/{client}", 1, DAY_S)
         self._fan_out = Permits(bank, f"fan-out/{client}", 1, 1)
-        """KiB."""
+        """Permits in KiB."""
         self.set(limits)
 
     def set(self, limits: ClientLimits) -> None:
-        """Change the limits to what the record says by now."""
+        """Change the limits to those in the client's new record."""
         settings = self._settings
         self.limits = limits
         self._lines_at = float("-inf")
@@ -76,15 +76,15 @@ class Allowance:
         )
 
     def request(self, then: Then) -> None:
-        """Spend a request."""
+        """Spend one request."""
         _spend(self.requests, 1, then, _too_fast)
 
     def may_notify(self, count: int, fan_out_bytes: int) -> bool:
-        """Spend notifications if there are so many at hand, and nothing else is to be spent."""
+        """Spend notifications if enough are at hand and nothing else has to be spent."""
         return fan_out_bytes < FAN_OUT_FREE_BYTES and bool(self.notifications.take(count))
 
     def notify(self, count: int, fan_out_bytes: int, then: Then) -> None:
-        """Spend notifications and what they fan out.
+        """Spend notifications and their fan-out.
 
         Args:
             count: how many notifications.
@@ -105,10 +105,10 @@ class Allowance:
             _spend(self._fan_out, cost, go_on, _too_wide)
 
     def header_lines(self) -> str:
-        """Lines of a head that tell of the limit of which the smaller share is left.
+        """Return header lines about the limit with the smaller remaining share.
 
-        Where permits are reserved in chunks, so that nobody knows exactly, they may be `LINES_S`
-        old.
+        Where permits are reserved in chunks, so that the numbers are approximate anyway, the lines
+        may be `LINES_S` old.
         """
         requests, day = self.requests, self.notifications
         now = requests.taken_at
@@ -136,13 +136,13 @@ class Limiter:
         directory.listeners.append(self._changed)
 
     def of(self, principal: Principal) -> Allowance | None:
-        """What the client of whoever asks may still do; None: everything, as in open mode."""
+        """Return the allowance of the sender's client; None: no limits, as in open mode."""
         if principal is OPEN:
             return None
         return self._allowances.get(principal.client) or self._new(principal.client)
 
     def accepted(self) -> Iterator[tuple[str, Outcome, int]]:
-        """Take what was queued for each client since the last time."""
+        """Take the counts of notifications queued for each client since the last call."""
         for client, allowance in self._allowances.items():
             count, allowance.accepted = allowance.accepted, 0
             if count:

@@ -1,4 +1,4 @@
-"""Tells who sends a request, from its headers and its address."""
+"""Authentication of requests, from their headers and addresses."""
 
 import asyncio
 import math
@@ -15,13 +15,13 @@ from common.web.peer_address import peer_address
 
 
 class Gate:
-    """Tells who sends a request, unless its address failed too often.
+    """Authenticator of requests that refuses addresses with too many failures.
 
     Args:
         authenticator: knows the credentials.
         failed_per_minute: failures that an address has in a minute; 0: any number. In open mode
             nothing is counted.
-        proxies: whose `X-Forwarded-For` is believed.
+        proxies: whose `X-Forwarded-For` is trusted.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Gate:
         api_key: str | None,
         forwarded_for: str | None = None,
     ) -> Principal:
-        """Who sends a request.
+        """Authenticate the sender of a request.
 
         Args:
-            transport: it came over; None if that is gone.
+            transport: of its connection; None if that is gone.
             authorization: value of that header, if it is there.
             api_key: value of `x-api-key`.
             forwarded_for: value of `X-Forwarded-For`.

@@ -1,4 +1,4 @@
-"""Who may use which route: one table, and what is asked of a request because of it.
+"""Access rules of all routes in one table, and the middleware that enforces them.
 
 A route that is not in the table is not served: `check_routes` refuses to start.
 """
@@ -25,7 +25,7 @@ _CREDENTIALS: Final = ("Authorization", "x-api-key")
 
 
 class Access(Enum):
-    """Whom a route is for."""
+    """Group that may use a route."""
 
     ANYONE = auto()
     """Everybody, without credentials."""
@@ -44,7 +44,7 @@ class Access(Enum):
     ADMIN = auto()
     """API keys with `admin`."""
     SIGN = auto()
-    """API keys with all scopes: whoever has what tokens are signed with can make any token."""
+    """API keys with all scopes: with a signing secret, any token can be made."""
     OPERATOR = auto()
     """API keys with `admin` of an operator's client."""
 
@@ -56,12 +56,12 @@ SCOPES: Final[dict[Access, frozenset[Scope]]] = {
     Access.TICKET: TICKET_SCOPES,
     Access.INBOX: frozenset({Scope.READ}),
     Access.ADMIN: frozenset({Scope.ADMIN}),
-    # What a key gives away it must have: this, and all that `POST /tokens` needs.
+    # A key must have what it gives away: this, and all that `POST /tokens` needs.
     Access.SIGN: frozenset({Scope.ADMIN, Scope.NOTIFY, Scope.READ}),
     Access.OPERATOR: frozenset({Scope.ADMIN}),
     Access.REGISTRATION: frozenset({Scope.ADMIN}),
 }
-"""Scopes that a key needs, all of them."""
+"""Scopes that a key must have, all of them."""
 
 ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/notify"): Access.NOTIFY,
@@ -104,16 +104,16 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/docs"): Access.ANYONE,
     ("GET", "/docs/{name}"): Access.ANYONE,
 }
-"""By method and path."""
+"""Access rule of each route, by method and path."""
 
 
 def allow(access: Access, principal: Principal, user: str | None = None) -> None:
-    """Refuse whoever a route is not for.
+    """Refuse a sender that may not use a route.
 
     Args:
         access: of the route.
-        principal: who asks.
-        user: whose inbox it is, if it is one.
+        principal: the sender.
+        user: owner of the inbox, if it is one.
 
     Raises:
         Problem: 403. It says no more than the owner of these credentials knows.
@@ -134,7 +134,7 @@ def allow(access: Access, principal: Principal, user: str | None = None) -> None
 
 
 def allow_to_give(principal: Principal, scopes: Iterable[Scope]) -> None:
-    """Refuse whoever would give a key scopes that it lacks itself.
+    """Refuse a sender that would give a key scopes that it lacks itself.
 
     Raises:
         Problem: 403.
@@ -149,11 +149,11 @@ def _forbidden(detail: str) -> Problem:
 
 
 def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middleware:
-    """Middleware that lets pass whom a route is for, counts their requests, and notes who it is.
+    """Make the middleware that authenticates, authorizes and counts requests.
 
     Args:
-        gate: tells who it is.
-        limiter: knows what their client may do.
+        gate: authenticates senders.
+        limiter: has the limits of their clients.
         registration: whether everybody may make a client.
     """
 
@@ -167,7 +167,7 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
             access = ACCESS[method, resource.canonical]
             is_free = access is Access.ANYONE or (access is Access.REGISTRATION and registration)
         else:
-            # There is no such path or method; that is no secret, but costs as much as any other.
+            # There is no such path or method: no secret, but it costs as much as any other.
             is_free = not any(name in request.headers for name in _CREDENTIALS)
         if not is_free:
             principal = gate.principal(
@@ -176,7 +176,7 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
                 _header(request, "x-api-key"),
                 _header(request, "X-Forwarded-For"),
             )
-            # First of all: what is refused for any other reason costs as much.
+            # Counted first: a request that is refused for any other reason costs as much.
             await _count(limiter, principal)
             if access is not None:
                 allow(access, principal, match.get("id"))
@@ -207,12 +207,12 @@ async def _count(limiter: Limiter, principal: Principal) -> None:
 
 def _header(request: web.Request, name: str) -> str | None:
     values = request.headers.getall(name, [])
-    # Of two, what lies between may have looked at the other one.
+    # A proxy may have checked the other one: join repeated headers so that both fail.
     return ", ".join(values) if values else None
 
 
 def principal_of(request: web.Request) -> Principal:
-    """Who sent a request, of a route that is not for everybody."""
+    """Return the sender of a request to a route that needs credentials."""
     found: Principal = request[_PRINCIPAL]
     return found
 

@@ -1,13 +1,13 @@
-"""Permits: what a client may still do in a window of time, counted in Redis, spent from memory.
+"""Permits of a client in a window of time, reserved in Redis and spent from memory.
 
-A process reserves permits in chunks through the `limits` library and spends them without asking
-anybody. A window is a stretch of the clock (a second, a UTC day) whose number is in the key, so all
-processes agree on where it ends, and what was reserved for one is not spent in the next.
+A process reserves permits in chunks through the `limits` library and spends them without a round
+trip. A window is a stretch of the clock (a second, a UTC day) whose number is in the key, so all
+processes agree on its end, and permits reserved for one window are not spent in the next.
 
 Guarantee: while Redis answers, at most the limit is spent in a window over all processes; a limit
-below `2 * CHUNKS` is counted one by one and is exact. Of a higher one up to a chunk per process may
-stay unspent. While Redis does not answer everything is let pass: what needs Redis is refused for
-that reason anyway.
+below `2 * CHUNKS` is counted one by one and is exact. Of a higher one, a chunk per process may
+stay unspent. While Redis does not answer, everything is let pass: requests that need Redis are
+refused for that reason anyway.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from common.telemetry.outage import redis_outage
 log = logging.getLogger("roomcast.server")
 
 CHUNKS: Final = 20
-"""Into how many chunks a limit is divided."""
+"""Number of chunks that a limit is divided into."""
 CHUNK_MAX: Final = 1_000
-"""Permits that a process which dies takes with it, at most."""
+"""Most permits of one limit that are lost with a process."""
 WAITING_MAX: Final = 10_000
-"""Requests that may wait for permits in this process."""
+"""Most requests that may wait for permits in this process."""
 AWAY_S: Final = 1.0
-"""Redis is not asked for so long after it did not answer."""
+"""Seconds for which Redis is not asked after it did not answer."""
 _LOOK_S: Final = 0.25
 
 
@@ -43,7 +43,7 @@ class TooManyWaitError(Exception):
 
 
 class Bank:
-    """Where permits are reserved.
+    """Store in which permits are reserved.
 
     Args:
         redis: a client with a short timeout.
@@ -60,11 +60,11 @@ class Bank:
         self._away_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting = 0
-        """Requests that wait."""
+        """Number of waiting requests."""
 
     @property
     def away(self) -> bool:
-        """Whether Redis is not asked now."""
+        """True while Redis is not asked because it did not answer."""
         return time.monotonic() < self._away_until
 
     async def reserve(self, key: str, limit: int, period_s: int, amount: int) -> bool:
@@ -77,7 +77,7 @@ class Bank:
         return await self._storage.acquire_sliding_window_entry(key, limit, 2 * period_s, amount)
 
     async def reserved(self, key: str, period_s: int) -> int:
-        """How many permits all processes have reserved.
+        """Read the number of permits that all processes have reserved.
 
         Raises:
             redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
@@ -85,19 +85,19 @@ class Bank:
         return (await self._storage.get_sliding_window(key, 2 * period_s))[2]
 
     def failed(self, error: Exception) -> None:
-        """Note that Redis did not answer."""
+        """Record that Redis did not answer."""
         if not self.away:
             redis_outage.noticed("limits", error)
         self._away_until = time.monotonic() + AWAY_S
 
     def start(self, permits: "Permits") -> None:
-        """Let permits be reserved for those who wait."""
+        """Start reserving permits for the waiting requests."""
         task = asyncio.ensure_future(permits.serve())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self) -> None:
-        """Wait until nobody waits."""
+        """Wait until no request is waiting."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -137,14 +137,14 @@ class Permits:
         self._limit_text = str(limit)
         self._chunk = max(1, min(limit // CHUNKS, CHUNK_MAX))
         self.exact = self._chunk == 1
-        """Whether permits are counted one by one."""
+        """True if permits are counted one by one."""
         self._ends = 0.0
 
     def take(self, cost: int) -> bool | None:
         """Spend permits.
 
         Returns:
-            Whether there are so many; None: `wait` finds out.
+            Whether there were enough; None: unknown, call `wait`.
         """
         self.taken_at = now = time.time()
         if now >= self._ends:
@@ -158,11 +158,11 @@ class Permits:
         return self._decide(cost)
 
     def wait(self, cost: int, then: Callable[[bool], None]) -> None:
-        """Spend permits after those who wait already.
+        """Spend permits after the requests that wait already.
 
         Args:
             cost: how many.
-            then: called once with whether there were so many.
+            then: called once with whether there were enough.
 
         Raises:
             TooManyWaitError: too many wait.
@@ -176,22 +176,22 @@ class Permits:
             self._bank.start(self)
 
     def give_back(self, cost: int, window: int) -> None:
-        """Take back permits that were spent in a window for something that did not happen."""
+        """Give back permits that were spent in a window for something that did not happen."""
         if window == self._window:
             self._at_hand += cost
 
     @property
     def window(self) -> int:
-        """Number of the window, in which permits were last spent."""
+        """Number of the window in which permits were last spent."""
         return self._window
 
     @property
     def left(self) -> int:
-        """How many are left, as far as this process knows."""
+        """Permits that are left, as far as this process knows."""
         return self._at_hand + self._unreserved
 
     def headers(self) -> dict[str, str]:
-        """Headers that tell of the limit, what is left of it, and when the next window begins."""
+        """Return headers with the limit, the rest of it, and the start of the next window."""
         return {
             "RateLimit-Limit": self._limit_text,
             "RateLimit-Remaining": str(self._at_hand + self._unreserved),
@@ -199,7 +199,7 @@ class Permits:
         }
 
     def header_lines(self) -> str:
-        """The same as lines of a head, by the time of the last `take`."""
+        """Return the same headers as lines of a head, by the time of the last `take`."""
         return (
             f"RateLimit-Limit: {self._limit_text}\r\n"
             f"RateLimit-Remaining: {self._at_hand + self._unreserved}\r\n"
@@ -212,7 +212,7 @@ class Permits:
         return max(1, math.ceil((self._window + 1) * self._period_s - time.time()))
 
     async def look(self) -> int:
-        """How many are left, by what Redis says.
+        """Ask Redis how many are left.
 
         Raises:
             redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
@@ -228,7 +228,7 @@ class Permits:
         return self.left
 
     async def serve(self) -> None:
-        """Reserve until nobody waits."""
+        """Reserve permits until no request is waiting."""
         try:
             while self._line:
                 now = time.time()
@@ -242,7 +242,7 @@ class Permits:
         except REDIS_ERRORS as error:
             self._bank.failed(error)
         except Exception:
-            # Whatever it is, those who wait are answered: they are let pass below.
+            # After any error, the waiting requests are answered: they are let pass below.
             log.exception("permits could not be reserved")
         finally:
             self._asking = False
@@ -262,7 +262,7 @@ class Permits:
         self._at_hand = min(self._at_hand, self.limit)
         self._unreserved = self.limit
         self._refused = self.limit + 1
-        """The least that Redis refused in this window: it will refuse that again."""
+        """Smallest amount that Redis refused in this window: it will refuse that again."""
         self._looked = 0.0
 
     def _decide(self, cost: int) -> bool | None:
@@ -280,7 +280,7 @@ class Permits:
         try:
             then(found)
         except Exception:
-            # It is one request's; the others in line are to be answered still.
+            # One request's error: the others in line must still be answered.
             log.exception("a request that waited for permits failed")
 
     async def _reserve(self, missing: int, now: float) -> None:

@@ -1,1 +1,1 @@
-"""Routes of client applications, their keys and tokens, and the audit of what was done."""
+"""Routes of client applications, their keys and tokens, and the audit log."""

@@ -1,4 +1,4 @@
-"""`/audit`: what was done to clients, and by whom."""
+"""`/audit`: actions on clients and their actors."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""`/clients`: who may send, and what they did."""
+"""`/clients`: client applications and their usage."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -39,7 +39,7 @@ from server.web.parameters import (
     path_id,
 )
 
-# Without `\s`, which means another thing to each who reads a pattern.
+# Without `\s`, which means something else in each dialect of patterns.
 _EMAIL_PART: Final = r"[^@\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 Email = Annotated[str, StringConstraints(max_length=254, pattern=f"^{_EMAIL_PART}@{_EMAIL_PART}$")]
 Limit = Annotated[int, Field(ge=1, le=2**53), WHOLE]
@@ -56,7 +56,7 @@ class NewClient(Body):
 
 
 class Limits(Body):
-    """What a client may do that differs from the settings."""
+    """Limits of a client that differ from the settings."""
 
     requestsPerS: Limit | None = None  # noqa: N815 - as it is on the wire
     notificationsPerDay: Limit | None = None  # noqa: N815
@@ -68,7 +68,7 @@ class Limits(Body):
 
 
 class ClientChange(Body):
-    """Body of `PATCH /clients/{id}`; what is left out stays."""
+    """Body of `PATCH /clients/{id}`; fields that are left out don't change."""
 
     disabled: StrictBool | None = None
     limits: Limits | None = None

@@ -1,4 +1,4 @@
-"""`python -m server create-client`: the first client, and clients without HTTP."""
+"""`python -m server create-client`: make the first client, or clients without HTTP."""
 
 import asyncio
 import sys
@@ -25,14 +25,14 @@ def create_client(
     """Make a client and print its first key.
 
     Args:
-        settings: where the database and Redis are.
+        settings: addresses of the database and Redis.
         name: of the client.
-        email: of the people who are responsible for it.
+        email: contact of the people responsible for it.
         operator: whether its admin keys manage all clients.
         scopes: of the key.
 
     Returns:
-        The exit status: 1 if the database does not answer or refuses, 2 if the client can't be.
+        The exit status: 1 if the database does not answer or refuses, 2 if the client is invalid.
 
     Raises:
         SystemExit: there is no database.

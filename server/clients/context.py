@@ -1,4 +1,4 @@
-"""What every route of clients works with."""
+"""Context and helpers that all routes of clients share."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from server.clients.usage_report import UsageReport
 from server.web.answers import history_off
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
-"""Of answers with a secret."""
+"""Headers of answers with a secret."""
 WARNING: Final = "This key is shown once. Keep it secret; whoever has it can send in your name."
 
 
@@ -40,19 +40,19 @@ def _no_number(value: Any) -> Any:
 
 
 WHOLE: Final = BeforeValidator(_no_number)
-"""Of an `int`, behind its bounds: 60 and 60.0 are one, but neither "60" nor true."""
+"""Validator of an `int` with bounds: takes 60 and 60.0, but neither "60" nor true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the routes ask and change.
+    """Context of the routes of clients.
 
     Attributes:
         kept: the clients; None while there is no database.
-        directory: all clients as they are known here.
+        directory: all clients as this process knows them.
         token_max_ttl_s: longest life of a token.
-        usage: tells what a client did.
-        tickets: gives out tickets.
+        usage: reports a client's usage.
+        tickets: issues tickets.
     """
 
     kept: Clients | None
@@ -73,7 +73,7 @@ class Context:
         return self.kept
 
     async def client(self, an_id: str) -> Client:
-        """One of the clients.
+        """Find a client by its id.
 
         Raises:
             Problem: 404, or 503 without a database.
@@ -88,34 +88,34 @@ class Context:
 
 Handler = Callable[[web.Request, Context], Awaitable[web.Response]]
 Route = tuple[str, str, Handler]
-"""Method, path, and what answers."""
+"""Method, path and handler."""
 
 
 def actor_of(request: web.Request) -> Actor:
-    """Who is noted as having done it; nobody, where everybody may make a client."""
+    """Return the actor for the audit log; an empty one where everybody may make a client."""
     principal: Principal | None = request.get("principal")
     return Actor(principal.client, principal.key) if principal else Actor("", "")
 
 
 def own(request: web.Request) -> str:
-    """Id of the client that asks."""
+    """Return the id of the client that sent a request."""
     return principal_of(request).client
 
 
 def no_client() -> Problem:
-    """Refusal: there is none of that id."""
+    """Make the refusal of an unknown client id."""
     return Problem(HTTPStatus.NOT_FOUND, "client-not-found", "there is no such client")
 
 
 def bad(at: str, detail: str) -> Problem:
-    """Refusal of a field, by its JSON pointer."""
+    """Make the refusal of a field, by its JSON pointer."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
     )
 
 
 def time_text(moment: datetime | None) -> str | None:
-    """A time as answers have it."""
+    """Format a time as answers have it."""
     return None if moment is None else format_time(unix_ms(moment))
 
 

@@ -33,7 +33,7 @@ from server.web.parameters import only, path_id
 
 OVERLAP_MAX_S: Final = 30 * 86_400
 KEYS_MAX: Final = 100
-"""Keys of a client that are good at once."""
+"""Most valid keys of a client at a time."""
 
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
 Overlap = Annotated[int, Field(ge=0, le=OVERLAP_MAX_S), WHOLE]
@@ -48,7 +48,7 @@ class NewApiKey(Body):
 
 
 class Rotation(Body):
-    """Body of a rotation: how many seconds the old one is good still."""
+    """Body of a rotation: seconds for which the old key or secret stays valid."""
 
     overlapS: Overlap | None = 0  # noqa: N815 - as it is on the wire
 
@@ -109,12 +109,12 @@ def _to_come(moment: datetime) -> datetime:
         raise bad("/expiresAt", "is out of the years that there are") from None
     if moment <= datetime.now(UTC):
         raise bad("/expiresAt", "has passed: such a key would be of no use")
-    # Times have milliseconds here; to asyncpg the last microsecond there is means infinity.
+    # Times have milliseconds here; asyncpg takes the very last microsecond for infinity.
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 async def _refuse_number(change: ClientEdit) -> None:
-    # In the change, which has the lock: two that add one at once are one after the other.
+    # Within the change, which holds the lock: two requests that add a key at once take turns.
     if await change.count_keys() >= KEYS_MAX:
         raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")
 

@@ -1,4 +1,4 @@
-"""All routes of clients."""
+"""Table of all routes of clients."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,8 +12,8 @@ from server.web.answers import away
 
 
 def client_routes(context: Context) -> list[web.RouteDef]:
-    """Routes of clients, keys, tokens and the audit."""
-    # In this order: what is exact before what has an id in it.
+    """Make the routes of clients, keys, tokens and the audit log."""
+    # The order matters: exact paths before those with an id.
     table = [
         *key_routes.ROUTES, *token_routes.ROUTES, *ticket_routes.ROUTES, *audit_routes.ROUTES,
     *clients.ROUTES ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Client applications, for the routes and the command line: the database, then everybody else."""
+"""Changes of client applications, by routes and command line: first the database, then Redis."""
 
 import asyncio
 import contextlib
@@ -33,15 +33,15 @@ log = logging.getLogger("roomcast.server")
 
 SYNC_INTERVAL_S: Final = 1.0
 SETTLED_AFTER_S: Final = POLL_S + 0.1
-"""By then every process that keeps up has read what was written."""
+"""Seconds after which every process that keeps up has read a change."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Clients:
-    """Changes clients, and tells every process.
+    """Changes clients, and propagates the changes to every process.
 
-    Once the database has a change it is made: what Redis does not get at once it gets from `sync`,
-    of this server or of another one.
+    A change is final once the database has it: if Redis does not get it at once, it gets it from
+    `sync`, of this server or of another one.
 
     Args:
         database: where the clients are.
@@ -66,7 +66,7 @@ class Clients:
         """Change one client, all or nothing.
 
         Raises:
-            DatabaseAwayError: nothing was changed, or all.
+            DatabaseAwayError: either nothing was changed, or everything.
         """
         async with (
             self.database.connection() as connection,
@@ -91,15 +91,15 @@ class Clients:
         Args:
             actor: who makes it.
             name: of the client.
-            email: of whoever looks after it.
+            email: contact of the people responsible for it.
             operator: whether its admin keys manage all clients.
-            scopes: of the first key; whether the actor may give them is for the caller to know.
+            scopes: of the first key; the caller checks that the actor may give them.
 
         Returns:
             The client, and the key's text.
 
         Raises:
-            DatabaseAwayError: nothing was made, or all.
+            DatabaseAwayError: either nothing was made, or everything.
         """
         an_id = new_client_id()
         async with self.change(actor, an_id) as under_way:
@@ -117,7 +117,7 @@ class Clients:
                 await self._redis.xadd(
                     self._stream, _audit_entry(event, self._writer), maxlen=self._events_max
                 )
-            # Who is answered finds it so wherever they ask next.
+            # After the answer, every process must know the change.
             await asyncio.sleep(SETTLED_AFTER_S)
         except REDIS_ERRORS as error:
             redis_outage.noticed("a change of a client", error)
@@ -132,7 +132,7 @@ class Clients:
             await asyncio.sleep(SYNC_INTERVAL_S)
             if directory.is_stale:
                 continue
-            # That the database is away, it says itself.
+            # The database logs its outages itself.
             try:
                 async with self.database.connection() as connection:
                     found = await records(connection, above=directory.version)

@@ -1,4 +1,4 @@
-"""Gives out tickets: keeps them in Redis, so many of each client and user."""
+"""Issuing of tickets: kept in Redis, with a bound per client and user."""
 
 import math
 from collections.abc import Callable
@@ -18,20 +18,20 @@ from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 
 USER_TICKETS_MAX: Final = 100
-"""Unused tickets of one user, so that nobody uses up those of the client's other users."""
+"""Most unused tickets of one user, so that no user takes up those of the client's others."""
 WAITING_MAX: Final = 200
-"""Tickets of a server that may wait for Redis; one more is refused."""
+"""Most tickets of a server that may wait for Redis; one more is refused."""
 _RETRY_AFTER_S: Final = 1
 _TOO_MANY: Final = {1: "this client", 2: "this user"}
 
 
 class TicketIssuer:
-    """Gives out tickets.
+    """Issuer of tickets.
 
     Args:
         redis: a client with a short timeout; it makes at most `WAITING_MAX` connections.
         keys: of the shard.
-        settings: how long they are good, and how many of a client.
+        settings: lifetime of tickets, and most of a client.
         is_nearly_full: whether Redis has no room for anything that can wait.
     """
 
@@ -45,18 +45,18 @@ class TicketIssuer:
         self._is_nearly_full = is_nearly_full
         self._waiting = 0
         self.ttl_s = settings.ticket_ttl_s
-        """Seconds that a ticket is good for."""
+        """Lifetime of a ticket in seconds."""
 
     async def issue(self, grant: Grant, client: str, user: str) -> str:
         """Make a ticket.
 
         Args:
-            grant: what it stands for.
-            client: whose user it is for.
-            user: that user.
+            grant: the token and key that it carries.
+            client: of the user.
+            user: the user that it is for.
 
         Raises:
-            Problem: 429, there are too many unused ones; 503, Redis has no room or doesn't answer.
+            Problem: 429 if there are too many unused ones; 503 if Redis is full or doesn't answer.
         """
         if self._is_nearly_full():
             raise _nearly_full()

@@ -1,4 +1,4 @@
-"""`/tickets`: what a page shows in a URL instead of its token."""
+"""`/tickets`: stand-ins for tokens, for pages to put into a URL."""
 
 import time
 from http import HTTPStatus
@@ -22,7 +22,7 @@ from server.web.parameters import only
 
 
 class NewTicket(Body):
-    """Body of `POST /tickets`: for an API key whom it is for, for a user token nothing."""
+    """Body of `POST /tickets`: with an API key the user it is for, with a user token nothing."""
 
     userId: Id | None = None  # noqa: N815 - as it is on the wire
     rooms: Annotated[list[Id], Field(max_length=ROOMS_MAX)] | None = None

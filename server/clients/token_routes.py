@@ -1,4 +1,4 @@
-"""`/tokens`, and what a client's user tokens are signed with."""
+"""`/tokens`, and the secrets and keys that sign a client's user tokens."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -31,7 +31,7 @@ JWKS_MAX: Final = 10
 TTL_DEFAULT_S: Final = 3_600
 KID_MAX_CHARACTERS: Final = 255
 SECRETS_MAX: Final = 10
-"""Token secrets of a client that are good at once."""
+"""Most valid token secrets of a client at a time."""
 
 
 class NewToken(Body):
@@ -51,13 +51,13 @@ class TokenKeys(Body):
 def mint(
     context: Context, client: str, user: str, rooms: list[Id] | None, ttl: int | None
 ) -> tuple[str, int]:
-    """Make a token for one of a client's users, as a request asks for it.
+    """Make the token for one of a client's users that a request asks for.
 
     Returns:
         The token, and the Unix time (s) at which it expires.
 
     Raises:
-        Problem: 409, nobody's key was shown; 422, it would live too long.
+        Problem: 409 without credentials of a client; 422 if the token would live too long.
     """
     record = context.directory.client(client)
     if record is None:

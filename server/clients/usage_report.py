@@ -1,4 +1,4 @@
-"""What `GET /clients/me` tells of a client besides what it is."""
+"""Usage, connections and quota shown by `GET /clients/me`."""
 
 import time
 from typing import Any, Final
@@ -17,12 +17,12 @@ DAYS: Final = 30
 
 
 class UsageReport:
-    """Reads usage, connections and quota.
+    """Reader of usage, connections and quota.
 
     Args:
         redis: a client with a short timeout.
         keys: of the shard.
-        limiter: knows the quotas.
+        limiter: has the quotas.
     """
 
     def __init__(self, redis: Redis, keys: Keys, limiter: Limiter) -> None:
@@ -32,7 +32,7 @@ class UsageReport:
         self._limiter = limiter
 
     async def of(self, principal: Principal) -> dict[str, Any]:
-        """Usage by day, newest first, connections now, and today's quota, as JSON types.
+        """Read usage by day (newest first), current connections and today's quota, as JSON types.
 
         Raises:
             Problem: 503; Redis does not answer.
