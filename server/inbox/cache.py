@@ -1,4 +1,4 @@
-"""The cache of inboxes in Redis. docs/inbox.md says why what it answers is right."""
+"""Cache of inboxes in Redis. docs/inbox.md says why its answers are right."""
 
 import contextlib
 import copy
@@ -19,41 +19,41 @@ from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from history.queries.inbox import InboxPlace, Item
 
 KEPT_S: Final = 300
-"""How long an inbox is cached; what was deleted from the database (retention) may be in it."""
+"""Seconds for which an inbox is cached; rows deleted meanwhile (retention) may be in it."""
 CHANGE_MAX_MS: Final = int((ACQUIRE_TIMEOUT_S + 2 * STATEMENT_TIMEOUT_S) * 1000)
-"""By then a change of a server that died has been done, or never will be."""
+"""Time after which a dead server's change is either done or never will be."""
 PAGE_MAX_BYTES: Final = 256 * 1024
-"""A larger first page is not cached."""
+"""Most bytes of a first page that is cached."""
 CHANNELS_MAX: Final = 1_000
-"""The inbox of a user with more channels is not cached."""
+"""Most channels of a user whose inbox is cached."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_page: Final = msgspec.msgpack.Decoder(tuple[list[Item], InboxPlace | None]).decode
 
 
 class Marks(NamedTuple):
-    """What must still be so when an inbox that was read from the database is cached."""
+    """State that must not change between reading an inbox from the database and caching it."""
 
     run: str
     last_read: str
     last_change: str
     last_sight: str
-    """When Redis noted last that the user registered (Unix ms), or empty."""
+    """Time (Unix ms) at which Redis last noted that the user connected, or empty."""
     now_ms: int
     """Unix time by Redis's clock."""
     reads: dict[str, int]
-    """What the user read of late, and when (Unix ms)."""
+    """The user's recent reads, with their times (Unix ms)."""
 
 
 class CachedPage(NamedTuple):
-    """First page of an inbox, and from where on to ask for more; None: there is no more."""
+    """First page of an inbox, and the place of the next one; None: there is no more."""
 
     items: list[Item]
     following: InboxPlace | None
 
 
 class InboxCache:
-    """What is in Redis of a user's inbox. Every method raises RedisError when Redis is away.
+    """Cached inboxes of users in Redis. Every method raises RedisError when Redis is away.
 
     Args:
         redis: a client with a short timeout.
@@ -71,18 +71,18 @@ class InboxCache:
         self._change = Script("inbox_change")
 
     def of(self, client: str) -> "InboxCache":
-        """The same for another client's users."""
+        """Return the cache for another client's users."""
         one = copy.copy(self)
         one._client = client  # noqa: SLF001 - a copy of its own
         return one
 
     async def unread_count(self, user: str) -> int | None:
-        """Number of unread notifications, or None if that is not known here."""
+        """Read the number of unread notifications; None if it is not cached."""
         found = await self._ask(user, "")
         return None if found is None else int(found[0])
 
     async def first_page(self, user: str) -> CachedPage | None:
-        """First page with what was read since, or None if it is not known here."""
+        """Read the first page with recent reads applied; None if it is not cached."""
         found = await self._ask(user, "1")
         if found is None:
             return None
@@ -114,7 +114,7 @@ class InboxCache:
         )
 
     async def marks(self, user: str) -> Marks:
-        """What to remember before an inbox is read from the database."""
+        """Read the marks to keep before an inbox is read from the database."""
         name = scoped(user, self._client)
         keys = self._keys
         run, last_read, last_change, last_sight, now_ms, reads = await self._begin(
@@ -131,7 +131,7 @@ class InboxCache:
         )
 
     async def positions(self, channels: Sequence[str]) -> list[Position | None]:
-        """Where channels (`room:1`) are; None where nothing was published, as far as is known."""
+        """Read the positions of channels (`room:1`); None if no publication is known."""
         pipe = self._redis.pipeline(transaction=False)
         for channel in channels:
             pipe.hmget(self._keys.channel_prefix + scoped(channel, self._client), "e", "o")
@@ -151,7 +151,7 @@ class InboxCache:
         """Cache an inbox, which was read from a database that knew these positions.
 
         Returns:
-            Whether it was; not if something changed since `marks`.
+            Whether it was cached; False if something changed since `marks`.
         """
         keys, name = self._keys, scoped(user, self._client)
         lines = [
@@ -182,16 +182,16 @@ class InboxCache:
         except ResponseError as error:
             if not says_full(error):
                 raise
-            # It is a cache: a Redis without room goes without.
+            # It is only a cache: without room in Redis, nothing is cached.
             return False
         return bool(stored)
 
     @contextlib.asynccontextmanager
     async def change(self, user: str) -> AsyncIterator[None]:
-        """Change a user's inbox in the database within, by one statement.
+        """Guard a change of a user's inbox in the database by one statement.
 
-        Nothing is answered from the cache, or cached, until it is over. If this process dies, or
-        the outcome is not known, nothing is cached until it can't be under way any more.
+        Until it is over, the cache is neither read nor written. If this process dies, or the
+        outcome is not known, nothing is cached until the change can't be running any more.
         """
         keys = [self._keys.changes(scoped(user, self._client))]
         name = await self._change(self._redis, keys, ["", CHANGE_MAX_MS, READS_KEPT_S])

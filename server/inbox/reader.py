@@ -1,4 +1,4 @@
-"""Inboxes: the cache first, then the database. Nothing of HTTP."""
+"""Inboxes, read from the cache first, then the database. No HTTP here."""
 
 import copy
 import logging
@@ -32,11 +32,11 @@ from server.members.member_changes import Changes
 log = logging.getLogger("roomcast.server")
 
 PAGE_DEFAULT: Final = 20
-"""Items of a page that asks for no other number; the first such page is cached."""
+"""Default number of items of a page; the first page of this size is cached."""
 MARKED_MAX: Final = 10_000
-"""Notifications that reading all of an inbox writes receipts for; older ones are read without."""
+"""Most receipts written when an inbox is marked read; older notifications get none."""
 _LOG_CHUNK: Final = 100
-"""Entries of a log that are in memory at once; each may be large."""
+"""Most entries of a log that are in memory at once; each may be large."""
 inbox_answers = Counter(
     "roomcast_inbox_answers_total",
     "Unread counts and first pages, by where they came from",
@@ -59,11 +59,11 @@ class _View:
     """One reading of an inbox in the database.
 
     Attributes:
-        unread: ids of what is unread; some of them, if not `complete`.
+        unread: ids of unread notifications; only some of them, if not `complete`.
         page: the first one.
-        count: how many are unread.
-        complete: whether all that is unread is known.
-        caught_up: whether the database has all that it is to have, if this is to be cached.
+        count: number of unread notifications.
+        complete: whether all unread notifications are known.
+        caught_up: whether the database has everything that it needs for this to be cached.
     """
 
     unread: list[InboxPlace]
@@ -80,8 +80,8 @@ class Inbox:
         database: where history is.
         redis: a client with a short timeout.
         keys: of the shard.
-        receipts: writes what is read as events.
-        changes: writes that all was read.
+        receipts: writes reads as events.
+        changes: writes that everything was read.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Inbox:
         self._client = DEFAULT_CLIENT
 
     def of(self, client: str) -> "Inbox":
-        """The inboxes of another client's users."""
+        """Return the inboxes of another client's users."""
         one = copy.copy(self)
         one._client = client  # noqa: SLF001 - a copy of its own
         one._changes = self._changes.of(client)  # noqa: SLF001 - a copy of its own
@@ -104,7 +104,7 @@ class Inbox:
         return one
 
     async def unread_count(self, user: str) -> int:
-        """Number of unread notifications.
+        """Count the unread notifications.
 
         Raises:
             DatabaseAwayError: it is not cached, and the database is away.
@@ -121,13 +121,13 @@ class Inbox:
     async def page(
         self, user: str, filters: Filters, before: InboxPlace | None, limit: int
     ) -> tuple[list[Item], InboxPlace | None]:
-        """Newest notifications, and from where on to ask for more; None: there are no more.
+        """Read the newest notifications, and the place of the next page; None: there are no more.
 
         Args:
-            user: whose inbox.
-            filters: which of it.
-            before: only what is older than this; None: from the newest on.
-            limit: how many at most.
+            user: owner of the inbox.
+            filters: which notifications.
+            before: only older ones than this; None: from the newest on.
+            limit: most notifications.
 
         Raises:
             DatabaseAwayError: it is not cached, and the database is away.
@@ -147,7 +147,7 @@ class Inbox:
                 connection, reader, filters=filters, before=before, limit=limit
             )
             if found[1] is not None and len(found[0]) < limit and filters.unread:
-                # It took long to find so few; whoever asks next is to have it shorter.
+                # Finding so few took long; the next request should be faster.
                 await queries.settle(connection, reader)
         return found
 
@@ -174,11 +174,11 @@ class Inbox:
         return True
 
     async def change_item(self, user: str, notification: str, kind: EventKind) -> bool:
-        """Archive a notification, take it out again, or mark it unread; their sockets are told.
+        """Archive, unarchive or mark unread a notification, and notify the user's sockets.
 
         Args:
-            user: whose inbox.
-            notification: which one.
+            user: owner of the inbox.
+            notification: its id.
             kind: `ARCHIVED`, `UNARCHIVED` or `UNREAD`.
 
         Returns:
@@ -198,7 +198,7 @@ class Inbox:
             created_ms = (await self._late(user, rooms, marks)).get(notification)
         if created_ms is None:
             return False
-        # Receipts are of other clocks; it is to be behind them all.
+        # Receipts have the times of other clocks; this must be later than all of them.
         at_ms = max(time.time_ns() // 1_000_000, last_read_ms + 1)
         async with self.cache.change(user), self._database.connection() as connection:
             await self._changes.make(
@@ -212,10 +212,10 @@ class Inbox:
         return True
 
     async def mark_all_read(self, user: str) -> int:
-        """Mark everything read that was published until now, also what the database lacks yet.
+        """Mark everything published until now read, including what the database lacks yet.
 
         Returns:
-            How many were unread, as far as is known.
+            The number that were unread, as far as is known.
 
         Raises:
             DatabaseAwayError: the database is away; repeat.
@@ -259,7 +259,7 @@ class Inbox:
         positions = await self._positions(user) if marks else None
         view = await self._read(user, marks, positions)
         if not view.complete and len(view.unread) <= UNREAD_IDS_MAX:
-            # So much was read one by one that it can't be looked through each time.
+            # There are too many single reads to look through each time.
             async with self._database.connection() as connection:
                 settled = await queries.settle(connection, self._reader(user, marks))
             if settled:
@@ -293,7 +293,7 @@ class Inbox:
                 caught_up=(
                     marks is not None
                     and positions is not None
-                    # Had the reads been lost, nobody could tell whether the database has them.
+                    # If the reads were lost, we could not tell whether the database has them.
                     and bool(marks.reads or not marks.last_read)
                     and await _knows(connection, self._client, positions)
                     and await queries.knows_reads(connection, reader)
@@ -313,7 +313,7 @@ class Inbox:
             return None
 
     async def _late(self, user: str, rooms: dict[str, int], marks: Marks) -> dict[str, int]:
-        """What the logs of channels have and the database lacks, and when it was created."""
+        """Find notifications that only the channels' logs have; return when each was created."""
         channels = _channels(user, rooms)
         found = await self.cache.positions(channels)
         placed = [(channel, at) for channel, at in zip(channels, found, strict=True) if at]
@@ -330,13 +330,13 @@ class Inbox:
                 continue
             joined = since.get(channel, 0)
             if channel == BROADCAST_CHANNEL:
-                # The user's own channel came first, and may be what they were seen by.
+                # The user's own channel came first, and its notifications may be their first sight.
                 seen = [*seen, *ids.values()]
                 if not seen:
                     continue
                 joined = min(seen)
             log_key = self._keys.log_prefix + scoped(channel, self._client)
-            # From the end on, so that what is published or trimmed meanwhile hides none.
+            # From the end, so that entries published or trimmed meanwhile hide none.
             for last in range(1, 1 + await self._redis.llen(log_key), _LOG_CHUNK):
                 chunk = await self._redis.lrange(log_key, 1 - last - _LOG_CHUNK, -last)
                 for publication in map(parse_publication, chunk):
@@ -350,7 +350,7 @@ def _channels(user: str, rooms: dict[str, int]) -> list[str]:
 
 
 async def _knows_sight(connection: Any, reader: Reader, marks: Marks) -> bool:
-    """Whether the database has seen a user as early as Redis has."""
+    """Return True if the database has seen a user as early as Redis has."""
     if not marks.last_sight:
         return True
     seen_ms = await first_sight_ms(connection, reader.client, reader.user)

@@ -1,4 +1,4 @@
-"""`/users/{id}/notifications`: what a user can read, and that they have."""
+"""`/users/{id}/notifications`: a user's notifications, and marking them read."""
 
 from http import HTTPStatus
 
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def inbox_routes() -> list[Route]:
-    """The routes of inboxes."""
+    """Make the routes of inboxes."""
     root = "/users/{id}/notifications"
     return [
         ("GET", root, _page),
@@ -66,7 +66,7 @@ async def _page(request: web.Request, history: History) -> web.Response:
 
 
 def _item_text(item: Item) -> bytes:
-    # The frame's own bytes go on as they were sent; only what the inbox knows is added.
+    # The frame's bytes are passed on as they were sent; only the inbox's own fields are added.
     end = b',"archived":true}' if item.archived else b"}"
     if item.read_ms is None:
         return item.frame[:-1] + b',"read":false,"readAt":null' + end

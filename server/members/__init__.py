@@ -1,1 +1,1 @@
-"""`/users` and `/rooms`: users, and the rooms they are members of."""
+"""`/users` and `/rooms`: users, and the rooms that they are members of."""

@@ -1,4 +1,4 @@
-"""Changes of users, memberships and of what was read through: an event, and then the database."""
+"""Changes of users, memberships and inboxes: first an event, then the database."""
 
 import copy
 from typing import Any, Final
@@ -21,8 +21,8 @@ class Changes:
     """Makes changes of a client's users.
 
     The event comes first. If the server dies before the database has the change, the history writer
-    makes it of the event; the other way round, what the database has would be missing from Kafka,
-    and from all that is restored from there.
+    makes it from the event; the other way round, the change would be missing from Kafka, and from
+    everything restored from there.
 
     Args:
         redis: where the event stream is.
@@ -48,7 +48,7 @@ class Changes:
         self._writer = writer
 
     def of(self, client: str) -> "Changes":
-        """The same for another client."""
+        """Return the changes for another client."""
         one = copy.copy(self)
         one._client = client  # noqa: SLF001 - a copy of its own
         return one
@@ -69,10 +69,10 @@ class Changes:
         Args:
             connection: of asyncpg.
             kind: as `Change` has it.
-            user: whom it is about.
-            at_ms: Unix time in milliseconds, of the meaning that `kind` says.
+            user: the user that changes.
+            at_ms: Unix time in milliseconds; `kind` says of what.
             room: which room, if any.
-            notification: which notification, if any; the user's sockets are told what became of it.
+            notification: which notification, if any; the user's sockets are notified of the change.
             created_ms: when that was created (Unix ms).
 
         Raises:
@@ -97,12 +97,12 @@ class Changes:
                 frame = _encode({"type": str(kind), "userId": user, "ids": [notification]})
                 pipe.publish(self._keys.pub(own), SIGNAL + b"\n" + frame)
             if kind is EventKind.UNREAD:
-                # Reading it again is then no repetition.
+                # After this, reading it again is not a repeat.
                 pipe.zrem(self._keys.reads(scoped(user, self._client)), notification)
             if kind is EventKind.USER_DELETED:
                 name = scoped(user, self._client)
                 keys = self._keys
-                # The channel's position stays: offsets that began again would be taken for known.
+                # The position stays: if offsets started again, clients would take them for known.
                 pipe.delete(keys.log_prefix + own, keys.inbox(name), keys.unread(name))
                 pipe.delete(keys.reads(name), keys.acks(name))
                 pipe.zrem(keys.sights, name)

@@ -1,4 +1,4 @@
-"""`/rooms/{id}/members`: who is a member of a room, and since when."""
+"""`/rooms/{id}/members`: members of a room, and when they joined."""
 
 import time
 
@@ -21,7 +21,7 @@ from server.web.parameters import (
 
 
 def room_routes() -> list[Route]:
-    """The routes of rooms."""
+    """Make the routes of rooms."""
     return [
         ("GET", "/rooms/{id}/members", _members),
         ("PUT", "/rooms/{id}/members/{user}", _put),
@@ -44,7 +44,7 @@ async def _delete(request: web.Request, history: History) -> web.Response:
 
 
 async def _change(history: History, kind: EventKind, room: str, user: str) -> None:
-    # By the clock that stamps what is accepted here, and not PostgreSQL's.
+    # By the clock that stamps accepted notifications, not PostgreSQL's.
     at_ms = time.time_ns() // 1_000_000
     async with history.inbox.cache.change(user), history.database.connection() as connection:
         await history.changes.make(connection, kind, user, at_ms=at_ms, room=room)

@@ -1,4 +1,4 @@
-"""`/users`: users who were made known."""
+"""`/users`: registered users."""
 
 import time
 from http import HTTPStatus
@@ -38,7 +38,7 @@ class NewUser(BaseModel):
 
 
 def user_routes() -> list[Route]:
-    """The routes of users."""
+    """Make the routes of users."""
     return [
         ("POST", "/users", _post),
         ("GET", "/users/{id}", _get),
@@ -55,7 +55,7 @@ async def _post(request: web.Request, history: History) -> web.Response:
         is_new = created is None
         if created is None:
             at_ms = time.time_ns() // 1_000_000
-            # It may be the first sight of them.
+            # This may be the user's first sight.
             async with history.inbox.cache.change(user):
                 await history.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
             created = await find_user(connection, history.client, user)
@@ -83,7 +83,7 @@ async def _delete(request: web.Request, history: History) -> web.Response:
     at_ms = time.time_ns() // 1_000_000
     async with history.inbox.cache.change(user), history.database.connection() as connection:
         await history.changes.make(connection, EventKind.USER_DELETED, user, at_ms=at_ms)
-        # Nobody sees the rest any more; what is too much for now the history writer removes.
+        # The rest is invisible now; the history writer removes what is too much for one call.
         for _ in range(REMOVALS_AT_ONCE):
             if not await remove_leftovers(connection, history.client, user):
                 break

@@ -1,1 +1,1 @@
-"""`/notifications`: what was sent, and what became of it."""
+"""`/notifications`: sent notifications and their status."""

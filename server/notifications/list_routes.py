@@ -1,4 +1,4 @@
-"""`GET /notifications`: what was sent, newest first."""
+"""`GET /notifications`: sent notifications, newest first."""
 
 import heapq
 from dataclasses import dataclass, field
@@ -48,14 +48,14 @@ KINDS = ("private", "room", "broadcast")
 
 
 class _Source(NamedTuple):
-    """What one place knows: items by where they are, and from where on it did not look."""
+    """Items from one source by their places, and the place at which it stopped looking."""
 
     items: dict[InboxPlace, dict[str, Any]]
     horizon: InboxPlace | None
 
 
 def sent_routes() -> list[Route]:
-    """The route of the list."""
+    """Make the route of the list."""
     return [("GET", "/notifications", _list)]
 
 
@@ -73,8 +73,8 @@ async def _list(request: web.Request, history: History) -> web.Response:
     before = InboxPlace(*at) if at else None
     limit = limit_of(request)
     sources = []
-    # In the order in which a notification moves on: what does so meanwhile is then found twice, and
-    # not never.
+    # In the order in which a notification moves: one that moves while we read is seen twice rather
+    # than missed.
     if filters.status in (None, "queued"):
         jobs = QueuedJobs(history.redis, history.keys, history.client)
         sources.append(await _queued(jobs, filters, before, limit))
@@ -112,7 +112,7 @@ def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], In
 
 
 def _joined(one: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """One notification that is partly further on than the rest of it."""
+    """Join the items of one notification whose parts have different statuses."""
     targets = sorted({*one["targets"], *later["targets"]})
     count = max(one["targetCount"], later["targetCount"], len(targets))
     return {**one, **later, "targets": targets[:TARGETS_SHOWN], "targetCount": count}
@@ -200,7 +200,7 @@ def _add_targets(item: dict[str, Any], job: Job) -> None:
 
 
 async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | None) -> _Source:
-    """What was published or expired and is not in the database yet."""
+    """Read the published and expired notifications that the database lacks yet."""
     found: dict[InboxPlace, _Late] = {}
     async for event in late.unwritten(EventKind.PUBLISHED, EventKind.EXPIRED):
         try:
@@ -226,7 +226,7 @@ async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | Non
 
 @dataclass(slots=True)
 class _Late:
-    """One notification, as far as the events told of it."""
+    """One notification, as far as its events are known."""
 
     kind: str
     sender: str

@@ -1,4 +1,4 @@
-"""`GET /notifications/{id}`: what became of one notification, with times."""
+"""`GET /notifications/{id}`: status of one notification, with times."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -56,9 +56,9 @@ async def _story(request: web.Request, history: History) -> web.Response:
     after = parameter(request, "cursor", cursor)
     limit = limit_of(request)
     late = LateEvents(history.redis, history.keys, history.client)
-    # Before the database is asked: what is written meanwhile is then looked for in both.
+    # Read before the database is: events written meanwhile are then looked for in both.
     written = await late.position()
-    # What waits is read first: what is published meanwhile is then found there as well.
+    # Waiting jobs are read first: one that is published meanwhile is then found there as well.
     waiting = await QueuedJobs(history.redis, history.keys, history.client).find(notification)
     async with history.database.snapshot() as connection:
         published = await notification_status.publications(connection, history.client, notification)
@@ -209,7 +209,7 @@ def _expired_channel(channel: str, at: str, worker: str) -> dict[str, Any]:
 async def _late(
     late: LateEvents, written: str | None, notification: str
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Head, channels and dead letters from events that the history writer has not written yet."""
+    """Read head, channels and dead letters from events that the database lacks yet."""
     made = made_at_ms(notification)
     since_ms = None if made is None else made - _EARLIER_MS
     head: dict[str, Any] | None = None

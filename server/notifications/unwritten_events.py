@@ -1,4 +1,4 @@
-"""What the history writer has not written yet: the end of the event stream."""
+"""Events that the history writer has not written yet: the end of the event stream."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
@@ -14,7 +14,7 @@ from common.model.channels import DEFAULT_CLIENT, HISTORY_GROUP, client_of
 from common.redis.keys import Keys
 
 EVENTS_SCANNED_MAX: Final = 20_000
-"""Events that are looked through for one answer."""
+"""Most events that are looked through for one answer."""
 _EVENTS_PAGE: Final = 1_000
 _Range = Callable[..., Awaitable[list[Any]]]
 
@@ -23,7 +23,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class PublishedText(msgspec.Struct, rename="camel"):
-    """What a `published` event says."""
+    """Text of a `published` event."""
 
     id: str
     type: str
@@ -37,7 +37,7 @@ class PublishedText(msgspec.Struct, rename="camel"):
 
 
 class ExpiredText(msgspec.Struct, rename="camel"):
-    """What an `expired` event says; one of an earlier release says less."""
+    """Text of an `expired` event; those of earlier releases have fewer fields."""
 
     id: str
     created_at: Moment
@@ -46,7 +46,7 @@ class ExpiredText(msgspec.Struct, rename="camel"):
 
 
 class DeadText(msgspec.Struct):
-    """What is looked at of a text that went to the dead letters; the rest may be anything."""
+    """Part of a dead letter that we read; the rest may be anything."""
 
     id: str = ""
     client: str = DEFAULT_CLIENT
@@ -58,10 +58,10 @@ decode_dead: Final = msgspec.json.Decoder(DeadText).decode
 
 
 class LateEvents:
-    """One client's part of the stream's end. Every method raises RedisError when Redis is away.
+    """Unwritten events of one client. Every method raises RedisError when Redis is away.
 
-    While the writer is further behind than `EVENTS_SCANNED_MAX` events, what lies between is
-    missing from its answers until it is written.
+    While the writer is further behind than `EVENTS_SCANNED_MAX` events, the events between are
+    missing from the answers until they are written.
     """
 
     def __init__(self, redis: Redis, keys: Keys, client: str) -> None:
@@ -70,19 +70,19 @@ class LateEvents:
         self._client = client
 
     async def position(self) -> str | None:
-        """Up to where the writer has written, an id in the stream; None: it never has."""
+        """Read the id of the last event that the writer has written; None: it never has."""
         written = await acknowledged(self._redis, self._events, HISTORY_GROUP)
         return None if written is None else written.decode()
 
     async def mentioning(
         self, text: bytes, *, since_ms: int | None, after: str | None
     ) -> AsyncIterator[Event]:
-        """Events with this in their text, oldest first.
+        """Yield events whose text contains this, oldest first.
 
         Args:
-            text: some of an event's.
+            text: part of an event's text.
             since_ms: only from this Unix time on.
-            after: only behind this id in the stream.
+            after: only after this id in the stream.
         """
         start = "-" if after is None else f"({after}"
         if since_ms is not None and (after is None or int(after.partition("-")[0]) < since_ms):
@@ -93,7 +93,7 @@ class LateEvents:
                     yield event
 
     async def unwritten(self, *kinds: str) -> AsyncIterator[Event]:
-        """Events of some kinds behind the writer's position, newest first."""
+        """Yield events of some kinds after the writer's position, newest first."""
         wanted = {kind.encode() for kind in kinds}
         written = await acknowledged(self._redis, self._events, HISTORY_GROUP)
         start = "-" if written is None else f"({written.decode()}"

@@ -1,4 +1,4 @@
-"""What still waits in the job lists: read, never touched."""
+"""Jobs that still wait in the job lists: read, never changed."""
 
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
@@ -13,21 +13,21 @@ from common.redis.keys import Keys
 from history.queries.inbox import InboxPlace
 
 BATCH_SPAN: Final = 1_200
-"""Jobs of one list that are looked through for a notification whose time is known."""
+"""Most jobs of one list that are searched for a notification whose time is known."""
 _APART_MS: Final = 50
-"""How much later than its id a job may say that it was made, and still be found."""
+"""Most ms by which a job's creation may be later than its id for it to be found."""
 _CHUNK: Final = 200
 _CHUNKS_MAX: Final = 8
-"""Reads of one list for one page; other clients' jobs may be between."""
+"""Most reads of one list for one page; other clients' jobs may be in between."""
 
 
 def place_of(job: Job) -> InboxPlace:
-    """Where a job is among what was sent."""
+    """Return the place of a job in the list of sent notifications."""
     return InboxPlace(job.created_ms, job.id)
 
 
 class QueuedJobs:
-    """Jobs of one client that wait, by list. Every method raises RedisError when Redis is away.
+    """Waiting jobs of one client, by list. Every method raises RedisError when Redis is away.
 
     A list has the newest job at its head. A job that was put back by hand (from the dead letters)
     may be out of order, and is then found only near the head.
@@ -41,9 +41,9 @@ class QueuedJobs:
     async def newest(
         self, before: InboxPlace | None, limit: int
     ) -> AsyncIterator[tuple[list[Job], InboxPlace | None]]:
-        """For each list its newest jobs before a place, `limit` at most.
+        """Yield for each list its newest jobs before a place, `limit` at most.
 
-        Besides them the place at which it stopped looking; None: there are no older ones.
+        With them comes the place at which it stopped looking; None: there are no older ones.
         """
         for key, length in await self._lists():
             start = 0 if before is None else await self._first_before(key, length, before)
@@ -67,7 +67,7 @@ class QueuedJobs:
             yield found, last
 
     async def find(self, notification: str) -> list[Job]:
-        """Jobs of one notification."""
+        """Find the jobs of one notification."""
         made = made_at_ms(notification)
         found = []
         for key, length in await self._lists():
@@ -93,7 +93,7 @@ class QueuedJobs:
             middle = (low + high) // 2
             text = await self._redis.lindex(key, middle)
             job = None if text is None else _job(text)
-            # What is gone was older; what is no job says nothing.
+            # Jobs that are gone were older; a text that is not a job tells nothing.
             if text is None or (job is not None and place_of(job) < before):
                 high = middle
             else:

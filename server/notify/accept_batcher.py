@@ -1,9 +1,9 @@
-"""Hand accepted requests to Redis: many requests in one script call, each as a whole.
+"""Batcher of requests for Redis: many requests in one script call, each as a whole.
 
 Guarantee: a verdict `ok` or `replay` is given only after Redis executed the script (with
 `accept_fsync`, after it was on disk). A lost reply is `OutcomeUnknownError`: the jobs may be queued
-or not, and repeating the request with the same Idempotency-Key is safe. Nothing is ever sent twice
-by this module itself.
+or not, and retrying the request with the same Idempotency-Key is safe. This module itself never
+sends anything twice.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from server.notify.batch_window import GATHERED, Gathering
 log = logging.getLogger("roomcast.server")
 
 PENDING_MAX: Final = 10_000
-"""Requests that may wait for Redis in this process; one more is refused (`overloaded`)."""
+"""Most requests that may wait for Redis in this process; one more is refused (`overloaded`)."""
 
 CALL_MAX_JOBS: Final = 1_000
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
@@ -41,7 +41,7 @@ accept_seconds: Histogram = latency_histogram(
 
 
 class OutcomeUnknownError(Exception):
-    """Redis did not answer: whether it has the jobs is not known."""
+    """Redis did not answer: it is unknown whether it has the jobs."""
 
 
 class OverloadedError(Exception):
@@ -53,7 +53,7 @@ class RefusedByRedisError(Exception):
 
 
 Verdict = list[bytes] | OutcomeUnknownError | RefusedByRedisError
-"""What became of a request; see `Acceptor.submit`."""
+"""Outcome of a request; see `Acceptor.submit`."""
 
 Item = tuple[Acceptance, Callable[[Verdict], None]]
 
@@ -138,7 +138,7 @@ class Acceptor:
             asyncio.get_running_loop().call_soon(self._flush)
 
     async def close(self) -> None:
-        """Wait for the calls that are under way."""
+        """Wait for the running calls."""
         while self._pending or self._calls:
             self._gathering.stop()
             self._flush()
@@ -154,7 +154,7 @@ class Acceptor:
             while self._pending and jobs < CALL_MAX_JOBS and size < CALL_MAX_BYTES:
                 item = self._pending.popleft()
                 batch.append(item)
-                # One that came too late has none, and is work for Redis all the same.
+                # A request that came too late has no jobs, but is work for Redis all the same.
                 jobs += len(item[0].jobs) or 1
                 size += item[0].size
             self._send(batch)
@@ -200,7 +200,7 @@ class Acceptor:
                     jobs += len(acceptance.jobs)
                 on_verdict(verdict)
         finally:
-            # Whatever becomes of these, others wait for the call to be over.
+            # Even if these fail, others wait for the call to be over.
             accepted_jobs.inc(jobs)
             self._gathering.answered(len(call.batch))
             if not self._calls:
@@ -212,7 +212,7 @@ class Acceptor:
         if not self._fsync_ms:
             return await link.run(self._script, self._keys, args, timeout_s=self._timeout_s)
         words = evalsha(self._script, self._keys, args)
-        # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
+        # On the same connection, right after the script: elsewhere WAITAOF would not wait for it.
         accepted, synced = link.send_together(
             [words, ("WAITAOF", 1, 0, self._fsync_ms)], 2 * self._timeout_s
         )
@@ -224,7 +224,7 @@ class Acceptor:
         try:
             on_disk = (await synced)[0]
         except ResponseError as error:
-            # The jobs are queued by now, so this is no refusal.
+            # The jobs are queued by now, so this is not a refusal.
             raise TimeoutError(f"WAITAOF: {error}") from None
         if on_disk < 1:
             raise TimeoutError("the append-only file was not on disk in time")

@@ -1,10 +1,10 @@
-"""Whether requests are let come together for a moment before the next call to Redis.
+"""Batch window: under load, a short wait so that more requests share the next call to Redis.
 
-At a few thousand requests a second each would have a call of its own, which costs this process and
-Redis as much as a handful of requests in it. There the next call waits after a reply, up to
-`GATHER_S`; but no longer once as many requests wait as were unanswered at any one time lately: then
-every client waits for its answer, and nobody is left to wait for. So clients that send one request
-after the other lose nothing, and a single one never waits.
+At a few thousand requests a second, each would have a call of its own, which costs this process and
+Redis as much as a handful of requests in it. Then the next call waits after a reply, up to
+`GATHER_S`; but no longer once as many requests wait as were recently unanswered at any one time:
+then every client waits for its answer, and no more requests can come. So clients that send one
+request after the other lose nothing, and a single one never waits.
 """
 
 import asyncio
@@ -13,17 +13,17 @@ from typing import Final
 
 GATHER_S: Final = 0.001
 GATHERED: Final = 16
-"""Requests that are not made to wait for more, nor for the reply to those before them."""
+"""Number of waiting requests that are sent at once, even before the previous call's reply."""
 _WORTH_IT: Final = 4
-"""Requests that were unanswered at one time, from which on more are waited for."""
+"""Number of unanswered requests at one time from which a wait is worth it."""
 
 
 class Gathering:
-    """Follows how many requests are unanswered.
+    """Wait for more requests, based on the number of unanswered ones.
 
     Args:
-        loop: whose timers.
-        on_end: called when the time of a wait is over.
+        loop: for its timers.
+        on_end: called when a wait times out.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> None:
@@ -35,14 +35,14 @@ class Gathering:
 
     @property
     def is_on(self) -> bool:
-        """Whether the next call is to wait."""
+        """True while the next call waits for more requests."""
         return self._timer is not None
 
     def came(self, waiting: int) -> None:
-        """Note a request; it may be the last one that is waited for.
+        """Count a new request; it may end the wait.
 
         Args:
-            waiting: requests that no call has taken yet, with this one.
+            waiting: requests that no call has taken yet, including this one.
         """
         self._unanswered += 1
         self._most = max(self._most, self._unanswered)
@@ -50,23 +50,23 @@ class Gathering:
             self.stop()
 
     def answered(self, count: int) -> None:
-        """Note that so many requests were answered."""
+        """Count answered requests."""
         self._unanswered -= count
 
     def begin(self, waiting: int) -> None:
-        """Wait from now on if it is worth it: a call is over, and no other is under way.
+        """Start a wait if it is worth it, after the last running call is over.
 
         Args:
             waiting: requests that no call has taken yet.
         """
         enough = self._enough()
-        # Of the time of two calls: what was long ago does not tell who will come.
+        # Only the time of two calls counts: older numbers don't predict the next requests.
         self._most_before, self._most = self._most, self._unanswered
         if enough >= _WORTH_IT and waiting < enough:
             self._timer = self._loop.call_later(GATHER_S, self._end)
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """End the wait."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

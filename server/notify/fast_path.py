@@ -1,4 +1,4 @@
-"""A short way for `POST /notify`, in front of aiohttp on the same port.
+"""Fast path for `POST /notify`, in front of aiohttp on the same port.
 
 aiohttp spends several times the cost of validating and queueing a notification on the request
 around it. This protocol reads the plain form of the one hot request with httptools (llhttp) and
@@ -25,7 +25,7 @@ from server.notify.head_cache import Head, HeadReader, may_be_plain
 
 SWEEP_INTERVAL_S: Final = 1.0
 KNOWN_S: Final = 0.25
-"""How long who showed credentials on a connection need not be looked up again."""
+"""Seconds for which the credentials on a connection are not looked up again."""
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 
 
@@ -35,11 +35,11 @@ class NotifyFront(asyncio.Protocol):
     Args:
         heads: reads the heads of requests.
         intake: answers the request.
-        gate: tells who sends it.
-        limiter: knows what its client may do.
+        gate: authenticates the sender.
+        limiter: has the limits of its client.
         aiohttp_handler: makes the protocol that takes over.
-        connections: this connection is in it while it lives here.
-        slices: gives loop turns to what does not fit into one.
+        connections: contains this connection while it is served here.
+        slices: gives further loop turns to work that does not fit into one.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class NotifyFront(asyncio.Protocol):
         self._slices = slices
         self._shown: tuple[str | None, str | None] | None = None
         self._asks: Principal | None = None
-        """Whoever showed that, the last time."""
+        """Sender of the last request, whose credentials were those."""
         self._refusal: Problem | None = None
-        """Why they may not notify."""
+        """Reason why that sender may not notify, if so."""
         self._asked_until = 0.0
         self._transport: asyncio.Transport | None = None
         self._unread = b""
         self._at = 0
-        """Where in `_unread` the next request begins."""
+        """Offset in `_unread` of the next request."""
         self._answering = False
         self._reading = False
         self._queued = False
@@ -78,18 +78,18 @@ class NotifyFront(asyncio.Protocol):
         self._since = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Start serving the connection."""
         # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; a request under way is answered to nobody, its job stays."""
+        """Forget the connection; the answer to a running request is dropped, its job stays."""
         self._transport = None
         self._connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless a request is being answered: then it waits, and so does the sender."""
+        """Read on; while a request is being answered, the data waits, and so does the sender."""
         if not self._unread:
             self._since = time.monotonic()
         self._unread = self._unread[self._at :] + data if self._unread else data
@@ -103,36 +103,36 @@ class NotifyFront(asyncio.Protocol):
         """Keep the transport while there is something to answer."""
         self._eof = True
         if self._transport is None or self._transport.get_extra_info("sslcontext"):
-            # TLS has no half-closed state: who has closed there hears nothing more.
+            # TLS has no half-closed state: a peer that closed receives nothing more.
             self._unread, self._at = b"", 0
             return False
         return self._answering or self._queued or self._choked
 
     def pause_writing(self) -> None:
-        """Answer nothing more to a peer that doesn't read its answers."""
+        """Stop answering a peer that doesn't read its answers."""
         self._choked = True
         if self._transport:
             self._listen_if_wanted(self._transport)
 
     def resume_writing(self) -> None:
-        """Go on when it reads again."""
+        """Go on when the peer reads again."""
         self._choked = False
         self._go_on_later()
 
     def stop(self) -> None:
-        """Close, after the answer that is under way."""
+        """Close, after the answer to a running request."""
         self._eof = True
         if not self._answering and self._transport:
             self._transport.close()
 
     def close_if_overdue(self, now: float) -> None:
-        """Close a connection whose request's head has not come, or that was idle, for too long."""
+        """Close the connection if it waited for a head, or was idle, for too long."""
         if self._transport is None or self._answering or self._queued:
             return
         waited = now - self._since
         if self._choked:
             if waited > IDLE_TIMEOUT_S:
-                # It would wait for ever to be read before it closes.
+                # Otherwise it would wait for ever for its peer to read before it closes.
                 self._transport.abort()
             return
         if self._unread and waited > HEAD_TIMEOUT_S:
@@ -142,7 +142,7 @@ class NotifyFront(asyncio.Protocol):
             self._transport.close()
 
     def _go_on(self, most: int) -> None:
-        """Read and answer at most so many requests, and queue for the rest."""
+        """Read and answer at most `most` requests, and queue for the rest."""
         if self._reading:
             return
         self._reading = True
@@ -155,7 +155,7 @@ class NotifyFront(asyncio.Protocol):
             if not self._read_one():
                 break
             if self._unread and self._transport and self._transport.is_closing():
-                # An answer found that the peer is gone; the rest would each be logged as such.
+                # An answer failed because the peer is gone; each of the rest would be logged, too.
                 self._unread, self._at = b"", 0
         self._reading = False
         if self._transport:
@@ -230,7 +230,7 @@ class NotifyFront(asyncio.Protocol):
         allowance.request(counted)
 
     def _who(self, head: Head) -> Principal:
-        """Who sends a request, as the one before on this connection if it shows the same."""
+        """Authenticate the sender; the same credentials as before on this connection are cached."""
         shown, now = (head.authorization, head.api_key), time.monotonic()
         if self._asks is not None and now < self._asked_until and shown == self._shown:
             return self._asks
@@ -241,7 +241,7 @@ class NotifyFront(asyncio.Protocol):
         try:
             allow(Access.NOTIFY, principal)
         except Problem as problem:
-            # Told when the request was counted: it costs as much as any other.
+            # Answered after the request was counted: it costs as much as any other.
             self._refusal = problem
         self._shown, self._asks, self._asked_until = shown, principal, now + KNOWN_S
         return principal
@@ -275,7 +275,7 @@ class NotifyFront(asyncio.Protocol):
 
 
 async def close_overdue(connections: set[NotifyFront]) -> None:
-    """Look after the time limits of all connections, until cancelled."""
+    """Enforce the time limits of all connections, until cancelled."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
         now = time.monotonic()

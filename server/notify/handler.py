@@ -1,4 +1,4 @@
-"""`POST /notify` apart from HTTP's wire: a body and two headers in, a reply out."""
+"""`POST /notify` without HTTP parsing: a body and two headers in, a reply out."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def _unavailable(code: str, detail: str) -> Problem:
 
 
 class Intake:
-    """Validates, queues and answers `POST /notify`, for whichever HTTP parser read it."""
+    """Validates, queues and answers `POST /notify`, whichever HTTP parser read it."""
 
     def __init__(self, acceptor: Acceptor, watch: RedisWatch, limiter: Limiter) -> None:
         self._acceptor = acceptor
@@ -88,7 +88,7 @@ class Intake:
         principal: Principal,
         done: Callable[[Reply], None],
     ) -> None:
-        """Answer one request by calling `done`, once: at once, or when Redis has answered."""
+        """Answer one request by calling `done` once, now or when Redis has answered."""
         client = principal.client
         allowance = self._limiter.of(principal)
         try:
@@ -183,7 +183,7 @@ def _scoped_key(idempotency_key: str | None, client: str) -> str:
 
 
 def refused(problem: Problem) -> Reply:
-    """Reply to a request that is refused; it is counted."""
+    """Make and count the reply to a refused request."""
     requests_total.labels(str(int(problem.status))).inc()
     return Reply(problem.status, problem.response_headers(), problem.body())
 

@@ -1,7 +1,7 @@
-"""Heads of plain `POST /notify` requests, each parsed once.
+"""Cache of parsed heads of plain `POST /notify` requests.
 
-Whoever sends notifications sends nearly the same head each time, so the same bytes are known from
-before. Only heads that can be served here are kept, and parsing depends on nothing but the bytes.
+A client that sends notifications sends the same head nearly every time, so its bytes are often
+known. Only heads that can be served here are kept, and parsing depends on nothing but the bytes.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from server.web.bodies import BODY_MAX_BYTES
 _START: Final = b"POST /notify HTTP/1.1\r\n"
 KNOWN_MAX_BYTES: Final = 4 * 1024
 KNOWN_MAX: Final = 512
-"""Heads that are kept; past it all are forgotten, as those with a new `Idempotency-Key` each are
+"""Most heads that are kept; past it all are forgotten, as heads with an `Idempotency-Key` each are
 never seen again. At most 2 MiB of them, by `KNOWN_MAX_BYTES`."""
 _OTHER_FORMS: Final = frozenset(
     {b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"origin"}
@@ -21,7 +21,7 @@ _OTHER_FORMS: Final = frozenset(
 
 
 class Head:
-    """What a plain head says."""
+    """Fields of a plain head."""
 
     __slots__ = (
         "api_key", "authorization", "content_type", "forwarded_for", "idempotency_key", "length",
@@ -38,18 +38,18 @@ class Head:
 
 
 class HeadReader:
-    """Reads heads; one for all connections."""
+    """Reader of heads, one for all connections."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
 
     def read(self, unread: bytes, at: int, ends: int) -> Head | None:
-        """What a head says; None if it is not that of a plain `POST /notify` with a whole body.
+        """Parse a head; None if it is not one of a plain `POST /notify` with a whole body.
 
         Args:
-            unread: what came.
-            at: where in it the head begins.
-            ends: where it ends, with the empty line.
+            unread: the received bytes.
+            at: offset of the head in them.
+            ends: offset of its end, after the empty line.
         """
         data = unread[at:ends]
         head = self._known.get(data)
@@ -61,12 +61,12 @@ class HeadReader:
                 if len(self._known) >= KNOWN_MAX:
                     self._known.clear()
                 self._known[data] = head
-        # A body that has not come whole is aiohttp's to wait for.
+        # aiohttp waits for a body that has not arrived completely.
         return head if head.length <= min(BODY_MAX_BYTES, len(unread) - ends) else None
 
 
 def may_be_plain(beginning: bytes) -> bool:
-    """Whether what came of a head may become that of a plain `POST /notify`."""
+    """Return True if the beginning of a head may be that of a plain `POST /notify`."""
     if not beginning.startswith(_START[: len(beginning)]):
         return False
     try:
@@ -82,7 +82,7 @@ def _parse(data: bytes) -> Head | None:
     try:
         read = read_head(data)
     except Problem:
-        # The other way in reads it again, and says why.
+        # aiohttp's connection reads it again, and says why.
         return None
     connection = read.fields.get(b"connection", b"keep-alive")
     is_plain = (

@@ -1,4 +1,4 @@
-"""Keep an eye on Redis for the server: is it there, does it take writes, is there room in it?"""
+"""Health checks of Redis for the server: it answers, takes writes, and has room."""
 
 import asyncio
 import logging
@@ -24,13 +24,13 @@ _WRONG_KEY: Final = "a key of the queue can't be used"
 
 
 class RedisWatch:
-    """What the last look at Redis saw.
+    """State of Redis at the last check.
 
     Args:
         redis: a client with a short timeout.
         keys: of the shard.
         settings: bounds.
-        tenants: tells how many client applications share the event stream.
+        tenants: returns the number of client applications that share the event stream.
     """
 
     def __init__(
@@ -49,25 +49,25 @@ class RedisWatch:
         self._fsync = settings.accept_fsync
         self.trouble: str | None = "redis was not reached yet"
         self.unfit: str | None = None
-        """Why what Redis takes now could be lost; it is also the trouble."""
+        """Reason why accepted notifications could be lost; also the `trouble`."""
         self.nearly_full = False
         self.room: int | str = ""
         """Bytes that Redis may grow by; empty: any number, it has no maxmemory."""
         self.events_full = False
-        """A reader of the event stream is so far behind that nothing may be added."""
+        """True if a reader of the event stream is so far behind that nothing may be added."""
         self.crowding: frozenset[str] = frozenset()
         """Clients with so large a part of the event stream that they may add no more."""
         self.looked = asyncio.Event()
         """Set once Redis has answered."""
 
     async def run(self) -> None:
-        """Look once a second, until cancelled."""
+        """Check once a second, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(WATCH_INTERVAL_S)
 
     async def look(self) -> None:
-        """Look once."""
+        """Check once."""
         try:
             info = await self._redis.info()
             events = int(await self._redis.xlen(self._events))
@@ -86,17 +86,17 @@ class RedisWatch:
         self._look_at_clients(events, counts)
 
     async def _counts(self, events: int) -> dict[bytes, bytes]:
-        """Entries by client, if it matters whose they are: nobody has more than there are."""
+        """Read the entries of each client, if any client could have too many."""
         if 2 * events < self._events_bound or self._tenants() < 2:
             return {}
         counts: dict[bytes, bytes] = await self._redis.hgetall(self._event_clients)
         return counts
 
     def _look_at_clients(self, events: int, counts: dict[bytes, bytes]) -> None:
-        """Find clients that have as much of the stream as there is left for everybody.
+        """Find clients whose part of the stream is as large as the rest left for everybody.
 
-        One that fills it alone is refused at half of it, the next one at half of the rest, and
-        so on: there is always room for others.
+        A client that fills it alone is refused at half of it, the next one at half of the rest,
+        and so on: there is always room for others.
         """
         left = self._events_bound - events
         crowding = frozenset(
@@ -116,10 +116,10 @@ class RedisWatch:
         self.crowding = crowding
 
     async def _refusal(self) -> str | None:
-        """Whether Redis takes what acceptance writes: None, or why it doesn't.
+        """Try the writes of acceptance; return None, or the reason why Redis refuses them.
 
-        A read-only replica, too few replicas, a disk that is full or a user who may not do it all
-        answer INFO as ever. So does one in which somebody has overwritten a key of the queue.
+        A read-only replica, too few replicas, a full disk or a user without the permissions still
+        answer INFO as usual. So does a Redis in which somebody has overwritten a key of the queue.
         """
         try:
             await self._probe(self._redis, self._probe_keys, [])
@@ -148,7 +148,7 @@ class RedisWatch:
             if trouble is None:
                 log.info("redis takes notifications")
             else:
-                # Everything else may pass; a key waits for a person's hand.
+                # Everything else may pass by itself; a wrong key has to be repaired by hand.
                 level = logging.ERROR if trouble.startswith(_WRONG_KEY) else logging.WARNING
                 log.log(level, "nothing can be queued", extra={"reason": trouble})
         self.trouble = trouble

@@ -1,4 +1,4 @@
-"""The part of the OpenAPI document that tells of clients and keys, and of who may do what."""
+"""Part of the OpenAPI document about clients, keys and access rules."""
 
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def _audit(name: str, summary: str) -> Json:
 
 
 def client_paths() -> Json:
-    """Paths of the document."""
+    """Return the paths of this part."""
     key_set = an_object({"keys": array(_OBJECT)})
     return {
         "/clients": {
@@ -301,7 +301,7 @@ def client_paths() -> Json:
 
 
 def say_who(paths: Json) -> None:
-    """Say of every operation who may ask for it, and how it refuses the others."""
+    """Add to every operation its access rule and its refusals."""
     for path, operations in paths.items():
         for method, one in operations.items():
             access = ACCESS[method.upper(), path]

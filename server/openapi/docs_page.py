@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`: the same rendered by Swagger UI, from files of a Python package."""
+"""`/openapi.json`, and `/docs`: Swagger UI for it, from files of a Python package."""
 
 import json
 from importlib import resources
@@ -35,7 +35,7 @@ SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", validatorUrl: null });
 
 
 def docs_routes() -> list[web.RouteDef]:
-    """Routes of the document, the page and the files that the page needs; nothing is fetched."""
+    """Make the routes of the document, the page and its files; the page loads no other site."""
     document = json.dumps(openapi_document()).encode()
 
     async def openapi(_: web.Request) -> web.Response:

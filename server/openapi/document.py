@@ -1,4 +1,4 @@
-"""The OpenAPI document: the contract of the HTTP API, generated from the models that validate."""
+"""OpenAPI document of the HTTP API, generated from the models that validate."""
 
 import copy
 from functools import cache
@@ -174,7 +174,7 @@ def _state(text: str) -> dict[str, Any]:
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """The document (OpenAPI 3.1), as JSON types. Do not change what you get."""
+    """Return the document (OpenAPI 3.1) as JSON types. Do not modify it."""
     models = (PrivateNotification, RoomNotification, BroadcastNotification)
     _, schema = models_json_schema(
         [(model, "validation") for model in (*models, *_BODIES)], ref_template=_REF
@@ -236,7 +236,7 @@ def openapi_document() -> dict[str, Any]:
         ],
         "components": {"schemas": schemas, "securitySchemes": SECURITY_SCHEMES},
     }
-    # Parts of it are shared, and are changed below where they are.
+    # Parts of it are shared, and are modified in place below.
     document = copy.deepcopy(document)
     _say_no_defaults(document["components"]["schemas"])
     name_schemas(document)
@@ -244,7 +244,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _say_no_defaults(schemas: Any) -> None:
-    """Leave out what pydantic says besides: a field with a default counts as always there."""
+    """Remove defaults that pydantic adds: they would make a field count as always there."""
     if isinstance(schemas, list):
         for one in schemas:
             _say_no_defaults(one)

@@ -1,4 +1,4 @@
-"""The part of the OpenAPI document that tells of history: inboxes, rooms, users, what was sent."""
+"""Part of the OpenAPI document about history: inboxes, rooms, users, sent notifications."""
 
 from typing import Final
 
@@ -136,7 +136,7 @@ _ROOM: Final = path_parameter("id", "The room.")
 
 
 def history_paths() -> Json:
-    """Paths of the document."""
+    """Return the paths of this part."""
     return {
         "/users/{id}/notifications": {
             "get": operation(

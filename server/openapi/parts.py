@@ -20,43 +20,43 @@ RATE_LIMIT: Final[Json] = {
         ("RateLimit-Reset", "Seconds until the next window."),
     )
 }
-"""Of draft-ietf-httpapi-ratelimit-headers-06."""
+"""Headers of draft-ietf-httpapi-ratelimit-headers-06."""
 
 
 def or_null(schema: Json) -> Json:
-    """A schema, or null."""
+    """Make a schema that also takes null."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
 def an_object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
-    """An object whose properties are all required but these."""
+    """Make an object schema whose properties are all required except `optional`."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "required": required, "properties": properties}
 
 
 def array(items: Json) -> Json:
-    """A list."""
+    """Make the schema of a list."""
     return {"type": "array", "items": items}
 
 
 def ref(name: str) -> Json:
-    """A schema that has a name."""
+    """Make a reference to a named schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def text_of(*values: str) -> Json:
-    """A string that is one of these."""
+    """Make the schema of a string that is one of these."""
     return {"type": "string", "enum": list(values)}
 
 
 def name_schemas(document: Json) -> None:
-    """Give every object of a document a name of its own, below `components/schemas`.
+    """Give every object of a document its own name below `components/schemas`.
 
-    Generators of clients make a class of each. Where it has no name they make one up, and lose
-    what they named alike. An object is named for where it is: `ListInboxResponse`, `StoryReceipts`.
+    Client generators make a class of each. They make up names for unnamed ones, and lose one of two
+    with the same name. An object is named for its place: `ListInboxResponse`, `StoryReceipts`.
 
     Raises:
-        ValueError: two would have one name, or an object that is one of several has none.
+        ValueError: two would have the same name, or an object that is one of several has none.
     """
     schemas: Json = document["components"]["schemas"]
     for name in list(schemas):
@@ -108,12 +108,12 @@ NEXT: Final[Json] = {
 
 
 def path_parameter(name: str, text: str) -> Json:
-    """An id in the path."""
+    """Make the parameter of an id in the path."""
     return {"name": name, "in": "path", "required": True, "description": text, "schema": ID}
 
 
 def query_parameter(name: str, schema: Json, text: str) -> Json:
-    """A parameter of the query."""
+    """Make a parameter of the query."""
     return {
         "name": name,
         "in": "query",
@@ -136,12 +136,12 @@ CURSOR: Final = query_parameter(
 
 
 def answer(text: str, schema: Json) -> Json:
-    """An answer with JSON."""
+    """Make an answer with JSON."""
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 def problem(text: str, *, retry: bool = False) -> Json:
-    """A refusal."""
+    """Make a refusal."""
     content = {"application/problem+json": {"schema": ref("Problem")}}
     response: Json = {"description": text, "content": content}
     return {**response, "headers": RETRY} if retry else response
@@ -156,7 +156,7 @@ def operation(
     tag: str,
     more: Json | None = None,
 ) -> Json:
-    """What one method does at one path of those that need the database."""
+    """Make the operation of a method on a path that needs the database."""
     return {
         "operationId": name,
         "tags": [tag],

@@ -13,12 +13,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def history_off() -> Problem:
-    """Refusal while there is no database."""
+    """Make the refusal while there is no database."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "history-off", "DATABASE_URL is not set here")
 
 
 def away(code: str, detail: str) -> Problem:
-    """Refusal while a part does not answer."""
+    """Make the refusal while a part does not answer."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
 
 

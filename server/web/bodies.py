@@ -18,13 +18,13 @@ from common.model.problems import Problem
 
 BODY_TIMEOUT_S: Final = 30.0
 LOOKED_WITHIN_BYTES: Final = 64 * 1024
-"""Bodies up to which names that are there twice are looked for in all objects: to read a megabyte
-of them in Python holds everybody up."""
+"""Largest body in which repeated names are looked for in all objects: reading a megabyte of them in
+Python would block the event loop."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Body of a request.
+    """Read the body of a request.
 
     Raises:
         Problem: 408; it did not come in time.
@@ -39,7 +39,7 @@ async def read_body(request: web.Request) -> bytes:
 
 
 async def read_json(request: web.Request, model: type[Model]) -> Model:
-    """Body of a request, as what it has to be.
+    """Read the body of a request into a model.
 
     Raises:
         Problem: 400, 408, 415, or 422 with a pointer to every bad field.
@@ -53,7 +53,7 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     try:
         repeated = repeated_names(body, within=len(body) <= LOOKED_WITHIN_BYTES)
     except ValueError:
-        # pydantic's parser takes them.
+        # pydantic's parser accepts them.
         raise no_number(body) from None
     except RecursionError:
         raise malformed("it is nested too deep") from None
@@ -89,7 +89,7 @@ def refuse_type(content_type: str) -> None:
 
 
 def too_large() -> Problem:
-    """Refusal of a body over `BODY_MAX_BYTES`."""
+    """Make the refusal of a body over `BODY_MAX_BYTES`."""
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "too-large",

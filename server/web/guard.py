@@ -1,4 +1,4 @@
-"""What the routes of history share: whether it is on, and what they say when a part is away."""
+"""Context of the routes of history, and their refusals while it is off or a part is away."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -18,15 +18,15 @@ from server.web.answers import away, history_off
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the routes work with.
+    """Context of the routes of history.
 
     Args:
         database: PostgreSQL.
         inbox: the inboxes.
-        changes: writes users, memberships and what was read through.
+        changes: writes users, memberships and inboxes that were read.
         redis: a client with a short timeout.
         keys: of the shard.
-        client: whose history it is.
+        client: owner of the history.
     """
 
     database: Database
@@ -37,7 +37,7 @@ class History:
     client: str = DEFAULT_CLIENT
 
     def of(self, client: str) -> "History":
-        """What the routes work with for another client."""
+        """Return the context for another client."""
         if client == self.client:
             return self
         return replace(
@@ -45,18 +45,18 @@ class History:
         )
 
     async def close(self) -> None:
-        """Close what is connected."""
+        """Close the connections."""
         await self.database.close()
         await self.redis.aclose()
 
 
 HistoryHandler = Callable[[web.Request, History], Awaitable[web.Response]]
 Route = tuple[str, str, HistoryHandler]
-"""Method, path, and what answers it."""
+"""Method, path and handler."""
 
 
 def history_routes(history: History | None, routes: list[Route]) -> list[web.RouteDef]:
-    """Routes that answer 503 while history is off or a part of it is away."""
+    """Make routes that answer 503 while history is off or a part of it is away."""
     return [
         web.get(path, _guarded(history, handler))
         if method == "GET"

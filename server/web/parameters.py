@@ -1,6 +1,6 @@
-"""What requests to the server's lists say: ids in paths, query parameters, cursors.
+"""Parameters of requests: ids in paths, query parameters, cursors of lists.
 
-Everything that is wrong is refused with 422 and a pointer to the parameter.
+Invalid ones are refused with 422 and a pointer to the parameter.
 """
 
 import re
@@ -19,7 +19,7 @@ from common.model.problems import FieldError, Problem, pointer
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
 CURSOR_PATTERN: Final = r"^[0-9]{1,14}\.[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{0,128}$"
-"""JSON Schema's form."""
+"""Pattern of a cursor, in JSON Schema's form."""
 _DATE: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class CursorPlace(NamedTuple):
-    """What a cursor says: a time (Unix ms) and a name."""
+    """Place in a list that a cursor stands for: a time (Unix ms) and a name."""
 
     ms: int
     name: str
@@ -55,7 +55,7 @@ def refuse(parameter: str, detail: str) -> NoReturn:
 
 
 def path_id(request: web.Request, name: str) -> str:
-    """Id in the path, percent-decoded.
+    """Read an id in the path, percent-decoded.
 
     Raises:
         Problem: 422; it is not 1 to 128 printable characters.
@@ -69,9 +69,9 @@ def path_id(request: web.Request, name: str) -> str:
 
 
 def _is_encoded_text(part: str) -> bool:
-    """Whether a part of a URL is percent-encoded UTF-8.
+    """Return True if a part of a URL is percent-encoded UTF-8.
 
-    yarl keeps what isn't as it is, so that `%FF` would be an id, and the same one as `%25FF`.
+    yarl leaves other parts as they are, so that `%FF` would be an id, and the same as `%25FF`.
     """
     if "%" not in part:
         return True
@@ -83,7 +83,7 @@ def _is_encoded_text(part: str) -> bool:
 
 
 def only(request: web.Request, known: Collection[str]) -> None:
-    """Refuse what the query has besides these parameters, or twice, or what is no text.
+    """Refuse unknown, repeated or badly encoded parameters of the query.
 
     Raises:
         Problem: 422.
@@ -98,12 +98,12 @@ def only(request: web.Request, known: Collection[str]) -> None:
 
 
 def parameter(request: web.Request, name: str, read: Callable[[str], T]) -> T | None:
-    """Query parameter, or None if it is not there.
+    """Read a query parameter; None if it is not there.
 
     Args:
         request: that may have it.
         name: of the parameter.
-        read: makes something of its text, or raises ValueError with what is wrong.
+        read: converts its text, or raises ValueError with the fault.
 
     Raises:
         Problem: 422.
@@ -118,7 +118,7 @@ def parameter(request: web.Request, name: str, read: Callable[[str], T]) -> T | 
 
 
 def limit_of(request: web.Request) -> int:
-    """How many items a page is asked to have.
+    """Read the number of items that a page should have.
 
     Raises:
         Problem: 422.
@@ -133,7 +133,7 @@ def _limit(text: str) -> int:
 
 
 def flag(text: str) -> bool:
-    """`true` or `false`.
+    """Read `true` or `false`.
 
     Raises:
         ValueError: it is neither.
@@ -144,10 +144,10 @@ def flag(text: str) -> bool:
 
 
 def moment(text: str) -> datetime:
-    """RFC 3339 date and time.
+    """Read an RFC 3339 date and time.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     fault = "must be an RFC 3339 date and time with an offset"
     if len(text) > DATE_MAX_CHARACTERS or not _DATE.fullmatch(text):
@@ -159,12 +159,12 @@ def moment(text: str) -> datetime:
     try:
         return found.astimezone(UTC)
     except OverflowError:
-        # An offset took it out of the years that there are.
+        # With its offset, the time is out of the range of years.
         return _LATEST if found.year > _MIDDLE_YEAR else _EARLIEST
 
 
 def one_of(*names: str) -> Callable[[str], str]:
-    """Reader of a parameter that is one of these."""
+    """Make a reader of a parameter that is one of these."""
 
     def read(text: str) -> str:
         if text not in names:
@@ -175,12 +175,12 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 
 def cursor_text(place: CursorPlace) -> str:
-    """Text for a place in a list; whoever gets it need not know what it says."""
+    """Make the text for a place in a list, opaque to clients."""
     return f"{place.ms}.{place.name}"
 
 
 def cursor(text: str) -> CursorPlace:
-    """Place that a cursor stands for.
+    """Read the place that a cursor stands for.
 
     Raises:
         ValueError: `cursor_text` made no such text.
