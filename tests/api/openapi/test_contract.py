@@ -89,7 +89,7 @@ def test_every_answer_is_what_the_document_says(case: Any, with_history: Stack) 
             one["expiresAt"] = re.sub(r"^\d{4}-02-29", "3000-02-28", one["expiresAt"])
             one["expiresAt"] = re.sub(r"^\d{4}", "3000", one["expiresAt"])
     checks = CHECKS
-    if case.operation.path == "/clients/me/token-keys":
-        # No schema says which numbers are a key.
+    if case.operation.path in ("/clients/me/token-keys", "/tickets"):
+        # No schema says which numbers are a key, nor that a key names whom its ticket is for.
         checks = [check for check in CHECKS if check is not positive_data_acceptance]
     case.call_and_validate(base_url=with_history.http_urls[0], checks=checks)
