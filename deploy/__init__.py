@@ -1,1 +1,1 @@
-"""How Roomcast is run: locally (`deploy.local`) and in Docker."""
+"""Deployment of Roomcast: locally (`deploy.local`) and in Docker."""

@@ -1,1 +1,1 @@
-"""Tools of the clone: audit, lock, environment, table of settings."""
+"""Tools for the clone: audit, lock, environment, table of settings."""

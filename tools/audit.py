@@ -1,10 +1,10 @@
-"""Looks for known vulnerabilities in the packages that `make run` and the image install.
+"""Audit of the packages that `make run` and the image install, for known vulnerabilities.
 
     python -m tools.audit [--required] [pip-audit's own options]
 
 pip-audit counts a package that its service doesn't know as one without vulnerabilities, so it finds
-none where the package index is a mirror without such a service. Here that is said for what it is;
-with `--required` it is a failure.
+none where the package index is a mirror without such a service. Here such packages are reported as
+unknown; with `--required` they are a failure.
 """
 
 import argparse
@@ -22,10 +22,10 @@ LOCKS: Final = ("requirements/runtime.txt", "requirements/local.txt")
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an audit came to.
+    """Result of an audit.
 
     Attributes:
-        audited: how many packages the service knows.
+        audited: number of packages that the service knows.
         unknown: names of those that it does not know.
         vulnerable: a line for each known vulnerability.
         failure: why there was no audit; empty if there was one.
@@ -38,12 +38,12 @@ class Findings:
 
     @property
     def nothing_audited(self) -> bool:
-        """Whether this says nothing at all."""
+        """True if the service knew none of the packages."""
         return bool(self.failure) or not self.audited
 
 
 def audit(locks: Sequence[str], *options: str) -> Findings:
-    """Ask about every package in some lock files.
+    """Audit every package in some lock files.
 
     Args:
         locks: requirements with hashes, by their paths.
@@ -69,7 +69,7 @@ def audit(locks: Sequence[str], *options: str) -> Findings:
 
 
 def findings(dependencies: list[dict[str, Any]]) -> Findings:
-    """What pip-audit's report says.
+    """Read the findings in pip-audit's report.
 
     Args:
         dependencies: of its JSON; each has `name` and either `skip_reason`, or `version` and
@@ -89,7 +89,7 @@ def findings(dependencies: list[dict[str, Any]]) -> Findings:
 
 
 def main() -> int:
-    """Print what is known; 1: there are vulnerabilities, or packages that nobody knows."""
+    """Print the findings; return 1 if there are vulnerabilities or unknown packages."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.audit",
         description="Look for known vulnerabilities in the packages of the lock.",

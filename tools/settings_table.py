@@ -1,6 +1,6 @@
-"""The README's table of settings, from the settings class.
+"""Generator of the README's table of settings, from the settings class.
 
-`python -m tools.settings_table` writes it between its two markers; a test holds that it is there
+`python -m tools.settings_table` writes it between its two markers; a test checks that it is there
 and up to date.
 """
 
@@ -32,10 +32,10 @@ def render() -> str:
 
 
 def replace(text: str) -> str:
-    """Put the table into a text that has the markers.
+    """Put the table between the markers of a text.
 
     Raises:
-        ValueError: it doesn't have them exactly once.
+        ValueError: the text doesn't have them exactly once.
     """
     replaced, count = _MARKED.subn(lambda _: render(), text)
     if count != 1:
@@ -46,7 +46,7 @@ def replace(text: str) -> str:
 def _default(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, SecretStr):
-        # A default that stands in the source is no secret.
+        # A default in the source is not a secret.
         value = value.get_secret_value()
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -56,7 +56,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    """Write it into the README."""
+    """Write the table into the README."""
     README.write_text(replace(README.read_text()))
 
 

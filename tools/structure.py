@@ -44,7 +44,7 @@ class Figure:
 
     @property
     def value(self) -> int:
-        """How many there are."""
+        """Number of things that were found."""
         return len(self.found)
 
 

@@ -1,4 +1,4 @@
-"""The whole system on one machine, in one terminal: what `make run` and `make dev` start.
+"""The local stack: the whole system in one terminal, for `make run` and `make dev`.
 
     python -m deploy.local (console, signals, first screen)
       └─ supervisord (starts, restarts, stops in order)
@@ -7,6 +7,6 @@
            ├─ python -m worker
            └─ python -m server
 
-supervisord keeps the processes; this package writes its configuration, gives every line its
-process's name, and tells supervisord when to stop or, with `--reload`, what to restart.
+supervisord runs the processes; this package writes its configuration, prefixes every line with
+its process's name, and tells supervisord when to stop or, with `--reload`, what to restart.
 """

@@ -135,7 +135,7 @@ def _farewell(settings: Settings, *, own_valkey: bool, own_postgres: bool) -> st
 
 
 def main() -> None:
-    """Start it."""
+    """Start the stack."""
     parser = command_parser("deploy.local", "Run Roomcast and its stores here, for development.")
     parser.add_argument(
         "--reload", action="store_true", help="start a process again when its sources change"
@@ -144,7 +144,7 @@ def main() -> None:
     # `.env`, relative paths and `python -m` mean the project's folder.
     os.chdir(PROJECT)
     settings = load_settings()
-    # A socket's path may have 104 bytes on some systems, too few for any DATA_DIR or TMPDIR.
+    # Some systems limit a socket's path to 104 bytes, too few for some DATA_DIR or TMPDIR.
     with (
         _only_one(settings),
         tempfile.TemporaryDirectory(prefix="roomcast-", dir="/tmp") as folder,
@@ -158,7 +158,7 @@ def main() -> None:
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    """Two stacks must not write into one data folder: Valkey's file would not survive it."""
+    """Keep a second stack out of the data folder: two would destroy Valkey's file."""
     try:
         (settings.data_dir / "run").mkdir(parents=True, exist_ok=True)
     except OSError as error:

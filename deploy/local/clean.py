@@ -1,7 +1,7 @@
-"""`python -m deploy.local.clean`: what `make clean` does before it removes the clone's own folders.
+"""`python -m deploy.local.clean`: the step of `make clean` before the clone's folders are removed.
 
 It refuses while a stack of this clone runs, and removes what root's PostgreSQL keeps outside of the
-clone. Needs nothing but the standard library: the environment may be gone.
+clone. It needs only the standard library: the environment may be gone.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from deploy.local.running import InUseError, data_dirs, hold_clone, user_of
 
 
 def main() -> None:
-    """Remove what this clone has below `/var/tmp`, and nothing of another; say what.
+    """Remove this clone's files below `/var/tmp` and print them; leave those of other clones.
 
     Raises:
         SystemExit: a stack of this clone runs.
@@ -39,7 +39,7 @@ def _remove_all(project: Path, known: list[Path]) -> None:
     data = project / ".data"
     below = [data, *(path for path in data.rglob("*") if path.is_dir())]
     for folder in (copies_for(project), *(folder_for(path / "postgres") for path in below)):
-        # Anyone may write there: a link leads to what is not ours. Below `.data` `make` removes.
+        # Anyone may write there, and a link leads elsewhere. `make` itself removes `.data`.
         if folder.is_relative_to(project) or folder.is_symlink() or not folder.is_dir():
             continue
         try:
@@ -57,9 +57,9 @@ def _remove_all(project: Path, known: list[Path]) -> None:
 
 
 def _remove_broker_copy(cache: Path) -> None:
-    """Remove the copy of the Kafka broker that older versions made, unless there is more.
+    """Remove the copy of the Kafka broker that older versions made, unless there are other files.
 
-    Whoever still needs it makes it again.
+    Programs that still need it make it again.
     """
     found = sorted(cache.rglob("*")) if cache.is_dir() and not cache.is_symlink() else []
     ours = cache / "bin"

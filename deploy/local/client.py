@@ -1,4 +1,4 @@
-"""`python -m deploy.local.client`, behind `make client`: a client application of a running stack.
+"""`python -m deploy.local.client`, run by `make client`: makes a client of a running stack.
 
 Finds the stack of `DATA_DIR`, and runs `python -m server create-client` with its stores.
 """
@@ -19,12 +19,12 @@ STORES: Final = ("DATABASE_URL", "REDIS_CLIENT", "REDIS_CA_FILE", "EVENT_READERS
 
 
 def stores_file(data_dir: Path) -> Path:
-    """Where a running stack has the settings of its stores, for its own user alone."""
+    """Return the file with a running stack's store settings, readable by its user alone."""
     return data_dir / "run" / "stores.json"
 
 
 def write_stores(settings: Settings, redis_url: str) -> None:
-    """Write what `make client` needs to know of a stack."""
+    """Write the store settings that `make client` reads."""
     path = stores_file(settings.data_dir)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
@@ -38,7 +38,7 @@ def write_stores(settings: Settings, redis_url: str) -> None:
 
 
 def make_client_command(settings: Settings, *, admin: bool = False) -> str:
-    """What to type to make a client of a stack with these settings."""
+    """Return the command that makes a client of a stack with these settings."""
     default = settings.data_dir == Path(".data")
     where = "" if default else f"DATA_DIR={settings.data_dir} "
     who = "ADMIN=1 NAME=operations EMAIL=you@example.com"
@@ -46,7 +46,7 @@ def make_client_command(settings: Settings, *, admin: bool = False) -> str:
 
 
 def main() -> None:
-    """Become the server's command.
+    """Replace this process by the server's `create-client`.
 
     Raises:
         SystemExit: a name is missing, or no stack runs.

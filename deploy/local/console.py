@@ -1,4 +1,4 @@
-"""The terminal: what a person should see of the processes' lines, under each one's name."""
+"""Console: the lines of all processes that a person should see, prefixed with their names."""
 
 import asyncio
 import re
@@ -12,21 +12,21 @@ from deploy.local.log_files import LogFiles
 _COLOURS: Final = ("36", "33", "32", "35", "34", "31")
 _WIDTH: Final = 11
 
-# A line without an end must not grow for ever in memory.
+# A line without an end must not grow in memory for ever.
 _MAX_LINE_BYTES: Final = 65_536
 
-# What `common.telemetry.logs` writes for a terminal: time, process, the rest. The process is moved
-# to the front instead of being said twice, and keeps its replica's number that way.
+# A line of `common.telemetry.logs` for a terminal: time, process, the rest. The process is moved to
+# the front instead of being repeated, and so keeps its replica's number.
 _LOG_LINE: Final = re.compile(rb"(\d\d:\d\d:\d\d) ([a-z_]+(?:\.\d+)?) +(.*)", re.DOTALL)
 
-# A line of ours that a person should act on: as text, or as JSON.
+# One of our lines that a person should act on: as text, or as JSON.
 _LOUD: Final = re.compile(
     rb"\d\d:\d\d:\d\d [a-z_]+(?:\.\d+)? +(?:WARNING|ERROR|CRITICAL) "
     rb'|\{.*"level": "(?:WARNING|ERROR|CRITICAL)"|setting [A-Z_]+ is refused'
 )
 
-# What `common.telemetry.outage` logs: whoever saw the warning should see its end, which is no
-# warning.
+# The lines of `common.telemetry.outage`: after a warning, its end should be visible, too, though it
+# is not a warning.
 _OUTAGE: Final = re.compile(
     rb"\d\d:\d\d:\d\d ([a-z_.0-9]+) +(?:WARNING +(.+) (?:does not answer|refuses what it is asked)"
     rb"|INFO +(.+) answers again)\b.*"
@@ -34,21 +34,21 @@ _OUTAGE: Final = re.compile(
 
 
 class Lines(Protocol):
-    """Takes lines of processes."""
+    """Receiver of the lines of processes."""
 
     def line(self, name: str, line: bytes) -> None:
-        """Take one line, without its line end, of the process of that name."""
+        """Take one line (without its line end) of a process."""
 
 
 class Console:
-    """Writes prefixed lines.
+    """Writer of prefixed lines.
 
     Every line goes to its process's log file, if there are log files. The terminal gets all of
     them if it is `verbose`, and otherwise our own processes' warnings and errors.
 
     Args:
         names: the processes; each gets a colour of its own on a terminal.
-        output: where to; a terminal that is gone is no trouble.
+        output: the terminal; it may go away.
         logs: the log files.
         verbose: whether the terminal gets every line.
     """
@@ -69,7 +69,7 @@ class Console:
         self._outages: set[tuple[bytes, bytes]] = set()
 
     def line(self, name: str, line: bytes) -> None:
-        """Write one line, without its line end, of the process of that name."""
+        """Write one line (without its line end) of a process."""
         if self._logs:
             self._logs.write(name, line)
         if self._ends_outage(line) or self._verbose or _LOUD.match(line):
@@ -97,7 +97,7 @@ class Console:
         self._write(prefix + line + b"\n")
 
     def text(self, name: str, text: str) -> None:
-        """Write a text of one or more lines that a person should see."""
+        """Write a text of one or more lines for a person to see."""
         for line in text.splitlines():
             if self._logs:
                 self._logs.write(name, line.encode())
@@ -107,18 +107,18 @@ class Console:
                 self._write(line.encode() + b"\n")
 
     def plain(self, text: str) -> None:
-        """Write a text as it stands, to be copied from."""
+        """Write a text without prefixes, to be copied."""
         self._write(text.encode())
 
     def _write(self, line: bytes) -> None:
-        # A terminal that was closed, or `| head`: the stack goes on, or stops in order.
+        # The terminal was closed, or `| head` ended: the stack goes on, or stops in order.
         with suppress(OSError, ValueError):
             self._output.write(line)
             self._output.flush()
 
 
 class LineProtocol(asyncio.Protocol):
-    """Cuts what comes through a pipe into lines and hands them on.
+    """Splits the data of a pipe into lines and passes them on.
 
     Args:
         console: gets the lines.
@@ -132,7 +132,7 @@ class LineProtocol(asyncio.Protocol):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
-        """Write what is complete, keep what is not."""
+        """Write complete lines, and keep the rest."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _MAX_LINE_BYTES:
             lines.append(self._rest)
@@ -141,7 +141,7 @@ class LineProtocol(asyncio.Protocol):
             self._console.line(self._name, line.removesuffix(b"\r"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Write the last words, even without a line end."""
+        """Write the last line, even without a line end."""
         if self._rest:
             self._console.line(self._name, self._rest)
         if not self.ended.done():

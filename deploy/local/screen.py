@@ -1,4 +1,4 @@
-"""The first screen: where everything is, and what to try."""
+"""First screen: the addresses of everything, and commands to try."""
 
 from typing import Final
 
@@ -12,13 +12,13 @@ _PRIVATE: Final = (
 
 
 def base_url(host: str, port: int, scheme: str = "http") -> str:
-    """URL at which a process that listens on `host` is reached from this machine."""
+    """Make the URL of a process that listens on `host`, as seen from this machine."""
     reachable = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
     return f"{scheme}://{reachable}:{port}"
 
 
 def readiness_urls(settings: Settings) -> dict[str, str]:
-    """Where each part that has one answers whether it is ready."""
+    """List the readiness URL of each part that has one."""
     ports = {"server": settings.port, "worker": settings.worker_port, "gateway": settings.ws_port}
     if settings.database_url:
         ports["history"] = settings.history_port
@@ -41,14 +41,14 @@ def first_screen(
     logs: str = ".data/logs",
     client_command: str = "make client NAME=… EMAIL=…",
 ) -> str:
-    """Text that is shown once the stack is ready.
+    """Make the text that is shown once the stack is ready.
 
     Args:
-        settings: where it listens, and whether it asks for credentials.
-        redis: what it keeps its jobs in, in words.
+        settings: its addresses, and whether it needs credentials.
+        redis: the store of its jobs, in words.
         configuration: supervisord's, for its own command line.
-        database: what it keeps its history in, in words.
-        kafka: where it mirrors its events to, in words.
+        database: the store of its history, in words.
+        kafka: the target of its events, in words.
         logs: folder of the log files.
         client_command: makes a client.
     """
@@ -113,7 +113,7 @@ and send to that user:
 
 
 def first_client(command: str) -> str:
-    """Text that is shown when the stack waits for nothing but a first client."""
+    """Make the text that is shown when only a first client is missing."""
     return f"""
 Roomcast is running and waits for its first client, because AUTH_MODE is `required`. Make one that
 manages all others, in another terminal; its API key is printed:

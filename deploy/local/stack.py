@@ -1,4 +1,4 @@
-"""The running stack: supervisord, the output of its parts, and what ends it."""
+"""The running stack: supervisord, the output of its parts, and its end."""
 
 import asyncio
 import os
@@ -29,13 +29,13 @@ _COMPLAIN_AFTER_S: Final = 20
 _PROBE_TIMEOUT_S: Final = 2
 _TAIL_LINES: Final = 15
 
-# How long a part that was given up waits before it is started again: twice as long each time.
+# Seconds before a part that was given up is started again: twice as long each time.
 _FIRST_WAIT_S: Final = 2.0
 _LONGEST_WAIT_S: Final = 30.0
 _AGAIN_S: Final = 10.0
-"""A part that ran for so long after it ended or was given up is said to run again."""
+"""Seconds that a part must run after it ended or was given up to be reported as running again."""
 _STEADY_S: Final = 30.0
-"""A part that ran for so long begins anew: with its tries, and then with the first wait."""
+"""Seconds of running after which a part's tries and waits start again from the first."""
 
 _EXITED: Final = re.compile(rb".* exited: (\w+) \((.+?)(?:; (?:not )?expected)?\)")
 _NOT_LISTENING: Final = "not listening yet"
@@ -44,14 +44,14 @@ _NO_CLIENT: Final = "no client is known"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a start waits for, and what it then says.
+    """Conditions that a start waits for, and the texts that it then shows.
 
     Attributes:
         urls: URL per part that answers 200 once the part is ready.
         ports: port per store that takes connections once the store is ready.
         screen: shown when all are ready.
-        first_client: shown when nothing is missing but a first client.
-        reload: parts start again when their sources change, and nothing is given up.
+        first_client: shown when only a first client is missing.
+        reload: parts restart when their sources change, and none is given up.
     """
 
     urls: Mapping[str, str]
@@ -65,11 +65,11 @@ class Stack:
     """Runs supervisord until it is asked to stop.
 
     Args:
-        parts: what supervisord was configured to run.
+        parts: the parts in supervisord's configuration.
         places: its files.
-        control: how to talk to it.
-        console: where every line goes.
-        logs: where the console keeps them.
+        control: its interface.
+        console: gets every line.
+        logs: the console's log files.
         project: folder that everything runs in.
     """
 
@@ -90,7 +90,7 @@ class Stack:
         self._project = project
         self._ready = False
         self._deaths: dict[str, tuple[int, float]] = {}
-        """Of each part: how often it died soon after its start, and when it last did."""
+        """Per part: the number of deaths soon after a start, and the time of the last."""
         self._waits: dict[str, float] = {}
         self._again_at: dict[str, float] = {}
         self._down: set[str] = set()
@@ -100,14 +100,14 @@ class Stack:
         self._running: Mapping[str, Process] = {}
 
     async def run(self, environment: Mapping[str, str], start: Start) -> int:
-        """Run it.
+        """Run the stack.
 
         Args:
             environment: of all parts.
-            start: what to wait for.
+            start: conditions to wait for.
 
         Returns:
-            The exit status: 0 when it was asked to stop and did, 1 when something failed.
+            The exit status: 0 if it stopped on request, 1 if something failed.
         """
         async with self._reading_pipes():
             supervisord = await self._start(environment)
@@ -121,7 +121,7 @@ class Stack:
             await asyncio.wait([stop, ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
             by_itself = ended.done()
             if not by_itself:
-                # Once it is stopping, supervisord answers no questions.
+                # Once it is stopping, supervisord answers no requests.
                 self._running = await asyncio.to_thread(self._control.processes)
                 supervisord.terminate()
             status = await ended
@@ -137,7 +137,7 @@ class Stack:
 
     @asynccontextmanager
     async def _reading_pipes(self) -> AsyncIterator[None]:
-        """Show what arrives in the parts' named pipes, to the last byte."""
+        """Show the output in the parts' named pipes, to the last byte."""
         os.mkfifo(self._places.lifeline, 0o600)
         kept_open = [os.open(self._places.lifeline, os.O_RDWR)]
         protocols: list[LineProtocol] = []
@@ -163,7 +163,7 @@ class Stack:
         return protocol
 
     def line(self, name: str, line: bytes) -> None:
-        """Take a line of supervisord's; say that a part ended, if nobody asked it to."""
+        """Take a line of supervisord; report a part that ended without being asked to."""
         self._console.line(name, line)
         if not self._ready or self._stop.is_set() or not (match := _EXITED.fullmatch(line)):
             return
@@ -215,7 +215,7 @@ class Stack:
                     os.killpg(process.pid, signal.SIGKILL)
 
     async def _watch(self, start: Start) -> None:
-        """Show the first screen once all is ready, then keep all running; return on a failure."""
+        """Show the first screen once all is ready, then keep all running; return on failure."""
         if not await self._watch_start(start):
             self._failed = True
             return
@@ -272,10 +272,10 @@ class Stack:
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _revive(self, processes: Mapping[str, Process]) -> None:
-        """Start again what ends soon after each start, for ever, with waits that grow.
+        """Restart parts that end soon after each start, for ever, with growing waits.
 
-        supervisord gives up what ends within `START_S`. What takes longer to fail, it would start
-        again without a pause.
+        supervisord gives up a part that ends within `START_S`. One that takes longer to fail, it
+        would restart without a pause.
         """
         now = time.monotonic()
         for name, one in processes.items():
@@ -340,7 +340,7 @@ def _short(path: Path) -> str:
 
 
 def summarize(waiting: Mapping[str, str]) -> str:
-    """Name each reason once, behind the parts that it holds up."""
+    """Name each reason once, after the parts that it holds up."""
     names: defaultdict[str, list[str]] = defaultdict(list)
     for name, why in waiting.items():
         names[why].append(name)
@@ -350,7 +350,7 @@ def summarize(waiting: Mapping[str, str]) -> str:
 async def _find_unready(
     session: aiohttp.ClientSession, start: Start, known: Collection[str]
 ) -> dict[str, str]:
-    """Ask who is not ready, and why; a store that took a connection once is not asked again."""
+    """Ask which parts are not ready, and why; a store that took a connection is not asked again."""
     ports = {name: port for name, port in start.ports.items() if name not in known}
     answers = await asyncio.gather(
         *(_connect(port) for port in ports.values()),
@@ -374,7 +374,7 @@ async def _connect(port: int) -> str | None:
 
 async def _probe(session: aiohttp.ClientSession, url: str) -> str | None:
     try:
-        # A certificate is not for this address, and who answers here is no question.
+        # The certificate is not for this address, and we know who answers here.
         limit = aiohttp.ClientTimeout(_PROBE_TIMEOUT_S)
         async with session.get(url, timeout=limit, ssl=False) as answer:
             return None if answer.ok else f"{answer.status} {(await answer.text())[:200]}"

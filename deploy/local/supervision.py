@@ -1,4 +1,4 @@
-"""supervisord: its configuration, and the few things it is asked for while it runs."""
+"""Configuration of supervisord, and the requests to it while it runs."""
 
 import os
 import re
@@ -26,7 +26,7 @@ _COMMENT: Final = re.compile(r"\s[;#]")
 
 
 class UnfitPathError(Exception):
-    """A path can't be written in supervisord's configuration."""
+    """A path that can't be written in supervisord's configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Places:
 
     Attributes:
         configuration: its configuration.
-        pid: its process id, while it runs.
-        socket: where it takes requests.
+        pid: file with its process id, while it runs.
+        socket: takes its requests.
         pipes: folder with a named pipe for the output of each part.
     """
 
@@ -47,11 +47,11 @@ class Places:
 
     @property
     def lifeline(self) -> Path:
-        """The named pipe that the console holds open while it lives."""
+        """Named pipe that the console holds open while it lives."""
         return self.pipes / "lifeline"
 
     def pipe(self, part: str) -> Path:
-        """The named pipe of one part."""
+        """Return the named pipe of one part."""
         return self.pipes / f"{part}.out"
 
 
@@ -61,7 +61,7 @@ class Process:
 
     Attributes:
         state: in supervisord's words.
-        pid: 0 when it doesn't run. Its process group has the same number.
+        pid: 0 if it doesn't run. Its process group has the same number.
     """
 
     state: str
@@ -71,10 +71,10 @@ class Process:
 def write_configuration(
     places: Places, parts: Iterable[Part], project: Path, password: str
 ) -> None:
-    """Write what supervisord reads. The file is this user's alone, as it holds the password.
+    """Write supervisord's configuration, for this user alone, as it holds the password.
 
     Raises:
-        UnfitPathError: a path holds what supervisord takes for a comment.
+        UnfitPathError: a path contains what supervisord takes for a comment.
     """
     parser = RawConfigParser()
     url = f"unix://{places.socket}"
@@ -115,7 +115,7 @@ def write_configuration(
             "stdout_logfile_maxbytes": "0",
         }
     # However the console ends, even by SIGKILL, nothing may go on without it: this waits for the
-    # end of its pipe, ends its parent, supervisord, and removes what the console would have.
+    # end of its pipe, ends its parent supervisord, and removes the files that the console would.
     pipe, pipes = shlex.quote(str(places.lifeline)), shlex.quote(str(places.pipes))
     wait = f"read _ < {pipe} || {{ kill $PPID; rm -rf {pipes}; }}"
     parser["program:lifeline"] = {
@@ -143,7 +143,7 @@ class Control:
     """Talks to a running supervisord. Every call blocks: run it in a thread.
 
     Args:
-        socket: where supervisord takes requests.
+        socket: takes supervisord's requests.
         password: the one in its configuration.
     """
 
@@ -152,7 +152,7 @@ class Control:
         self._password = password
 
     def processes(self) -> dict[str, Process]:
-        """Every part by its name; empty while supervisord can't be asked, or is stopping."""
+        """Return every part by its name; empty while supervisord is unreachable or stopping."""
         try:
             answer = self._ask("getAllProcessInfo")
         except (OSError, xmlrpc.client.Error):
@@ -161,22 +161,22 @@ class Control:
         return {row["name"]: Process(row["statename"], row["pid"]) for row in rows}
 
     def restart(self, part: str) -> None:
-        """Stop a part as Ctrl-C would, and start it again, also after it was given up."""
+        """Stop a part as Ctrl-C would, and start it again, even after it was given up."""
         for request in ("stopProcess", "startProcess"):
             try:
-                # The start is not waited for: what goes wrong is on the console.
+                # We don't wait for the start: the console shows what goes wrong.
                 self._ask(request, part, request == "stopProcess")
             except xmlrpc.client.Fault:
-                # It wasn't running, or supervisord itself starts it at this moment.
+                # It wasn't running, or supervisord itself is starting it now.
                 continue
 
     def stop(self, part: str) -> None:
-        """Stop a part, and leave it stopped."""
+        """Stop a part and leave it stopped."""
         with suppress(OSError, xmlrpc.client.Error):
             self._ask("stopProcess", part)
 
     def start(self, part: str) -> None:
-        """Start a part that was given up or stopped; nothing if it runs."""
+        """Start a part that was given up or stopped; do nothing if it runs."""
         with suppress(OSError, xmlrpc.client.Error):
             self._ask("startProcess", part, False)
 
