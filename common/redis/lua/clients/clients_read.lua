@@ -1,7 +1,7 @@
 -- Records of clients that were written since the last time.
 -- KEYS: clients, order, head. ARGV: generation and number seen, most records.
 -- Returns the generation ('' before the first record), and record, number, record, number, …; all
--- from the first on when the generation is another one.
+-- records from the first on if the generation has changed.
 local generation = redis.call('HGET', KEYS[3], 'g')
 if not generation then return {'', {}} end
 local since = generation == ARGV[1] and '(' .. ARGV[2] or '-inf'

@@ -1,6 +1,6 @@
 -- Write records of clients, each unless one of the same or a higher version is there.
 -- KEYS: clients, order, head. ARGV: a generation, if there is none yet; then id, version, record, …
--- A record is kept behind its version and a space. Returns how many were written.
+-- A record is stored after its version and a space. Returns how many were written.
 redis.call('HSETNX', KEYS[3], 'g', ARGV[1])
 local written = 0
 for k = 2, #ARGV, 3 do

@@ -1,6 +1,6 @@
--- Keeps a ticket, unless its client or its user has as many unused ones as they may.
--- KEYS: the ticket, those of its client, those of its user. ARGV: its name, what to keep, ms that it
--- is good for, most of the client, most of the user.
+-- Store a ticket, unless its client or its user has the most unused ones that they may have.
+-- KEYS: the ticket, those of its client, those of its user. ARGV: its name, the value to store, its
+-- lifetime in ms, most of the client, most of the user.
 -- Returns {0}; or {1} for the client or {2} for the user, and the ms until one of theirs expires.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -1,6 +1,6 @@
--- Takes tickets out, each of them once.
+-- Redeem tickets, each of them once.
 -- KEYS: the tickets. ARGV: prefix of the sets of tickets, then the names of these.
--- Returns for each what was kept of it, or nothing. That begins with its client, a slash and its
+-- Returns the stored value of each, or nothing. A value begins with its client, a slash and its
 -- user, on a line of their own.
 local kept, sets, seen = {}, {}, {}
 local function is_a(kind, key)
@@ -9,7 +9,7 @@ end
 
 for k = 1, #KEYS do
   kept[k] = false
-  -- Of two that show the same one at once, the first has it.
+  -- If two use the same ticket at once, the first one gets it.
   if not seen[KEYS[k]] and is_a('string', KEYS[k]) then
     seen[KEYS[k]] = true
     kept[k] = redis.call('GET', KEYS[k])

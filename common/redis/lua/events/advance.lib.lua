@@ -1,12 +1,12 @@
--- How a group's position moves on, shared by advance.lua and mirrored.lua.
+-- Moving a group's position on, shared by advance.lua and mirrored.lua.
 local function fields(reply)
   local found = {}
   for k = 1, #reply, 2 do found[reply[k]] = reply[k + 1] end
   return found
 end
 
--- Move the position of a group to the last entry of a run that was handed out right behind it.
--- Returns 1 if it was moved, 0 if it was there or further on already, -1 if there is no such group.
+-- Move the position of a group to the last entry of a run that was handed out right after it.
+-- Returns 1 if it moved, 0 if it was there or further on already, -1 if there is no such group.
 local function advance(events, name, last, count)
   if redis.call('EXISTS', events) == 0 then return -1 end
   local group
@@ -16,7 +16,7 @@ local function advance(events, name, last, count)
   end
   if not group then return -1 end
   if not before(group['last-delivered-id'], last) then return 0 end
-  -- How many entries there were up to the position, for the lag that Redis tells.
+  -- Number of entries up to the position, for the lag that Redis reports.
   local stream = fields(redis.call('XINFO', 'STREAM', events))
   local added, read = tonumber(stream['entries-added']), tonumber(group['entries-read'])
   if not read and group['lag'] then read = added - tonumber(group['lag']) end

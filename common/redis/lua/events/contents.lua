@@ -1,5 +1,5 @@
--- Delete shared contents that nothing refers to any more: no event that is left, and no log whose
--- channel heard nothing since.
+-- Delete shared contents that nothing refers to any more: no remaining event, and no log whose
+-- channel had no publication since.
 -- KEYS: events, contents. ARGV: prefix of contents, ms for which logs keep them, most to delete.
 -- Returns how many were deleted, and how many are left.
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]

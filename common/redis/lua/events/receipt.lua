@@ -1,10 +1,10 @@
--- Write receipts of one user as events; what was read leaves the cache of unread notifications, and
--- the user's connections are told. A receipt that was written before is not written again.
--- KEYS: events. ARGV: about how many events (empty: all, until trim.lua has seen them read), writer,
--- kind, scoped channel of the user, pub/sub channel, key of the unread cache, what to publish (empty:
--- nothing), keys of the user's last receipts of this kind and of the changes, time in ms, most
--- receipts remembered, seconds for which they are, whether this marks as read (1), at how many events
--- none is taken (empty: at no number), then per receipt: notification, text.
+-- Write receipts of one user as events, remove read notifications from the cache of unread ones, and
+-- notify the user's connections. A receipt that was written before is not written again.
+-- KEYS: events. ARGV: about how many events are kept (empty: all, until trim.lua finds them read),
+-- writer, kind, scoped channel of the user, pub/sub channel, key of the unread cache, message to publish
+-- (empty: none), keys of the user's last receipts of this kind and of the changes, time in ms, most
+-- receipts remembered, seconds for which they are, whether this marks as read (1), number of events at
+-- which receipts are refused (empty: never), then per receipt: notification, text.
 -- Returns how many were written; -1: the event stream is filling, and none was.
 local events_max, kind, channel = ARGV[1], ARGV[3], ARGV[4]
 local unread, known, changes, at = ARGV[6], ARGV[8], ARGV[9], ARGV[10]

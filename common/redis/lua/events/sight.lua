@@ -1,7 +1,7 @@
--- Note users who registered, all of one client: those who were not noted lately become one event.
--- KEYS: events, sights. ARGV: writer, scoped channel of the client's broadcasts, at how many events none
--- is taken, most users remembered, seconds for which they are, then per user: scoped name, JSON text of
--- the id, for how many ms it waited.
+-- Note users of one client who connected: those who were not noted recently become one event.
+-- KEYS: events, sights. ARGV: writer, scoped channel of the client's broadcasts, number of events at
+-- which sights are refused, most users remembered, seconds for which they are, then per user: scoped
+-- name, JSON text of the id, ms that it waited.
 -- Returns how many were written; -1: the event stream is full, and nothing was.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -12,7 +12,7 @@ local texts, marks = {}, {}
 for k = 6, #ARGV, 3 do
   local at = now - ARGV[k + 2]
   local known = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[k]) or nil)
-  -- One that had to wait may be earlier than what is known.
+  -- A sight that had to wait may be earlier than the known one.
   if not known or known <= lately or known > at then
     local text = string.format('%d', at)
     texts[#texts + 1] = '[' .. ARGV[k + 1] .. ',' .. text .. ']'

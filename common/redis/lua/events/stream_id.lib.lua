@@ -4,7 +4,7 @@ local function number(id)
   return tonumber(ms), tonumber(seq)
 end
 
--- Whether the entry a is older than the entry b.
+-- Returns true if the entry a is older than the entry b.
 local function before(a, b)
   local ams, aseq = number(a)
   local bms, bseq = number(b)

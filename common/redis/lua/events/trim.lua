@@ -1,17 +1,17 @@
--- Trim the event stream up to what every enabled reader has acknowledged. When it nears its bound all
--- the same, let go of what those readers have not read that are not worth stopping for (`drop`).
--- KEYS: events, dropped, counts of clients. ARGV: bound (0: nothing is let go of), then per reader its
--- name and `refuse` or `drop`. Nothing is trimmed while a reader is not there yet, nor let go of while
--- one is not there that refuses.
--- Returns entries that are left, then per reader how many it has not acknowledged (-1: not there),
--- how many were let go of now, how many in this episode, and 1 if the episode begins, 2 if it ends.
+-- Trim the event stream up to the last entry that every enabled reader has acknowledged. If it nears
+-- its bound all the same, drop entries that only readers with the policy `drop` have not read.
+-- KEYS: events, dropped, counts of clients. ARGV: bound (0: nothing is dropped), then per reader its
+-- name and `refuse` or `drop`. Nothing is trimmed while a reader's group does not exist yet, nor
+-- dropped while that is the group of a reader with `refuse`.
+-- Returns entries that are left, then per reader how many it has not acknowledged (-1: no group),
+-- how many were dropped now, how many in this episode, and 1 if the episode begins, 2 if it ends.
 local events, dropped, shares, bound = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1])
 local NEARLY, ENOUGH, FEW, STEPS = 0.9, 0.85, 0.05, 16
 
 local function typed(key, wanted)
   local kind = redis.call('TYPE', key).ok
   if kind == wanted or kind == 'none' then return kind end
-  -- Somebody wrote over it. Of the stream: nothing can be published as long as it is there.
+  -- Somebody overwrote the key. If it is the stream, nothing can be published until it is removed.
   redis.call('DEL', key)
   redis.log(redis.LOG_WARNING, 'roomcast: ' .. key .. ' was no ' .. wanted .. ', and was deleted')
   return 'none'
@@ -46,7 +46,7 @@ for k = 2, #ARGV, 2 do
   end
 end
 
--- What is at the position itself stays; it is one entry.
+-- The entry at the position itself stays; it is only one.
 if safe and not missing then redis.call('XTRIM', events, 'MINID', '=', safe) end
 local left = there and redis.call('XLEN', events) or 0
 
@@ -61,7 +61,7 @@ if drops and bound > 0 and not refuser_missing and left >= NEARLY * bound then
   end
   local first, full = first_entry()[1], left
   if before(first, kept) then
-    -- Older ones first, and none that a reader which refuses has still to read.
+    -- The oldest first, and none that a reader with `refuse` still has to read.
     local from, to = number(first), number(kept)
     for step = 1, STEPS - 1 do
       if redis.call('XLEN', events) <= ENOUGH * bound then break end
@@ -95,7 +95,7 @@ for _, reader in ipairs(readers) do
   if count then
     reader.total = tonumber(count)
     if known[reader.name] and not before(reader.at, until_id) then
-      -- It has read on behind the hole: what is missing there is told behind it.
+      -- The reader has read on after the gap: the `dropped` event comes after it.
       reader.state = 2
       redis.call('XADD', events, '*', 'k', 'dropped', 'c', '', 'w', '', 'p', string.format(
         '{"reader":"%s","count":%s,"after":"%s","before":"%s","sinceMs":%s}',
@@ -109,7 +109,7 @@ for _, reader in ipairs(readers) do
   out[#out + 1] = reader.state
 end
 
--- How many of the entries are whose is told approximately: all lose the same share of theirs.
+-- The number of entries per client is approximate: all lose the same share of theirs.
 if left < FEW * bound then
   redis.call('DEL', shares)
 elseif left < before_all then

@@ -1,4 +1,4 @@
--- What must not change while an inbox is read from the database, for inbox_store.lua.
+-- Read the state that must not change while an inbox is read from the database, for inbox_store.lua.
 -- KEYS: reads, changes, sights. ARGV: scoped user.
 -- Returns run of the server, last read, last change, last sight (Unix ms, or ''), time (Unix ms), and
 -- the user's last reads with their times.

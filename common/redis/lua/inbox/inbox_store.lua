@@ -1,4 +1,4 @@
--- Cache what was read from the database, unless something changed meanwhile.
+-- Cache an inbox that was read from the database, unless something changed meanwhile.
 -- KEYS: inbox, unread, changes, sights. ARGV: run, last read, last change and last sight as
 -- inbox_begin.lua returned them; scoped user; positions (lines of channel, epoch, offset, separated by tabs); ids of the page, a line
 -- each; page (empty: none); seconds to keep it; then per unread notification: created (ms), id.

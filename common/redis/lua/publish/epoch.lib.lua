@@ -1,17 +1,17 @@
--- Epochs: the one that channels begin in, which channels have been in it, and where a channel stands
--- whatever somebody else did to its keys.
+-- Epochs: the one that channels begin in, the channels that have been in it, and the position of a
+-- channel whatever somebody else did to its keys.
 
--- Which channels have been in an epoch is kept as a Bloom filter of four bits for each. It says of no
--- channel that has been there that it has not; one that has not is taken for one that has once in 50
--- at four million channels, and then gets a needless `reset`.
+-- The channels that have been in an epoch are kept in a Bloom filter of four bits each. It has no
+-- false negatives; at four million channels, one in 50 is a false positive, and then gets a needless
+-- `reset`.
 local FILTER_BYTES = 4194304
 
 -- The epoch that channels begin in. It ends with the run of the Redis server that it began in,
--- because what that server handed out last may be lost, and when it is older than rotate_s, so
--- that a channel whose position was forgotten never begins again in the epoch it had.
--- KEYS[1] epoch; the candidate becomes the new one; run is that of the server this runs on, asked
--- of it here when the caller has not read it on the same connection. Whoever gives rotate_s lets
--- channels in: an epoch ends, too, when it is no longer known which channels have been in it.
+-- because the last offsets from that server may be lost, and when it is older than rotate_s, so
+-- that a channel whose position was forgotten never begins again in the epoch that it had.
+-- KEYS[1] epoch; the candidate becomes the new one; run is that of the server this runs on, read
+-- here if the caller has not read it on the same connection. A caller that gives rotate_s lets
+-- channels in: then an epoch also ends when the filter of its channels is lost.
 -- Returns a table: epoch, the run (shortened), the epoch before it ('' if there was none), and now
 -- (Unix seconds).
 local function shard_epoch(epoch_key, candidate, rotate_s, run)
@@ -44,7 +44,7 @@ local function bits_of(name)
   return bits
 end
 
--- Whether a channel may have been in an epoch: unless that is known, it may.
+-- Returns whether a channel may have been in an epoch; true if that is unknown.
 local function may_have_been_in(epoch_key, epoch, bits)
   local key = epoch_key .. ':' .. epoch
   if redis.pcall('STRLEN', key) ~= FILTER_BYTES then return true end
@@ -61,8 +61,8 @@ local function note_in(epoch_key, epoch, bits, ttl)
   redis.call('EXPIRE', key, ttl)
 end
 
--- Where a channel stands. Its hash and its log are written in one step, so what one of them lost the
--- other one has: the end of the log tells the position of a channel whose hash is gone.
+-- The position of a channel. Its hash and its log are written in one step, so that each can replace
+-- the other: the end of the log tells the position of a channel whose hash is gone.
 -- Returns a table: epoch and offset (absent: nothing is known), run, before and ended_at, lives_until
 -- (absent: not known), `wrong` if something else is in the hash's place, and `lost` if the hash was
 -- not whole.
@@ -78,9 +78,9 @@ local function standing(hash, log)
   return {epoch = epoch, offset = tonumber(offset), wrong = wrong, lost = true}
 end
 
--- A channel of which nothing is known, though it has been in the shard's epoch, begins in an epoch
--- of its own, whoever notices first. For those who read; publish.lib.lua does it as it publishes.
--- Returns its epoch, or nil: it has never been there, and stands at offset 0 of the shard's epoch.
+-- A channel that was in the shard's epoch but of which nothing is known any more begins in an epoch
+-- of its own, whichever script notices first. For readers; publish.lib.lua does it as it publishes.
+-- Returns its epoch, or nil: it has never been there, and is at offset 0 of the shard's epoch.
 local function begin_again(epoch_key, shard, candidate, name, hash, log)
   if not may_have_been_in(epoch_key, shard.epoch, bits_of(name)) then return nil end
   redis.call('DEL', hash, log)

@@ -1,6 +1,6 @@
--- The positions of channels. KEYS: epoch. ARGV: prefixes of channels and logs, a new epoch if one is
--- needed, whether somebody is going to begin at them ('1'; else '0': they are compared with what was
--- known, and channels without a hash are not looked into), then scoped channels. Returns per channel:
+-- Read the positions of channels. KEYS: epoch. ARGV: prefixes of channels and logs, a new epoch if one
+-- is needed, whether a subscriber will start at them ('1'; else '0': they are compared with known ones,
+-- and channels without a hash are not looked into), then scoped channels. Returns per channel:
 -- epoch, offset, the epoch before (the shard's, 0 and the shard's for a channel in which nothing was
 -- published).
 local shard = shard_epoch(KEYS[1], ARGV[3])

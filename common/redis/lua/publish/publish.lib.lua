@@ -1,17 +1,17 @@
 -- Publishing, shared by publish.lua and admit.lua: offsets, logs, the event stream and pub/sub.
--- Nothing is final before flush(); until then nothing that can fail may be done.
+-- Nothing is complete before flush(); until then, nothing that can fail may be done.
 -- ARGV[i..i+9]: run of the server (read on this connection, shortened), prefixes of channels, logs
 -- and pub/sub, a new epoch if one is needed, most log entries, log seconds, channel seconds, about
--- how many events (empty: all, until trim.lua has seen them read), worker.
--- A shared content (see common/model/shared_content.py) is left out of the text that is kept, and of the head:
--- in front of the extra is then where it belongs. shared, if there are any: their contents by digest
--- in .contents, and the key of the set that tells when each was used last in .index.
+-- how many events are kept (empty: all, until trim.lua finds them read), worker.
+-- A shared content (see common/model/shared_content.py) is left out of the stored text and of the head:
+-- its place is then given in front of the extra. shared, if there are any: their contents by digest
+-- in .contents, and in .index the key of the set with the time of each one's last use.
 local function publisher(epoch_key, events, i, shared)
   local channel_prefix, log_prefix, pub_prefix = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local log_max, log_s, channel_s = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7])
   local events_max, worker = ARGV[i + 8], ARGV[i + 9]
   local run, candidate = ARGV[i], ARGV[i + 4]
-  -- Expiry is put off now and then, and by as much more, not with every publication.
+  -- Expiry is not extended with every publication, but now and then, and by that much more.
   local put_off_s = math.floor(log_s / 10)
   local channels, order, shard, last_event, used = {}, {}, nil, nil, {}
   local self = {}
@@ -37,9 +37,9 @@ local function publisher(epoch_key, events, i, shared)
   end
 
   -- The channel's position, moved on to a new epoch if the server run changed since its last one, or
-  -- if what it handed out before is not known any more.
-  -- To be called for every channel before the first write: it reads what somebody else may have
-  -- written over, and Lua does not roll back.
+  -- if its earlier offsets are not known any more.
+  -- Call it for every channel before the first write: it reads keys that somebody else may have
+  -- overwritten, and Lua does not roll back.
   function self.channel(name)
     local state = channels[name]
     if state then return state end
@@ -68,7 +68,7 @@ local function publisher(epoch_key, events, i, shared)
     return state
   end
 
-  -- Whether anybody hears a pub/sub channel of this server.
+  -- Returns whether a pub/sub channel has subscribers on this server.
   local patterns
   local function heard(channel)
     patterns = patterns or redis.call('PUBSUB', 'NUMPAT')
@@ -87,7 +87,7 @@ local function publisher(epoch_key, events, i, shared)
       state.base = '-'
       local refers, digest, at, rest = string.match(extra, '^@((%x+):(%d+)) (.*)$')
       at = tonumber(at)
-      -- To put large texts together for nobody would be most of the work.
+      -- Without subscribers, building large texts would be most of the work.
       if heard(pub_prefix .. name) then
         redis.call('PUBLISH', pub_prefix .. name, header .. '\n' .. string.sub(head, 1, at)
           .. shared.contents[digest] .. string.sub(head, at + PLACEHOLDER + 1) .. tail)
@@ -105,18 +105,18 @@ local function publisher(epoch_key, events, i, shared)
     event('published', name, text, extra)
   end
 
-  -- Note as an event that nobody was sent this, because it had expired.
+  -- Write the event that a job expired unsent.
   function self.expire(name, story)
     event('expired', name, story, '')
   end
 
-  -- Note as an event that a text went to the dead letters.
+  -- Write the event that a text went to the dead letters.
   function self.bury(text, reason)
     event('dead', '', text, reason)
   end
 
-  -- Append to a log. One that somebody else wrote over, or that a forgotten channel left behind,
-  -- begins again: that is told from its offsets. Returns whether it begins.
+  -- Append to a log. One that somebody else overwrote, or that a forgotten channel left behind, starts
+  -- again: its offsets show that. Returns whether it starts.
   local function append(log, entries, forgotten)
     local length = redis.pcall('RPUSH', log, unpack(entries))
     if type(length) == 'table' or (forgotten and length > #entries) then
@@ -159,7 +159,7 @@ local function publisher(epoch_key, events, i, shared)
         end
       end
     end
-    -- Whose the entries of the stream are; trim.lua mends what somebody else wrote there.
+    -- Entries of the stream per client; trim.lua repairs the key if somebody else overwrote it.
     if events_max == '' then
       for client, count in pairs(shares) do redis.pcall('HINCRBY', events .. ':clients', client, count) end
     end

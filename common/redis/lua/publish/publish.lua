@@ -1,12 +1,11 @@
--- Give up turns and, where they were still held, publish their jobs: once, in order, in one step.
+-- Release turns and, if they were still held, publish their jobs: once, in order, in one step.
 -- KEYS: epoch, held, ready, active, waiting, returns, events, dead, contents, backlog.
 -- ARGV: lane, prefix of the lane's job lists, about how many dead letters are kept, ten as
 -- publish.lib.lua has them, prefix of shared contents, n, n times: digest and content; then per turn:
--- partition, jobs done, bytes that these were counted to grow to, c, c times: client and how many of
--- them are its; n, and n times: scoped channel, accepted (ms), head, extra (see publish.lib.lua).
--- An entry with an empty accepted time is an event that nobody is sent (it expired): its head is
--- complete. One with the accepted time `dead` is no job: its head is the text found, its extra the
--- reason.
+-- partition, jobs done, their weights (bytes once published), c, c times: client and number of its
+-- jobs; n, and n times: scoped channel, accepted (ms), head, extra (see publish.lib.lua).
+-- An entry with an empty accepted time expired and is only an event: its head is complete. One with
+-- the accepted time `dead` is not a job: its head is the text found, its extra the reason.
 -- Returns publications, turns that were no longer held.
 local held, ready, active, waiting = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local returns, dead = KEYS[6], KEYS[8]
@@ -16,7 +15,7 @@ for k = 16, i - 1, 2 do contents[ARGV[k]] = ARGV[k + 1] end
 local shared = next(contents) and {contents = contents, index = KEYS[9]} or nil
 local out = publisher(KEYS[1], KEYS[7], 4, shared)
 
--- Lua does not roll back: what can fail because somebody else wrote a key is read first, or is the
+-- Lua does not roll back: keys that somebody else may have overwritten are read first, or are the
 -- first to be written.
 redis.call('HGET', waiting, lane)
 redis.call('HLEN', KEYS[10])
@@ -61,7 +60,7 @@ end
 
 local published, removed, kept, weight, of_clients = 0, 0, {}, 0, {}
 
--- Keep a content, when the first publication of a turn that is held refers to it.
+-- Store a content when the first publication of a held turn refers to it.
 local function keep(extra)
   local digest = string.match(extra, '^@(%x+):')
   if kept[digest] then return end

@@ -1,9 +1,9 @@
--- What was published in one channel after a position. KEYS: epoch. ARGV: prefixes of channels and
+-- Read one channel's publications after a position. KEYS: epoch. ARGV: prefixes of channels and
 -- logs, a new epoch if one is needed, scoped channel, epoch and offset of the position, most
 -- entries, most bytes, prefix of shared contents.
 -- Returns epoch and offset of the channel now, whether the entries continue the position without
--- a hole (0 or 1), and the entries. With a hole they are what the log has of what nobody at that
--- position can have seen.
+-- a gap (0 or 1), and the entries. With a gap, they are the entries in the log that a subscriber at
+-- that position can't have received.
 local shard = shard_epoch(KEYS[1], ARGV[3])
 local name, epoch, offset = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local hash, log = ARGV[1] .. name, ARGV[2] .. name
@@ -24,14 +24,14 @@ local exact = 1
 if epoch == now then
   if offset > last then return {now, last, 0, {}} end
 elseif epoch ~= before or offset > ended_at then
-  -- What was published past the recorded end, or in an epoch before that, may be lost with the
-  -- server that did it. Nobody who is at such a position has seen anything of the epoch now.
+  -- Publications past the recorded end, or in an epoch before that, may be lost with their server.
+  -- A subscriber at such a position has received nothing of the current epoch.
   exact, offset = 0, ended_at
 end
 if offset >= last then return {now, last, exact, {}} end
 
--- The place of an entry in the log is told from its offset, so a log that somebody else cut or added
--- to is found out: where it ends, or where it would have to be read from, is another entry.
+-- The place of an entry in the log follows from its offset. This reveals a log that somebody else cut
+-- or added to: at its end, or at the place to read from, there is another entry.
 local function is_at(index, expected)
   local entry = redis.pcall('LINDEX', log, index)
   if type(entry) ~= 'string' then return false end
@@ -43,7 +43,7 @@ local from = length - (last - offset)
 if from < 0 then exact, from = 0, 0 end
 if not is_at(from, last - length + from + 1) then return {now, last, 0, {}} end
 
--- An entry with its shared content, or nil if that is gone.
+-- Returns an entry with its shared content, or nil if that is gone.
 local function whole(entry)
   local stop = string.find(entry, '\n', 1, true)
   local header, digest, at =

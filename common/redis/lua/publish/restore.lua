@@ -1,5 +1,5 @@
--- Write back the position and the log of one channel, as they were read from Kafka. It is of no
--- server's run, so that the next publication begins a new epoch behind it.
+-- Write back the position and the log of one channel, as they were read from Kafka. The position has
+-- no server's run, so that the next publication begins a new epoch after it.
 -- KEYS: channel, log. ARGV: epoch, offset, the epoch before it ('' if none is known) and where that
 -- ended, log seconds, channel seconds, then the log's entries, the oldest first.
 -- Returns 1 if it wrote, 0 if the channel is as it should be, or was published in since.

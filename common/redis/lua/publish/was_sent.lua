@@ -1,4 +1,4 @@
--- Which of some notifications a user was sent lately, as far as Redis knows. Writes nothing.
+-- Find which of some notifications a user was sent recently, as far as Redis knows. Writes nothing.
 -- KEYS: the user's unread notifications, last reads, last acknowledgements. ARGV: prefix of logs, most
 -- entries and bytes of logs to look at, number of ids, the ids, then scoped channels.
 -- Returns the ids that were found, and for each channel those that were seen in its log.
@@ -20,7 +20,7 @@ local function id_of(entry)
   return read and type(text) == 'table' and text.id
 end
 
--- What came last is reported first.
+-- The latest is reported first.
 for k = 5 + count, #ARGV do
   local log = prefix .. ARGV[k]
   local last, ids = redis.call('LLEN', log) - 1, {}

@@ -1,5 +1,5 @@
 -- Shared by accept.lua, admit.lua and requeue.lua: queue jobs on partitioned lists and make turns.
--- Nothing is written before settle(), but what at_once() writes; what can fail is read before.
+-- Nothing is written before settle(), except by at_once(); everything that can fail is read before.
 -- KEYS[1] waiting; ARGV[1..4] prefixes of jobs, ready, active, accepted; ARGV[5] lane bound (jobs);
 -- ARGV[6] seconds for which an id or idempotency key is remembered; ARGV[7] backlog; ARGV[8] bytes
 -- that all waiting jobs together may grow to when they are published (empty: any number).
@@ -8,12 +8,12 @@ local jobs_prefix, ready_prefix, active_prefix, accepted_prefix = ARGV[1], ARGV[
 local lane_max, remember_s = tonumber(ARGV[5]), ARGV[6]
 local backlog, room = ARGV[7], tonumber(ARGV[8])
 
--- What this call has read, once each, and will write: by lane the jobs that wait, those that are
--- added and the partitions that get turns; by list of jobs how many it holds, whether its partition
--- has a turn, and the jobs that are added; by key what is remembered.
+-- State that this call has read (once each) and will write: by lane the waiting jobs, the added ones
+-- and the partitions that get turns; by list of jobs its length, whether its partition has a turn,
+-- and the added jobs; by key the value that is remembered.
 local lanes, lists, order, kept = {}, {}, {}, {}
--- By lane and client, `high/c`: that client's jobs that wait and those that are added. What jobs that
--- wait and those that are added will grow to.
+-- By lane and client, `high/c`: that client's waiting and added jobs. Then the bytes that waiting and
+-- added jobs will grow to.
 local shares, growth, grown = {}, nil, 0
 redis.call('HLEN', backlog)
 
@@ -43,11 +43,11 @@ local function share_of(name)
   return share
 end
 
--- One request, taken or refused as a whole. Its arguments start at ARGV[i]:
+-- Accept one request, as a whole or not at all. Its arguments start at ARGV[i]:
 --   key, fingerprint, answer, client, most jobs of it in a lane (0: any number), n, then n times:
 --   lane, partition, job, bytes that it will grow to.
--- With at_once, a request of one job that nothing waits ahead of is not queued: at_once() is called.
--- A request without jobs came too late, and only asks whether its key was accepted in time.
+-- With at_once, a request of one job with nothing ahead of it is not queued: at_once() is called.
+-- A request without jobs came too late, and only checks whether its key was accepted in time.
 -- Returns the verdict ({'ok'}, {'published'}, {'replay', answer}, {'conflict'}, {'late'},
 -- {'full', lane}, {'client-full', lane} or {'no-room'}) and the next i.
 local function accept(i, at_once)
@@ -59,7 +59,7 @@ local function accept(i, at_once)
     if seen then
       local space = string.find(seen, ' ', 1, true)
       if string.sub(seen, 1, space - 1) ~= fingerprint then return {'conflict'}, after end
-      -- The same value again: a write, so that a WAITAOF behind this script covers the first one.
+      -- Write the same value again, so that a WAITAOF after this script covers the first write.
       redis.call('SET', accepted_prefix .. key, seen, 'KEEPTTL')
       return {'replay', string.sub(seen, space + 1)}, after
     end

@@ -1,5 +1,5 @@
--- Take what was pushed by hand from the tail of a lane's open door. What nothing waits ahead of is
--- published at once; everything else is queued.
+-- Take jobs that were pushed by hand from the tail of a lane's open door. A job with nothing ahead of
+-- it is published at once; all others are queued.
 -- KEYS: waiting, door, dead, epoch, events.
 -- ARGV[9] lane, ARGV[10] about how many dead letters are kept, ARGV[11..20] as publish.lib.lua has
 -- them, ARGV[21] number of items; ARGV[22..]: per item the exact text expected at the tail and a
@@ -39,7 +39,7 @@ while i <= #ARGV do
     if ARGV[i] ~= '' then
       at_once = function() out.publish(ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]) end
     end
-    -- It may fail over what somebody else wrote; what the items before did is to be completed.
+    -- It may fail on keys that somebody else overwrote; the items before it must still be completed.
     done, verdict, i = pcall(accept, i + 4, at_once)
     if not done then
       verdicts[#verdicts + 1] = {'failed', type(verdict) == 'table' and verdict.err or tostring(verdict)}

@@ -1,8 +1,8 @@
 -- Find partitions that have jobs but whose turn is neither ready nor held, and make turns for
--- those that were found the time before as well. It heals what deleted keys leave behind.
--- What is counted of the lane's waiting jobs is put right as well.
+-- those that were also found last time. It repairs the state after keys were deleted.
+-- The counts of the lane's waiting jobs are corrected as well.
 -- KEYS: workers, ready, active, waiting, backlog. ARGV: lane, prefixes of the lane's job lists and of held,
--- number of partitions, then the partitions found the time before.
+-- number of partitions, then the partitions found last time.
 -- Returns the partitions found now and not healed, then the number healed.
 local workers, ready, active = KEYS[1], KEYS[2], KEYS[3]
 local lane, jobs_prefix, held_prefix = ARGV[1], ARGV[2], ARGV[3]
@@ -36,7 +36,7 @@ if jobs == 0 then
   for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
     if string.sub(field, 1, #lane + 1) == lane .. '/' then redis.call('HDEL', KEYS[5], field) end
   end
-  -- With none left of any lane, nothing is to grow.
+  -- If no lane has jobs left, no bytes are expected.
   local left = redis.call('HKEYS', KEYS[5])
   if #left == 1 and left[1] == 'bytes' then redis.call('DEL', KEYS[5]) end
 end

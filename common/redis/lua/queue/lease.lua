@@ -1,9 +1,8 @@
 -- Renew leases and put the turns of expired ones back.
--- A condemned job of a client is a dead letter in that client's own stream, where those of others can't
--- push it out.
+-- A condemned job goes to the dead letters of its own client, where those of others can't push it out.
 -- KEYS: workers, returns, waiting, dead, events, backlog, dead_clients. ARGV: lease (ms), for how long (ms) an expired holder is
 -- watched on, prefixes of held, ready, active and jobs, returns in a row that condemn a job, about
--- how many dead letters are kept, n, n holders to renew, then holders that are given up at once.
+-- how many dead letters are kept, n, n holders to renew, then holders to give up at once.
 -- Returns turns put back, jobs sent to the dead letters, whether each renewed holder was still
 -- listed with a valid lease (0 or 1), and of each dead letter its client ('' if it has none).
 local workers, returns, waiting, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -23,7 +22,7 @@ local function bury(client, reason, lane, job)
   local letter = {'MAXLEN', '~', dead_max, '*', 'reason', reason, 'lane', lane, 'job', job}
   if client ~= '' and client ~= 'default' then
     redis.call('SADD', KEYS[7], client)
-    -- Somebody may have written something else there.
+    -- Somebody may have overwritten it.
     if type(redis.pcall('XADD', dead .. ':' .. client, unpack(letter))) == 'string' then return end
   end
   redis.call('XADD', dead, unpack(letter))
@@ -47,7 +46,7 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
     if not partition then break end
     back = back + 1
     local jobs, spot = jobs_prefix .. lane .. ':' .. partition, lane .. ':' .. partition
-    -- A lost connection is not the job's fault; a holder that fell silent may be.
+    -- A lost connection is not the job's fault; a holder that stopped renewing may be.
     if not given_up[holder] and redis.call('HINCRBY', returns, spot, 1) >= condemned then
       local job = redis.call('RPOP', jobs)
       if job then
@@ -59,7 +58,7 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', '(' .. now)
         local client = read and type(found) == 'table' and found.client
         clients[died] = type(client) == 'string' and client or ''
         bury(clients[died], reason, lane, job)
-        -- What it would have grown to stays counted until the queue was empty (see audit.lua).
+        -- Its weight stays counted until the queue is empty (see audit.lua).
         local share = lane .. '/' .. (clients[died] == '' and 'default' or clients[died])
         if redis.call('HINCRBY', KEYS[6], share, -1) <= 0 then redis.call('HDEL', KEYS[6], share) end
       end

@@ -36,7 +36,7 @@ for _ = #turns + 1, most_turns do
   out[#out + 1] = tail(jobs_prefix .. partition)
 end
 if #out > 0 then
-  -- A holder that was forgotten while its command waited in a stalled Redis is watched again.
+  -- A holder that was forgotten while its command waited in a stalled Redis is listed again.
   if not redis.call('ZSCORE', workers, ARGV[1]) then
     local now = redis.call('TIME')
     redis.call('ZADD', workers, now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
