@@ -84,18 +84,19 @@ class Settings(BaseSettings):
     worker_port: Port = Field(8082, description="Health and metrics of the worker.")
     redis_client: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="URL of Redis or Valkey. Set in the environment, `make run` starts no own one.",
+        description="URL of Redis or Valkey. If set in the environment, `make run` uses it instead "
+        "of starting one.",
     )
     redis_client_file: str = Field(
         "",
-        description="File that holds `REDIS_CLIENT` instead, so that its password does not lie "
-        "in the environment.",
+        description="File that holds `REDIS_CLIENT` instead, to keep its password out of the "
+        "environment.",
     )
     redis_ca_file: str = Field(
         "",
         validate_default=True,
-        description="CA file (PEM) that is trusted besides the system's authorities when "
-        "`REDIS_CLIENT` is `rediss://…`.",
+        description="CA file (PEM) to trust besides the system's authorities if `REDIS_CLIENT` is "
+        "`rediss://…`.",
     )
     server_processes: Count = Field(1, description="Server processes that share `PORT`.")
     worker_processes: Count = Field(1, description="Worker processes that share `WORKER_PORT`.")
@@ -103,14 +104,14 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="URL of PostgreSQL, for history and the inbox; empty turns both off. Set in "
-        "the environment, `make run` starts no own one.",
+        description="URL of PostgreSQL, for history and the inbox; empty turns both off. If set in "
+        "the environment, `make run` uses it instead of starting one.",
     )
     database_url_file: str = Field("", description="File that holds `DATABASE_URL` instead.")
     kafka_brokers: str = Field(
         "",
-        description="Kafka brokers, `host:port,…`; empty turns the bridge off. Set in the "
-        "environment, `make run` starts no own one.",
+        description="Kafka brokers, `host:port,…`; empty turns the bridge off. If set in the "
+        "environment, `make run` uses them instead of starting one.",
     )
     history_port: Port = Field(8083, description="Health and metrics of the history writer.")
     kafka_bridge_port: Port = Field(8084, description="Health and metrics of the Kafka bridge.")
@@ -124,7 +125,7 @@ class Settings(BaseSettings):
     # Who may do what.
     auth_mode: AuthMode = Field(
         AuthMode.REQUIRED,
-        description="`required`: every request shows an API key or a user token, every socket a "
+        description="`required`: every request needs an API key or a user token, every socket a "
         "token. `open`: nobody needs one, for development.",
     )
     client_registration: bool = Field(
@@ -132,14 +133,14 @@ class Settings(BaseSettings):
     )
     allowed_origins: str = Field(
         "",
-        description="Origins of pages whose browsers may connect and ask, such as "
+        description="Origins of pages that may connect and send requests, such as "
         "`https://app.example.com,https://example.org`; `*`: all. Empty: none; in "
         "open mode all.",
     )
     trusted_proxies: str = Field(
         "",
-        description="Proxies whose `X-Forwarded-For` is believed: addresses and networks, such as "
-        "`10.0.0.5,fd00::/8`. Empty: nobody's.",
+        description="Proxies whose `X-Forwarded-For` is trusted: addresses and networks, such as "
+        "`10.0.0.5,fd00::/8`. Empty: none.",
     )
     token_max_ttl_s: Annotated[int, Field(ge=1, le=3_153_600_000)] = Field(
         86_400, description="Longest life of a user token that `POST /tokens` makes."
@@ -148,11 +149,11 @@ class Settings(BaseSettings):
         30.0,
         ge=0,
         le=3600,
-        description="How far the clock of whoever makes a user token may differ from ours: it is "
-        "good so long after its `exp`, and so long before its `nbf` and `iat`.",
+        description="How far the clock of a user token's issuer may differ from ours: a token is "
+        "valid for this long after its `exp`, and this long before its `nbf` and `iat`.",
     )
     ticket_ttl_s: Annotated[int, Field(ge=1, le=600)] = Field(
-        30, description="How long a ticket (`POST /tickets`) is good, if nobody uses it before."
+        30, description="How long an unused ticket (`POST /tickets`) stays valid."
     )
 
     # Limits. Those of clients are for credentials, also in open mode, and never for open mode's
@@ -170,24 +171,24 @@ class Settings(BaseSettings):
         10_000, description="Unused tickets of one client; one more: 429."
     )
     client_max_recipients: Count = Field(
-        1_000, description="Targets of one request of a client, those of a batch together."
+        1_000, description="Targets of one request of a client, over all items of a batch."
     )
     client_message_max_bytes: Count = Field(
         65_536,
-        description="Largest `message`, and largest `data` as it is written, of a client's "
+        description="Largest `message`, and largest `data` (as written), of a client's "
         "notification.",
     )
     client_fan_out_bytes_per_s: Count = Field(
         67_108_864,
-        description="Bytes that one client may have fanned out per second, over all servers: "
-        "message and data times targets, of requests of 64 KiB and more; more: 429. A notification "
-        "that is larger by itself takes the whole second.",
+        description="Bytes that one client may fan out per second, over all servers: message and "
+        "data times targets, of requests of 64 KiB and more; more: 429. A single larger "
+        "notification takes the whole second.",
     )
     failed_attempts_per_minute: Annotated[int, Field(ge=0)] = Field(
         60,
-        description="Credentials of one address that are refused in a minute, past which it is "
-        "answered 429 until that is over; 0: any number. Each process of server and gateway counts "
-        "by itself. Off in open mode.",
+        description="Refused credentials per minute of one address; past it, the address is "
+        "answered 429 until the minute is over; 0: any number. Each process of server and gateway "
+        "counts by itself. Off in open mode.",
     )
 
     # TLS on the ports of server and gateway.
@@ -202,18 +203,18 @@ class Settings(BaseSettings):
 
     # Logs and files.
     log_level: str = Field(
-        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level."
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged."
     )
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
     )
     verbose: bool = Field(
         False,
-        description="`make run` shows every line that its processes log, not only warnings.",
+        description="`make run` shows all log lines of its processes, not only warnings.",
     )
     data_dir: Path = Field(
         Path(".data"),
-        description="`make run` keeps Valkey's files, its logs and its own state here.",
+        description="Folder in which `make run` keeps Valkey's files, its logs and its own state.",
     )
     valkey_port: Port = Field(6390, description="Port of the Valkey that `make run` starts.")
     postgres_port: Port = Field(6391, description="Port of the PostgreSQL that `make run` starts.")
@@ -228,39 +229,39 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="Share of a lane that the waiting jobs of one client, or of all requests from "
-        "Kafka, may take; more: 503. Set 1 where one client is alone. Off in open mode.",
+        "Kafka, may take; more: 503. Set it to 1 if there is only one client. Off in open mode.",
     )
     redis_memory_max_ratio: float = Field(
         0.8,
         gt=0,
         le=1,
-        description="Share of Redis's maxmemory from which on the server says 503; what waiting "
-        "jobs will take is counted in.",
+        description="Share of Redis's maxmemory from which the server answers 503; it includes the "
+        "memory that waiting jobs will take.",
     )
     idempotency_ttl_s: Count = Field(
         86_400, description="How long an Idempotency-Key is remembered."
     )
     accept_fsync: bool = Field(
-        False, description="202 only after Redis's append-only file is on disk (WAITAOF)."
+        False, description="Answer 202 only after Redis's append-only file is on disk (WAITAOF)."
     )
     accept_timeout_s: Seconds = Field(
         5.0,
-        description="How long a POST waits for Redis before its outcome is called unknown (503).",
+        description="How long a POST waits for Redis before its outcome counts as unknown (503).",
     )
 
     # Queue and publication (worker).
     lease_s: Seconds = Field(
-        2.0, ge=0.5, description="A worker not heard of for this long loses its turns."
+        2.0, ge=0.5, description="A worker that is silent for this long loses its turns."
     )
     lane_loops: Count = Field(2, description="Loops per lane in one worker process.")
     take_max_turns: Annotated[int, Field(ge=1, le=64)] = Field(
-        16, description="Turns that one loop takes at once."
+        16, description="Turns that one loop takes at once, at most."
     )
     publish_max_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(
-        256, description="Publications of one atomic publish."
+        256, description="Publications in one atomic step, at most."
     )
     publish_max_bytes: Count = Field(
-        1_048_576, description="Bytes of one atomic publish, past which the rest waits its turn."
+        1_048_576, description="Bytes in one atomic step, past which the rest waits for the next."
     )
     log_max_entries: Count = Field(1_000, description="Publications kept per channel.")
     log_ttl_s: Count = Field(
@@ -272,10 +273,10 @@ class Settings(BaseSettings):
     event_readers: str = Field(
         "",
         pattern=r"^([a-z]+(:(refuse|drop))?(,[a-z]+(:(refuse|drop))?)*)?$",
-        description="Readers of the event stream, such as `history,kafka`: what one of them has "
-        "not acknowledged is kept, up to `EVENTS_BOUND`. Past it, `history:refuse` has new "
-        "notifications refused, and `kafka:drop` goes on without what that reader missed. Without "
-        "a choice it is `refuse`, but `drop` for Kafka where history reads as well.",
+        description="Readers of the event stream, such as `history,kafka`: entries that one of "
+        "them has not acknowledged are kept, up to `EVENTS_BOUND`. Past it, `history:refuse` "
+        "refuses new notifications, and `kafka:drop` drops the oldest entries that the reader has "
+        "not read. The default is `refuse`, but `drop` for Kafka if history reads as well.",
     )
     events_max_entries: Count = Field(
         100_000, description="Event stream entries kept while no reader is enabled (about)."
@@ -283,7 +284,7 @@ class Settings(BaseSettings):
     events_bound: Count = Field(
         2_000_000,
         description="Event stream entries at which new notifications are refused (503), because "
-        "a reader is too far behind; one that is to `drop` loses the oldest from nine tenths on.",
+        "a reader is too far behind; a reader with `drop` loses the oldest from nine tenths on.",
     )
     dead_max_entries: Count = Field(
         100_000, description="Dead letters kept of each client (about)."
@@ -292,8 +293,8 @@ class Settings(BaseSettings):
     # History and Kafka.
     reader_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
         10,
-        description="How far the history writer and the Kafka bridge, and PostgreSQL and Kafka of "
-        "`make run`, give way to other processes on a busy machine, as nice(1) counts.",
+        description="Niceness (see nice(1)) of the history writer and the Kafka bridge, and of "
+        "PostgreSQL and Kafka of `make run`: how far they give way on a busy machine.",
     )
 
     # History and inbox.
@@ -304,24 +305,24 @@ class Settings(BaseSettings):
         0.2,
         ge=0,
         le=3_600,
-        description="How long events are let come together before they are written.",
+        description="How long events are collected into a batch before they are written.",
     )
     history_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
         30, description="How long history is kept."
     )
     read_on_delivery: bool = Field(
-        False, description="A private notification that was delivered live counts as read."
+        False, description="Count private notifications that were delivered live as read."
     )
 
     # Kafka.
     kafka_events_topic: Topic = Field(
-        "roomcast.events", description="Every event is mirrored here."
+        "roomcast.events", description="Topic that every event is mirrored to."
     )
     kafka_requests_topic: Topic = Field(
-        "roomcast.requests", description="Notifications to be sent are taken from here."
+        "roomcast.requests", description="Topic that notifications to be sent are read from."
     )
     kafka_dead_topic: Topic = Field(
-        "roomcast.requests.dead", description="Requests that are no notification, with the reason."
+        "roomcast.requests.dead", description="Topic for invalid requests, with the reason."
     )
     kafka_user: str = Field("", description="SASL user; empty: no SASL.")
     kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
@@ -334,7 +335,7 @@ class Settings(BaseSettings):
         0.1,
         ge=0,
         le=3_600,
-        description="How long events are let come together before they are mirrored.",
+        description="How long events are collected into a batch before they are mirrored.",
     )
 
     # Sockets (gateway).
@@ -343,12 +344,12 @@ class Settings(BaseSettings):
     )
     handshakes_per_s: Annotated[int, Field(ge=0)] = Field(
         5_000,
-        description="Handshakes that a gateway process takes on in a second; more are answered 503 "
+        description="Handshakes per second that a gateway process accepts; more are answered 503 "
         "before any work is done for them; 0: any number.",
     )
     address_connections_per_s: Annotated[int, Field(ge=0)] = Field(
         200,
-        description="Handshakes of one address in a second that a gateway process takes on; more "
+        description="Handshakes per second of one address that a gateway process accepts; more "
         "are answered 503; 0: any number. Off in open mode.",
     )
     registration_timeout_s: Seconds = Field(
@@ -366,21 +367,21 @@ class Settings(BaseSettings):
     user_receipts_per_s: Seconds = Field(
         100.0,
         description="Receipts (ids of `ack` and `read`) per second of one user, on average, that a "
-        "gateway process takes.",
+        "gateway process accepts.",
     )
     user_receipts_burst: Annotated[int, Field(ge=1_000, le=2**40)] = Field(
-        2_000, description="Receipts of one user that it takes in one burst."
+        2_000, description="Receipts of one user that it accepts in one burst."
     )
     client_receipts_per_s: Count = Field(
         10_000,
         description="Receipts per second of all users of one client application that a gateway "
-        "process takes, and as many again in one burst. Off in open mode.",
+        "process accepts, and as many again in one burst. Off in open mode.",
     )
     max_rooms: Count = Field(100, description="Rooms per connection.")
     slow_client_max_bytes: Count = Field(
         1_048_576,
-        description="Unsent bytes at which a client that does not read is left behind, to be "
-        "caught up from the log.",
+        description="Unsent bytes at which live sending to a slow client stops; it catches up "
+        "from the log later.",
     )
     send_buffer_bytes: Annotated[int, Field(ge=1, le=2**30)] = Field(
         16_384, description="SO_SNDBUF of a client's socket."
@@ -388,11 +389,11 @@ class Settings(BaseSettings):
     drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
     gap_check_interval_s: Seconds = Field(
         5.0,
-        description="Positions are compared with Redis this often, to find a lost last message.",
+        description="How often positions are compared with Redis, to find a lost last message.",
     )
     subscriber_max_bytes: Count = Field(
         33_554_432,
-        description="Bytes waiting in a gateway, past which it stops reading from Redis.",
+        description="Waiting bytes in a gateway past which it stops reading from Redis.",
     )
 
     @classmethod
