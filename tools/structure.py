@@ -140,7 +140,7 @@ def _tree(path: Path) -> ast.Module:
 
 @cache
 def _imports(path: Path) -> frozenset[str]:
-    """Dotted names of all that a module imports, of members as well as of modules."""
+    """Collect the dotted names of all imports of a module, of members as well as of modules."""
     names: set[str] = set()
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -151,7 +151,7 @@ def _imports(path: Path) -> frozenset[str]:
 
 
 def _arrows(folder: Path) -> dict[str, set[str]]:
-    """Rooms that each room of a folder imports."""
+    """Map each room of a folder to the rooms that it imports."""
     prefix = ".".join(folder.relative_to(ROOT).parts) + "."
     rooms = _rooms(folder)
     arrows: dict[str, set[str]] = {room: set() for room in rooms}
@@ -169,7 +169,7 @@ def _arrows(folder: Path) -> dict[str, set[str]]:
 
 
 def _strongly_connected(arrows: Mapping[str, Iterable[str]]) -> Iterator[set[str]]:
-    """Sets of more than one room that each reach one another."""
+    """Yield the sets of several rooms that all reach one another."""
     reached = {room: _reachable(room, arrows) for room in arrows}
     left = set(arrows)
     while left:

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    # Where it listens, and what it talks to.
+    # Addresses to listen on and to connect to.
     host: str = Field(
         "127.0.0.1", min_length=1, description="Address that every process listens on."
     )
@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         1, description="Bridge processes that share `KAFKA_BRIDGE_PORT`; one mirrors at a time."
     )
 
-    # Who may do what.
+    # Authentication and authorization.
     auth_mode: AuthMode = Field(
         AuthMode.REQUIRED,
         description="`required`: every request needs an API key or a user token, every socket a "
@@ -156,8 +156,8 @@ class Settings(BaseSettings):
         30, description="How long an unused ticket (`POST /tickets`) stays valid."
     )
 
-    # Limits. Those of clients are for credentials, also in open mode, and never for open mode's
-    # anybody; `PATCH /clients/{id}` sets others for one client.
+    # Limits. Those of clients apply to requests with credentials, also in open mode, but not to
+    # those without; `PATCH /clients/{id}` sets others for one client.
     client_requests_per_s: Count = Field(
         1_000, description="Requests per second of one client, over all servers; more: 429."
     )

@@ -145,7 +145,7 @@ class EventReader:
                 # A read does not notice that the group or the stream is gone.
                 self._begins = True
         except REDIS_ERRORS:
-            # Behind what is acknowledged nothing is taken for known.
+            # Start again after the acknowledged position.
             self._begins = True
             raise
         if len(events) >= self._count:
@@ -206,7 +206,7 @@ class EventReader:
         return leads
 
     async def _pause(self) -> None:
-        # As long as a read would have waited; a follower has nothing else to do.
+        # For as long as a read would have waited: a follower has nothing else to do.
         await self._redis.blpop([f"{self._lease_key}:never"], timeout=self._block_s)
 
     async def _begin(self) -> bytes:
@@ -217,7 +217,7 @@ class EventReader:
         if self._position and not await self._redis.xrange(
             self._stream, self._position, self._position
         ):
-            # What was read last stays in the stream, so this is another one.
+            # The last entry that was read stays in the stream, so this is another stream.
             lost_streams.labels(self._group).inc()
             log.error(
                 "the event stream was deleted; what was in it unread is lost",
@@ -246,7 +246,7 @@ class EventReader:
                 *("XREAD", "COUNT", wanted, *wait, "STREAMS", self._stream, position),
                 timeout_s=timeout_s,
             )
-            # Of the one stream, or nothing at all when none came in time.
+            # The reply has the one stream, or nothing if no entry came in time.
             ((_, entries),) = reply.items() if reply else ((None, []),)
             if entries:
                 events = read_entries(await self._whole(entries))

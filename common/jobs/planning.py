@@ -284,10 +284,10 @@ def _refuse_repeated(
 ) -> None:
     """Refuse a notification that has a name twice.
 
-    Counting rules out most. A name may also be written with escapes, though nobody does; names
-    within `data` are the client's own business.
+    Counting names is enough where there are no repeats. A name may also be written with escapes,
+    though nobody does; names within `data` are the client's own business.
     """
-    # The first is found at once, and as a rule isn't there.
+    # Searching for a backslash is fast, and usually finds none.
     if b"\\" not in body or b"\\u00" not in body:
         expected = 0
         for notification in notifications:

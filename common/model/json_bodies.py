@@ -36,7 +36,7 @@ def refuse_invalid(body: bytes, error: ValidationError) -> Problem:
     Returns:
         400 if it is not JSON; else 422 with a pointer to every bad field.
     """
-    # Such an error is always alone. Looking through hundreds of thousands of others takes seconds.
+    # Such an error is the only one; looking through hundreds of thousands of others takes seconds.
     if error.error_count() == 1:
         item = error.errors(include_url=False, include_input=False)[0]
         if item["type"] == "json_invalid":

@@ -63,7 +63,7 @@ def _one_or_many(value: Any, validate_list: ValidatorFunctionWrapHandler) -> Any
             raise PydanticCustomError("ids", "too many of its ids are not valid to list") from None
     if value is None:
         raise PydanticKnownError("missing")
-    # Not as a list of one: an error points at `target`, for the body has no `target/0`.
+    # Not as a list of one: errors must point at `target`, as the body has no `target/0`.
     try:
         return [identifier(value)]
     except ValueError as error:
@@ -218,5 +218,5 @@ def targets_of(
     """Return the ids that a notification is for, or None for a broadcast."""
     if isinstance(notification, BroadcastNotification):
         return None
-    # Validation made strings of them.
+    # Validation has turned them into strings.
     return cast(list[str], notification.target)

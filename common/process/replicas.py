@@ -81,7 +81,7 @@ async def run_until_stopped(
 
 
 async def _cancel(tasks: "set[asyncio.Future[None]]") -> None:
-    # A library that is connecting at this moment may take a cancellation for a timeout of its own.
+    # A library that is connecting right now may take a cancellation for its own timeout.
     while tasks:
         for task in tasks:
             task.cancel()
@@ -138,7 +138,7 @@ async def _keep(
     }
     while not stop.done():
         child = await asyncio.create_subprocess_exec(
-            # Not from the working folder (-P), where something else may have that name.
+            # Not from the working folder (-P), where another package may have that name.
             *(sys.executable, "-P", "-m", process, REPLICA_FLAG, str(number), str(reading)),
             env=environment,
             pass_fds=(reading,),

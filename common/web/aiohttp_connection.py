@@ -182,7 +182,7 @@ class PlainHttp(web.RequestHandler):
             resp.force_close()
         found = await super().finish_response(request, resp, start_time)
         if self._payload.exception() is not None:
-            # aiohttp would read on, and log that as a fault of its own.
+            # aiohttp would read on, and log that as its own error.
             self._payload.feed_eof()
         self._answering = False
         self._is_last = self._is_last or not found[0].keep_alive

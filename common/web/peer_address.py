@@ -64,7 +64,7 @@ def _parse(text: str) -> Address | None:
 
 
 def _without_port(entry: str) -> str:
-    # `192.0.2.1:4711` and `[2001:db8::1]:4711` are written by some proxies.
+    # Some proxies write `192.0.2.1:4711` and `[2001:db8::1]:4711`.
     if entry.startswith("["):
         return entry[1:].partition("]")[0]
     return entry.partition(":")[0] if entry.count(":") == 1 else entry

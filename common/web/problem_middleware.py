@@ -64,7 +64,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem_response(problem)
     except web.RequestPayloadError as error:
         # The body does not match its Content- or Transfer-Encoding, so there is no rest to read:
-        # aiohttp would try, and log that as a fault of the handler.
+        # aiohttp would try, and log that as the handler's error.
         request.content.feed_eof()
         response = problem_response(Problem(HTTPStatus.BAD_REQUEST, "not-http", str(error)))
         response.force_close()

@@ -176,7 +176,7 @@ def _copy(wheel: Path, home: Path) -> Path:
         unfinished.rename(copy)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
-        # Another stack of this clone may have been faster.
+        # Another stack of this clone may have made it first.
         if not (copy.is_dir() and _sizes(copy, wheel.name) == wanted):
             raise
     shutil.rmtree(copy / "before", ignore_errors=True)

@@ -241,8 +241,8 @@ class Stack:
             while True:
                 processes = await asyncio.to_thread(self._control.processes)
                 given_up = {name for name, one in processes.items() if one.state == "FATAL"}
-                # On a busy machine a part may fail later than supervisord calls it started, and
-                # would be started for ever.
+                # On a busy machine a part may fail after supervisord counts it as started, and
+                # would be restarted for ever.
                 for name, one in processes.items():
                     starts[name].add(one.pid)
                     if len(starts[name] - {0}) > START_TRIES + 1:

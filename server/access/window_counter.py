@@ -284,7 +284,7 @@ class Permits:
             log.exception("a request that waited for permits failed")
 
     async def _reserve(self, missing: int, now: float) -> None:
-        # Near the limit it goes on in smaller steps, so that little stays unspent.
+        # Near the limit, chunks get smaller, so that little stays unspent.
         amount = max(missing, min(self._chunk, self._refused // 2))
         window = self._window
         got = await self._bank.reserve(self._key, self.limit, self._period_s, amount)

@@ -54,7 +54,7 @@ def _own(request: web.Request, principal: Principal, body: NewTicket) -> Grant:
     for name in ("rooms", "ttl"):
         if getattr(body, name) is not None:
             raise bad(f"/{name}", "is only for API keys: a token says this itself")
-    # Only there can it have been.
+    # A token can only have come in this header.
     return Grant(request.headers["Authorization"].partition(" ")[2].strip(" "))
 
 

@@ -209,7 +209,7 @@ async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | Non
             said = decode_published(event.text) if published else decode_expired(event.text)
             place = InboxPlace(unix_ms(said.created_at), said.id)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            # Somebody else wrote it; the history writer counts and logs such.
+            # Somebody else wrote it; the history writer counts and logs such events.
             continue
         if before is not None and place >= before:
             continue

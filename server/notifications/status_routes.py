@@ -45,7 +45,7 @@ _EARLIER_MS: Final = 1_000
 
 
 def story_routes() -> list[Route]:
-    """The route of the story."""
+    """Make the route of a notification's status."""
     return [("GET", "/notifications/{id}", _story)]
 
 
@@ -235,7 +235,7 @@ async def _late(
             elif event.kind == EventKind.DEAD and decode_dead(event.text).id == notification:
                 dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            # Somebody else wrote it; the history writer counts and logs such.
+            # Somebody else wrote it; the history writer counts and logs such events.
             continue
     return head, channels, dead
 

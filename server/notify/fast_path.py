@@ -253,7 +253,7 @@ class NotifyFront(asyncio.Protocol):
         self._since = time.monotonic()
         self._transport.write(_encode(reply))
         if self._unread:
-            # One: this may be one of many answers that came at once.
+            # Only one: this may be one of many answers that came at once.
             self._go_on(1)
         elif self._eof:
             self._transport.close()

@@ -125,7 +125,7 @@ class RedisWatch:
             await self._probe(self._redis, self._probe_keys, [])
         except ResponseError as error:
             if says_full(error):
-                # It is `nearly_full`.
+                # `nearly_full` covers this.
                 return None
             text = str(error)
             if text.startswith(_WRONG_TYPE):
