@@ -29,7 +29,7 @@ database_outage: Final = Outage(
         asyncpg.UndefinedTableError,
     ),
 )
-"""Of this process's PostgreSQL."""
+"""Outage of this process's PostgreSQL."""
 
 
 class DatabaseAwayError(Exception):
@@ -116,7 +116,7 @@ class Database:
 
 
 def original(error: Exception) -> Exception:
-    """What the driver raised, below what SQLAlchemy wraps it in."""
+    """Return the driver's exception inside SQLAlchemy's."""
     while type(error).__module__.startswith("sqlalchemy") and isinstance(
         error.__cause__, Exception
     ):
@@ -125,7 +125,7 @@ def original(error: Exception) -> Exception:
 
 
 async def _has_tables(connection: Any) -> bool:
-    """Whether the history writer has made the tables; asked so that no query fails for it.
+    """Check that the history writer has made the tables, so that no query fails for lack of them.
 
     Raises:
         asyncpg.UndefinedTableError: not yet.

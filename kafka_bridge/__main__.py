@@ -36,7 +36,7 @@ log = logging.getLogger("roomcast.kafka")
 
 REDIS_TIMEOUT_S = 5.0
 DRAIN_S = 10.0
-"""How long a stop waits for what is under way; what isn't done by then comes again."""
+"""Time a stop waits for work in progress; unfinished work is repeated later."""
 
 
 async def work(settings: Settings) -> None:

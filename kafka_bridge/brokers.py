@@ -1,4 +1,4 @@
-"""How librdkafka is told where the brokers are, and the topics that must be there."""
+"""librdkafka's connection settings, and the topics that must exist."""
 
 import logging
 from typing import Any, Final
@@ -15,7 +15,7 @@ MESSAGE_MAX_BYTES: Final = 4 * 1024 * 1024
 """A notification has at most 1 MiB, an event little more."""
 ADMIN_TIMEOUT_S: Final = 5.0
 SAID_AGAIN_S: Final = 10.0
-"""How long the same failure of a connection is not logged again."""
+"""Time before the same connection failure is logged again."""
 _SAID_MAX: Final = 100
 
 

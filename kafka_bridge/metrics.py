@@ -1,4 +1,4 @@
-"""What the bridge counts."""
+"""Metrics of the bridge."""
 
 from prometheus_client import Counter, Gauge
 

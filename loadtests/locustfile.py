@@ -32,7 +32,7 @@ SENDERS_SHARE: Final = 1
 SOCKETS_SHARE: Final = 9
 ROOMS: Final = 5
 POSTS_PER_S: Final = 10
-"""Of each sender."""
+"""Rate of each sender."""
 ANSWER_TIMEOUT_S: Final = 10
 T = TypeVar("T")
 Listener = TypeVar("Listener", bound=Callable[..., None])

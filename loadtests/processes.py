@@ -58,7 +58,7 @@ class Started:
 
 @dataclass(slots=True)
 class Processes:
-    """What was started, in a scratch folder of its own. Use as a context manager; it stops all."""
+    """Started processes, in their own scratch folder. As a context manager it stops them all."""
 
     scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="roomcast-load-")))
     started: list[Started] = field(default_factory=list)
@@ -164,12 +164,12 @@ def wait_until(
 
 
 def printed(process: Started, text: str) -> Callable[[], bool]:
-    """Whether `process` has printed `text`."""
+    """Return whether `process` has printed `text`."""
     return lambda: text in process.log.read_text(errors="replace")
 
 
 def accepts(port: int) -> Callable[[], bool]:
-    """Whether somebody listens on the loopback port."""
+    """Return whether a server listens on the loopback port."""
 
     def check() -> bool:
         with socket.socket() as probe:
@@ -180,7 +180,7 @@ def accepts(port: int) -> Callable[[], bool]:
 
 
 def answers_ok(port: int, path: str) -> Callable[[], bool]:
-    """Whether GET of `path` is answered with 200."""
+    """Return whether GET of `path` is answered with 200."""
 
     def check() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)

@@ -31,7 +31,7 @@ WARM_UP_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which core each part is pinned to; None leaves it to the kernel."""
+    """Core that each part is pinned to; None leaves it to the kernel."""
 
     ws_gateway: int | None = None
     worker: int | None = None
@@ -55,7 +55,7 @@ class Stack:
 
     @property
     def ws_url(self) -> str:
-        """Where sockets connect."""
+        """URL that sockets connect to."""
         return f"ws://127.0.0.1:{self.ports['ws_gateway']}/"
 
     @property

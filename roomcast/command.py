@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 PARTS: Final = Path(__file__).parent / "parts"
-"""Where an installed Roomcast has the processes' folders; a clone has them beside `roomcast/`."""
+"""Folder of the processes in an installed Roomcast; a clone has them beside `roomcast/`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,9 @@ class EventTrimmer:
         # As much longer as the expiry of a log may have been put off (see publish.lib.lua).
         self._kept_ms = int(settings.log_ttl_s * 1_100)
         self.full = False
-        """Whether the stream has reached its bound: nothing new may be let in."""
+        """True if the stream has reached its bound: nothing new may be accepted."""
         self.notes: dict[str, str] = {}
-        """What an operator must know of readers, for `/readyz`."""
+        """Notes on readers for the operator, shown by `/readyz`."""
 
     async def run(self) -> None:
         """Trim once a second, until cancelled."""

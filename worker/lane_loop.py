@@ -28,12 +28,12 @@ log = logging.getLogger("roomcast.worker")
 
 _REPLY_TIMEOUT_S: Final = 5.0
 _GATHER_S: Final = 0.002
-"""How long jobs are let come together while they come faster than one by one.
+"""Time that jobs may collect into a batch while several arrive at once.
 
 A round of the two scripts costs as much as dozens of jobs in it.
 """
 _FULL_WAIT_S: Final = 0.05
-"""How long a loop rests that found no turn while Redis, at its maxmemory, refuses to wait."""
+"""Pause after finding no turn while Redis, at its maxmemory, refuses to wait."""
 _GATHERED: Final = 32
 """Jobs in a batch from which on there is nothing to be gained by that."""
 _TAKE_MIN_BYTES: Final = 4 * 1024

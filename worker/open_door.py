@@ -38,7 +38,7 @@ _WAIT_S: Final = 1.0
 _REPLY_TIMEOUT_S: Final = 5.0
 _FULL_LANE_WAIT_S: Final = 0.1
 _REST: Final = 3.0
-"""How long the loop rests after a round with more than one text, as a multiple of the round.
+"""Pause after a round with more than one text, as a multiple of the round's duration.
 
 A round costs as much as a handful of texts in it, and costs a gateway a write to each of its
 connections, whose next texts come when they have heard these: what waits together goes on together.
@@ -189,7 +189,7 @@ class DoorLoop:
                 await asyncio.sleep(min(_REST * (time.monotonic() - began), _REST_MAX_S))
 
     async def _anything_waits(self, link: Link) -> bool:
-        """Whether jobs wait: of a full Redis these are to come first, for they grow as well."""
+        """Return whether jobs are waiting: they also grow, so in a full Redis they go first."""
         waiting = await link.call("HVALS", self._keys[0], timeout_s=_REPLY_TIMEOUT_S)
         return any(int(count) > 0 for count in waiting)
 

@@ -1,4 +1,4 @@
-"""What every script that publishes is told: who publishes, where, within which bounds."""
+"""Arguments common to all publishing scripts: publisher, place and bounds."""
 
 import re
 import secrets
@@ -12,7 +12,7 @@ from common.redis.pipelined_connection import Link
 from common.redis.scripts import Argument
 
 RUN_CHARACTERS: Final = 12
-"""Of a run id; it is kept in every channel's hash, and this many are enough to tell two apart."""
+"""Length of a run id. Every channel's hash keeps it; this is enough to tell two apart."""
 
 
 class Publisher:
@@ -24,7 +24,7 @@ class Publisher:
             settings.log_max_entries,
             settings.log_ttl_s,
             settings.channel_ttl_s,
-            # What a reader has not acknowledged is not trimmed by whoever publishes.
+            # A publisher doesn't trim events that a reader has not acknowledged.
             "" if settings.reader_groups else settings.events_max_entries,
             worker,
         ]

@@ -178,7 +178,7 @@ class BatchBuilder:
         batch.args += (entries, *args)
 
     def _fits_share(self, job: Job, entries: int, size: int) -> bool:
-        """Whether a job fits into its turn's share, of which so much is used."""
+        """Return whether a job still fits into the share of its turn."""
         targets = 1 if job.targets is None else len(job.targets)
         grows = targets * (len(bytes(job.message)) + len(bytes(job.data)) + _FRAME_BYTES)
         return entries + targets <= self._share_entries and size + grows <= self._share_bytes

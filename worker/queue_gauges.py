@@ -24,7 +24,7 @@ class QueueObserver:
         self._redis = redis
         self._keys = keys
         self.unfit: str | None = None
-        """Why what waits in Redis could be lost, as of the last look."""
+        """Reason why Redis could lose the queue, as of the last check."""
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""

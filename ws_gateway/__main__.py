@@ -63,7 +63,7 @@ log = logging.getLogger("roomcast.gateway")
 
 CONTROL_TIMEOUT_S = 5.0
 TICKETS_TIMEOUT_S = 2.0
-"""How long a connection that shows a ticket waits for Redis."""
+"""Time a connection with a ticket waits for Redis."""
 BACKLOG = 4096
 
 

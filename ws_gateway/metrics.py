@@ -1,4 +1,4 @@
-"""What the gateway counts."""
+"""Metrics of the gateway."""
 
 from prometheus_client import Counter
 

@@ -1,1 +1,1 @@
-"""What the server asks PostgreSQL, by subject."""
+"""Queries of the server to PostgreSQL, by subject."""

@@ -22,14 +22,14 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Actor(NamedTuple):
-    """Whose key did something; both empty: somebody at the command line."""
+    """Owner and key behind a change; both empty for the command line."""
 
     client: str = ""
     key: str = ""
 
 
 class Client(NamedTuple):
-    """One client as it is told of."""
+    """One client as reported."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ class Client(NamedTuple):
 
 
 class Key(NamedTuple):
-    """One API key as it is told of."""
+    """One API key as reported."""
 
     id: str
     name: str
@@ -52,7 +52,7 @@ class Key(NamedTuple):
 
 
 class AuditEvent(NamedTuple):
-    """What was done about a client, and by whose key."""
+    """Change to a client, and the key that made it."""
 
     number: int
     at: datetime
@@ -76,7 +76,7 @@ class ClientEdit:
         self._actor = actor
         self._client = client
         self.events: list[AuditEvent] = []
-        """What was noted."""
+        """Audit events of the change."""
 
     async def note(self, action: str, **details: Any) -> None:
         """Note what is done; no secret may be among the details."""
@@ -216,7 +216,7 @@ class ClientEdit:
         return True
 
     async def finish(self) -> ClientRecord | None:
-        """Give the client its new version, and return what the other processes are told."""
+        """Give the client its new version, and return the message to the other processes."""
         await self._connection.execute(
             "UPDATE clients SET version = nextval('client_versions') WHERE id = $1", self._client
         )
@@ -290,7 +290,7 @@ async def jwks_of(connection: Any, client: str) -> list[dict[str, Any]]:
 async def list_audit(
     connection: Any, subject: str | None, before: int | None, limit: int
 ) -> list[AuditEvent]:
-    """What was done about one client or all, the newest first."""
+    """List changes to one client or all, newest first."""
     rows = await connection.fetch(
         "SELECT number, at, client, key, action, subject, details FROM audit"
         " WHERE ($1::text IS NULL OR subject = $1) AND ($2::bigint IS NULL OR number < $2)"

@@ -46,7 +46,7 @@ class KnownSights:
         self._known: dict[str, datetime] = {}
 
     def is_news(self, channel: str, at: datetime) -> bool:
-        """Whether a sight is earlier than all that were written; it is then taken for written."""
+        """Return whether a sight is earlier than all written ones; if so, count it as written."""
         known = self._known.get(channel)
         if known is not None and known <= at:
             return False
@@ -81,9 +81,9 @@ async def write_sights(connection: Any, rows: list[tuple[Any, ...]]) -> int:
 
 
 async def first_sight_ms(connection: Any, client: str, user: str) -> int | None:
-    """When a user was first seen (Unix ms), as far as the database knows; None: never.
+    """Return when a user was first seen (Unix ms) according to the database; None: never.
 
-    Whoever was known before sights were written was always there: 0.
+    For users known before sights were written: 0.
     """
     seen: datetime | None = await connection.fetchval(
         "SELECT greatest(seen_at, 'epoch') FROM sights WHERE client = $1 AND user_id = $2",

@@ -23,7 +23,7 @@ FOUND: Final = """(
 
 
 def span_of(notification: str) -> Span:
-    """When the publications of an id were created, as far as they are dated."""
+    """Return the period in which an id's dated publications were created."""
     made = made_at_ms(notification)
     return _NEVER if made is None else _span(made)
 
@@ -40,6 +40,6 @@ def _span(made: int) -> Span:
 
 
 def is_dated(notification: str, created_at: datetime) -> bool:
-    """Whether that a notification was created then is told by its id: `span_of` it has the time."""
+    """Return whether `span_of` a notification's id contains its creation time."""
     first, last = span_of(notification)
     return first <= created_at <= last

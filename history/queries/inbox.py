@@ -1,7 +1,7 @@
-"""What a user can read: private ones, those of rooms they are a member of, broadcasts.
+"""Inbox of a user: private notifications, those of rooms they are a member of, broadcasts.
 
-A member's inbox has what a room was sent since they joined; a notification with several targets is
-there once. It is read when a receipt of the user says so, or when it was published before their
+It holds what a room was sent since the user joined; a notification with several targets is
+there once. It is read if the user sent a receipt, or if it was published before their
 `read_through`.
 """
 
@@ -43,7 +43,7 @@ NEWEST_MAX: Final = 1_000
 
 
 class InboxPlace(NamedTuple):
-    """Where in a list, newest first: creation (Unix ms) and id of a notification."""
+    """Place in a list, newest first: creation (Unix ms) and id of a notification."""
 
     created_ms: int
     id: str
@@ -60,7 +60,7 @@ class Item(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """Which part of an inbox is asked for."""
+    """Filters on an inbox."""
 
     unread: bool = False
     room: str | None = None
@@ -69,7 +69,7 @@ class Filters(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """Whose inbox it is, and what is known of it beyond what the database says.
+    """Owner of an inbox, and reads that the database may not have yet.
 
     `reads` maps ids of notifications whose reading the history writer may not have written yet to
     when they were read (Unix ms).
@@ -273,7 +273,7 @@ async def rooms_of(connection: Any, client: str, user: str) -> dict[str, int]:
 
 
 class _Scope(NamedTuple):
-    """What an inbox is made of: channels, and since when; from where on it is to be looked through.
+    """Channels of an inbox, each with its start, and the times that bound a search.
 
     All that was created by `settled` is read, but for what is kept, and what was published late,
     after `late_from`.
@@ -609,7 +609,7 @@ async def settle(connection: Any, reader: Reader) -> bool:
 
 
 async def is_read(connection: Any, reader: Reader, notification: str) -> bool | None:
-    """Whether a notification is read, or None if it is not in the inbox."""
+    """Return whether a notification is read, or None if it is not in the inbox."""
     row = await connection.fetchrow(
         _FIND,
         reader.client,
@@ -623,7 +623,7 @@ async def is_read(connection: Any, reader: Reader, notification: str) -> bool | 
 
 
 async def created_at_ms(connection: Any, reader: Reader, notification: str) -> int | None:
-    """When a notification of an inbox was created (Unix ms), or None if it is not in it."""
+    """Return when a notification was created (Unix ms), or None if it is not in the inbox."""
     row = await connection.fetchrow(
         _FIND,
         reader.client,
@@ -637,7 +637,7 @@ async def created_at_ms(connection: Any, reader: Reader, notification: str) -> i
 
 
 async def last_read_ms(connection: Any, reader: Reader, notification: str) -> int:
-    """When a notification was last read, by whatever clock (Unix ms); 0: never."""
+    """Return when a notification was last read, by any of the clocks (Unix ms); 0: never."""
     at = await connection.fetchval(
         """
         SELECT greatest(
@@ -655,7 +655,7 @@ async def last_read_ms(connection: Any, reader: Reader, notification: str) -> in
 
 
 async def read_among(connection: Any, reader: Reader, ids: Sequence[str]) -> set[str]:
-    """Which of these notifications are read, wherever they are."""
+    """Return those of the notifications that are read, in the inbox or not."""
     spans = [span_of(notification) for notification in ids]
     rows = await connection.fetch(
         _READ_AMONG,
@@ -671,7 +671,7 @@ async def read_among(connection: Any, reader: Reader, ids: Sequence[str]) -> set
 async def known_positions(
     connection: Any, client: str, positions: Sequence[tuple[str, Position]]
 ) -> list[bool]:
-    """Whether each publication is in the database, named by channel (`room:1`) and position.
+    """Check which publications, by channel (`room:1`) and position, are in the database.
 
     The history writer keeps the order of the event stream: where one publication is, all before it
     are. One that is not among the channel's `NEWEST_MAX` last created ones counts as not there.
@@ -699,7 +699,7 @@ async def known_positions(
 
 
 async def knows_reads(connection: Any, reader: Reader) -> bool:
-    """Whether the newest of `reader.reads` are in the database, hence all before them."""
+    """Return whether the newest of `reader.reads`, hence all before, are in the database."""
     if not reader.reads:
         return True
     newest = max(reader.reads.values())

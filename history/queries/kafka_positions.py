@@ -1,6 +1,6 @@
-"""Where the publications of one batch of the Kafka bridge are in Kafka, as JSON.
+"""Kafka positions of the publications in one batch of the bridge, as JSON.
 
-The list is kept as the bridge wrote it (`mirror_batches`): who asks for one publication looks
+The list is kept as the bridge wrote it (`mirror_batches`): a query for one publication looks
 through the batches of its time, which is a thousandth of the work that a row for each would be.
 """
 

@@ -7,12 +7,12 @@ from common.model.timestamps import from_unix_ms
 
 
 class Change(NamedTuple):
-    """What an event says that changes more than it adds.
+    """Event that changes existing rows rather than only adding new ones.
 
     Attributes:
         kind: `USER`, `USER_DELETED`, `MEMBER_JOINED`, `MEMBER_LEFT`, `READ_ALL`, `ARCHIVED`,
             `UNARCHIVED` or `UNREAD`.
-        user: whom it is about.
+        user: id of the user that changes.
         room: which room, or ''.
         at_ms: Unix time in milliseconds of `kind`'s meaning (`common.events.event`).
         event: id of the event in the stream.

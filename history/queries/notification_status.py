@@ -1,4 +1,4 @@
-"""What became of one notification."""
+"""Status of one notification."""
 
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -12,7 +12,7 @@ CHANNELS_MAX: Final = 1_000
 RUN_MAX: Final = 100_000
 """A gateway's run of writes that is longer than this is not found from its end."""
 _CLOCKS: Final = timedelta(minutes=5)
-"""How far the clocks of gateways, bridges and Redis may be apart."""
+"""Largest difference between the clocks of gateways, bridges and Redis."""
 
 
 class PublicationRecord(NamedTuple):
@@ -32,7 +32,7 @@ class PublicationRecord(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """How many sockets of a gateway one publication was written to, and when it said so first."""
+    """Number of a gateway's sockets that got a publication, and the time of its first report."""
 
     gateway: str
     sockets: int
@@ -40,7 +40,7 @@ class Writes(NamedTuple):
 
 
 class MirrorRecord(NamedTuple):
-    """Where one publication is in Kafka."""
+    """Position of one publication in Kafka."""
 
     topic: str
     partition: int
@@ -49,14 +49,14 @@ class MirrorRecord(NamedTuple):
 
 
 class ReceiptRecord(NamedTuple):
-    """Who got or read a notification, and when first."""
+    """User who received or read a notification, and when first."""
 
     user: str
     at_ms: int
 
 
 async def publications(connection: Any, client: str, notification: str) -> list[PublicationRecord]:
-    """Where a notification was published or expired, `CHANNELS_MAX` at most."""
+    """Return the channels where a notification was published or expired, at most `CHANNELS_MAX`."""
     rows = await connection.fetch(
         f"""
         SELECT channel, epoch, "offset", status, type, sender, target, priority, worker,
@@ -117,7 +117,7 @@ async def writes(
 async def mirrors(
     connection: Any, client: str, those: list[PublicationRecord]
 ) -> dict[tuple[str, str, int], list[MirrorRecord]]:
-    """Where publications are in Kafka, by channel, epoch and offset."""
+    """Return the Kafka positions of publications, by channel, epoch and offset."""
     times = {one.published_ms for one in those if one.status == "published"}
     rows = await connection.fetch(
         """
@@ -156,7 +156,7 @@ def _columns(those: list[PublicationRecord]) -> tuple[list[str], list[str], list
 
 
 async def receipt_counts(connection: Any, client: str, notification: str) -> dict[str, int]:
-    """How many users got (`delivered`) and read (`read`) a notification."""
+    """Count the users who received (`delivered`) and read (`read`) a notification."""
     rows = await connection.fetch(
         """
         SELECT kind, count(DISTINCT user_id) AS users FROM receipts
@@ -177,7 +177,7 @@ async def receipts(
     after: ReceiptRecord | None,
     limit: int,
 ) -> list[ReceiptRecord]:
-    """Who got or read a notification, by when they first did, `limit` at most."""
+    """List users who received or read a notification, by first time, at most `limit`."""
     rows = await connection.fetch(
         """
         SELECT user_id, min(at) AS first FROM receipts

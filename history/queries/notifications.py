@@ -1,4 +1,4 @@
-"""What was sent: published, expired or dead, newest first."""
+"""Sent notifications: published, expired or dead, newest first."""
 
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ _FIRST: Final = from_unix_ms(-62_000_000_000_000)
 
 
 class SentFilters(NamedTuple):
-    """Which notifications are asked for; None: any."""
+    """Filters on sent notifications; None: any."""
 
     kind: str | None = None
     target: str | None = None

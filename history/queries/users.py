@@ -17,7 +17,7 @@ class Membership(NamedTuple):
 
 
 async def find_user(connection: Any, client: str, user: str) -> datetime | None:
-    """When a user was made known, or None."""
+    """Return when a user was registered, or None."""
     created: datetime | None = await connection.fetchval(
         "SELECT created_at FROM users WHERE client = $1 AND id = $2", client, user
     )

@@ -25,7 +25,7 @@ DATABASE_ERRORS: Final = (
     SQLAlchemyError,
     CommandError,
 )
-"""What `migrate` raises when the database is away, refuses, or is of a newer version."""
+"""Errors of `migrate` if the database is offline, refuses, or has a newer version."""
 
 
 async def migrate(database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""What the history writer counts."""
+"""Metrics of the history writer."""
 
 from prometheus_client import Counter
 

@@ -67,7 +67,7 @@ def split_by_day(rows: Rows, first: date, last: date) -> tuple[Rows, Rows, set[P
 
 
 class Partitions:
-    """What partitions there are, as far as this process knows.
+    """Partitions that this process knows to exist.
 
     Args:
         retention_days: how many days before today are kept.
@@ -89,7 +89,7 @@ class Partitions:
 
     @property
     def days(self) -> int:
-        """How many days history reaches back: 1 if there is only today."""
+        """Number of days that history reaches back: 1 if there is only today."""
         days = [day for table, day in self._known if table == "publications"]
         return (today() - min(days)).days + 1 if days else 0
 

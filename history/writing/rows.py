@@ -136,7 +136,7 @@ _WITHOUT_ROWS: Final = frozenset({EventKind.AUDIT.value, EventKind.DROPPED.value
 
 @dataclass(slots=True)
 class Batch:
-    """What some events say.
+    """Rows and changes from a batch of events.
 
     Attributes:
         rows: by table; a table without any is not there.

@@ -38,7 +38,7 @@ REFUSED: Final = (
     OverflowError,
     UnicodeError,
 )
-"""What rows are to blame for; trying the same ones again is no use."""
+"""Errors caused by the rows themselves; retrying the same rows is no use."""
 
 
 @contextlib.asynccontextmanager
@@ -227,7 +227,7 @@ class Store:
         self._take_back(connection)
 
     def _take_back(self, connection: Any) -> None:
-        # One that was dropped meanwhile is not lent any more.
+        # A connection dropped in the meantime is not lent any more.
         if connection in self._lent:
             self._lent.discard(connection)
             self._idle.append(connection)

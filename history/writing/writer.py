@@ -95,7 +95,7 @@ class Writer:
         self.answered = asyncio.Event()
         """Set once the database answered for the first time."""
         self.trouble: dict[str, str] = {"redis": "not read yet", "database": "not asked yet"}
-        """What keeps events from being written, by the part that is to blame."""
+        """Reasons why events are not being written, by the part that fails."""
 
     async def run(self) -> None:
         """Read and write until cancelled."""

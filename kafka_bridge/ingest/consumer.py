@@ -34,7 +34,7 @@ MAX_POLL_INTERVAL_S: Final = 10
 """Tansu answers a join only after this."""
 _POLL_S: Final = 0.5
 _REFUSED_S: Final = 5.0
-"""How long after the last error that it had to tell a consumer counts as well again."""
+"""Time after its last reported error until a consumer counts as healthy again."""
 
 # confluent-kafka returns a list and leaves an exception set if a name is no UTF-8. A call that
 # Python has specialised does not notice; the exception then comes out of whatever is called next.
@@ -80,7 +80,7 @@ class Ingest:
         self._refused: str | None = None
         self._refused_at = 0.0
         self.trouble: str | None = None
-        """Why nothing is taken now, or None."""
+        """Reason why nothing is consumed now, or None."""
 
     async def run(self) -> None:
         """Take requests until `stop`, then wait to be cancelled."""

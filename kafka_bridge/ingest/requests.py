@@ -1,4 +1,4 @@
-"""What a Kafka message asks to be sent. Pure: no broker, no Redis."""
+"""Notification requests in Kafka messages. Pure: no broker, no Redis."""
 
 from collections import Counter
 from typing import Final, NamedTuple
@@ -34,7 +34,7 @@ class RubbishError(Exception):
 
 
 def idempotency_key(request: Request) -> str:
-    """What tells a repeat: the `id` header, else the place in Kafka.
+    """Return the key that identifies repeats: the `id` header, else the Kafka position.
 
     Raises:
         RubbishError: the header is no such text.

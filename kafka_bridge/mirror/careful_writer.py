@@ -50,7 +50,7 @@ OF_THE_TOPIC: Final = frozenset(
 )
 """Codes that say that no message would be taken."""
 TRIES: Final = 3
-"""How often a message is sent alone until a code that is neither says that it is the message."""
+"""Attempts at a message alone before an unclassified error code is blamed on the message."""
 FORGIVEN: Final = 100
 """After so many suspects in a row that were taken there is none any more."""
 _TRY_PAUSE_S: Final = 1.0

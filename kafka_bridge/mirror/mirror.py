@@ -59,7 +59,7 @@ class _Sent:
 
     @property
     def failed(self) -> bool:
-        """Whether it is known not to have been written as a whole."""
+        """True if it is known not to have been written as a whole."""
         written = self.written
         return written is not None and written.done() and written.exception() is not None
 
@@ -86,7 +86,7 @@ class Mirror:
         self._sending = asyncio.Lock()
         self._stopping = False
         self.trouble: str | None = None
-        """Why nothing is mirrored now, or None."""
+        """Reason why nothing is mirrored now, or None."""
 
     async def run(self) -> None:
         """Mirror until cancelled."""
@@ -129,7 +129,7 @@ class Mirror:
         await asyncio.Event().wait()
 
     async def _has_room(self) -> bool:
-        """Wait until another batch may be under way; keep the lead meanwhile."""
+        """Wait until another batch may start, and keep the lead until then."""
         try:
             async with asyncio.timeout(LEASE_S / 5), self._changed:
                 await self._changed.wait_for(lambda: len(self._under_way) < IN_FLIGHT_MAX)

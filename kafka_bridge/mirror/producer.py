@@ -34,7 +34,7 @@ _QUEUE_FULL_PAUSE_S: Final = 0.02
 _CLOSE_TIMEOUT_S: Final = 5.0
 _PURGE_TRIES: Final = 5
 _BROKEN: Final = (KafkaException, SystemError)
-"""How an error that the producer can't recover from comes out of whatever call tells it.
+"""Exceptions that report an unrecoverable error of the producer, from any call.
 
 confluent-kafka leaves the exception set while it goes on with callbacks, which may turn it into a
 `SystemError` (`error_cb` and `CallState_end` in its confluent_kafka.c); `error_cb` is never told.
@@ -86,7 +86,7 @@ class NotWrittenError(Exception):
 
     @property
     def is_of_size(self) -> bool:
-        """Whether it was too large, a message or all that was sent together."""
+        """True if a message, or the whole batch, was too large."""
         # Of what made the producer end itself there is only the text.
         sizes = (
             KafkaError.MSG_SIZE_TOO_LARGE,
@@ -130,7 +130,7 @@ class _Batch:
         self.delivered(error, message)
 
     def give_up(self, error: KafkaError) -> None:
-        """End it, whatever its messages are told from now on."""
+        """End it, and ignore any later results for its messages."""
         self._error = self._error or error
         self._finish()
 
@@ -237,7 +237,7 @@ class Outbox:
         return f"kafka: {topic}: {gone.str()}" if gone is not None else None
 
     async def answers(self, topic: str) -> bool:
-        """Whether the brokers answer, whatever they say of the topic: it may be gone."""
+        """Return whether the brokers answer, even if the topic is gone."""
         if self._producer is None:
             return False
         try:

@@ -10,7 +10,7 @@ from kafka_bridge.messages.cloud_events import MirroredEvent, accepted_ms, place
 
 @dataclass(slots=True)
 class RebuiltChannel:
-    """What Redis is to know of a channel: see `common/redis/lua/publish/publish.lib.lua`.
+    """State of a channel to restore in Redis: see `common/redis/lua/publish/publish.lib.lua`.
 
     `before` is the epoch before `epoch`, and `ended_at` the offset at which it ended. `log` holds
     the last payloads, contiguous up to `offset`.
@@ -63,7 +63,7 @@ class Rebuild:
     _seen_ids: set[str] = field(default_factory=set)
 
     def is_new(self, mirrored: MirroredEvent) -> bool:
-        """Whether an event was not read before, by its CloudEvents id; remembers it.
+        """Return whether an event is new, by its CloudEvents id, and remember it.
 
         The first occurrences of a channel's publications come in order, so one offset per channel
         and epoch says as much as all their ids.
@@ -103,7 +103,7 @@ class Rebuild:
 
 
 def stream_order(event: Event) -> tuple[int, int]:
-    """Where an event was in the stream."""
+    """Return the position of an event in the stream."""
     milliseconds, _, number = event.id.partition("-")
     return int(milliseconds), int(number)
 

@@ -201,7 +201,7 @@ class Restore:
         sys.stderr.write(f"{archive.read} of about {archive.expected} messages{at} {what}\n")
 
     def summary(self) -> str:
-        """What it came to, for a person."""
+        """Summary of the restore, for a person to read."""
         archive, rebuild = self._archive, self._rebuild
         heads = archive.heads
         repeats = archive.read - self.events - archive.earlier - archive.foreign - heads

@@ -1,4 +1,4 @@
-"""What an API key costs a request, and a user token a delivery."""
+"""Cost of an API key per request, and of a user token per delivery."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""What history and the Kafka bridge cost the pipeline, all of it on the same two cores."""
+"""Cost of history and the Kafka bridge to the pipeline, all on the same two cores."""
 
 import contextlib
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ PER_ROOM: Final = 450
 PER_USER: Final = 100
 BROADCASTS: Final = 200
 READ_SHARE: Final = 0.95
-"""Of every inbox, the oldest part is read."""
+"""Share of every inbox, the oldest part, that is read."""
 _DAYS: Final = 30
 _CREATED: Final = timedelta(days=_DAYS)
 _FRAME_DATA: Final = "x" * 200

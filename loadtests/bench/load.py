@@ -21,7 +21,7 @@ class LoadError(RuntimeError):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What wsload measured. Microseconds, seconds of CPU per second, KiB; see wsload.c."""
+    """Measurements of wsload. Microseconds, seconds of CPU per second, KiB; see wsload.c."""
 
     conns: int
     open: int
@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def contiguous(self) -> bool:
-        """Whether every connection saw every message, once and in order."""
+        """True if every connection received every message, once and in order."""
         return not (self.gaps or self.unnumbered or self.lost or self.undelivered)
 
 

@@ -1,4 +1,4 @@
-"""What it was measured on: machine, kernel, and the versions of everything that took part."""
+"""Environment of a measurement: machine, kernel, and the versions of everything involved."""
 
 import os
 import platform

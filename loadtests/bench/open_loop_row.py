@@ -16,7 +16,7 @@ BACKLOG_S = 0.1
 
 
 def keeps_up(report: Report, rate: float) -> bool:
-    """Whether all that was due arrived, in order, at `rate` deliveries/s, with no growing queue."""
+    """Return whether everything arrived in order at `rate` deliveries/s, with no growing queue."""
     stayed = report.open == report.conns
     return stayed and report.contiguous and report.backlog <= rate * BACKLOG_S
 

@@ -1,4 +1,4 @@
-"""What a row of the table is: bars, comparisons, and what was measured."""
+"""Rows of the table: bars, comparisons and measurements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ class Comparison(msgspec.Struct, frozen=True):
     """One ratio of a row, held against its bar; None where there is none."""
 
     to: str
-    """What it is a ratio to, for instance `the C send loop`."""
+    """Base of the ratio, for instance `the C send loop`."""
     ratio: float | None
     bar: float | None = None
     reach: float | None = None
     at_most: bool = False
-    """Whether smaller is better."""
+    """True if smaller is better."""
     unit: str = "×"
 
     @property
     def meets(self) -> bool | None:
-        """Whether the bar is met; None when it can't be told."""
+        """True if the bar is met; None if unknown."""
         if self.ratio is None or self.bar is None:
             return None
         return self._within(self.ratio, self.bar)
 
     @property
     def reaches(self) -> bool | None:
-        """Whether the further mark is reached; None when it can't be told."""
+        """True if the further mark is reached; None if unknown."""
         if self.ratio is None or self.reach is None:
             return None
         return self._within(self.ratio, self.reach)
@@ -44,7 +44,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct):
-    """What one row of the table measured."""
+    """Measurements of one row of the table."""
 
     key: str
     what: str
@@ -53,7 +53,7 @@ class Row(msgspec.Struct):
     comparisons: list[Comparison]
     notes: list[str]
     samples: dict[str, list[float]]
-    """Subject → the value of every run, for whoever wants to look closer."""
+    """Subject → the value of every run, for a closer look."""
     curves: dict[str, list[Series]] = {}
     date: str = ""
 
@@ -88,7 +88,7 @@ def millis(micros: float) -> str:
 
 
 def spread(values: Sequence[float]) -> float:
-    """How far the runs lie apart: (largest - smallest) / median, in percent."""
+    """Spread of the runs: (largest - smallest) / median, in percent."""
     ordered = sorted(values)
     middle = ordered[len(ordered) // 2]
     return (ordered[-1] - ordered[0]) / middle * 100 if middle else 0.0

@@ -1,4 +1,4 @@
-"""How the kernel shares the processor out among what a benchmark starts.
+"""Sharing of the processor among the processes of a benchmark.
 
 Linux with autogroups, as on a desktop, shares it out among terminal sessions first, and PostgreSQL
 makes one of each of its processes: their niceness counts for nothing then. In a cgroup, where
@@ -47,7 +47,7 @@ def _has_autogroups() -> bool:
 
 
 def _is_in_the_root() -> bool:
-    """Whether this process has no cgroup for the processor.
+    """Return whether this process has no cgroup for the processor.
 
     Lines are `number:controllers:path`; version 2 has one without controllers.
     """

@@ -1,4 +1,4 @@
-"""What all rows of one session share: how long, how often, and the rounds themselves."""
+"""Options shared by all rows of a session: duration, number of runs, and the rounds."""
 
 import os
 import statistics
@@ -33,7 +33,7 @@ FAILURES: Final = (
     redis.RedisError,
     subprocess.SubprocessError,
 )
-"""What ends one measurement, with a note, and not the session."""
+"""Errors that end one measurement, with a note, but not the session."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Session:
     quick: bool = False
     cores: Cores = FANOUT_CORES
     notes: list[str] = field(default_factory=list)
-    """What went wrong or is missing in the row that runs; `start_row` empties it."""
+    """Failures and gaps of the current row; `start_row` empties it."""
 
     @property
     def settle(self) -> float:
@@ -82,7 +82,7 @@ class Session:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits how far it is, on stderr."""
+    """Print the progress to stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 

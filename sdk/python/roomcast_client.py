@@ -36,16 +36,16 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
 READ_AHEAD_MAX: Final = 1_000
-"""Messages that wait for whoever iterates; past it nothing more is read from the socket."""
+"""Messages waiting to be iterated over; beyond this, reading from the socket stops."""
 REFRESH_AHEAD: Final = 0.2
-"""Which part of a token's time is left when the next one is asked for."""
+"""Share of a token's lifetime that is left when it is renewed."""
 _ANSWERS: Final = frozenset({"registered", "joined", "left", "pong", "acked", "refreshed", "error"})
 _FOR_GOOD: Final = frozenset({1002, 1007, 1009})
 _TOKEN_EXPIRED: Final = 4503
 
 
 class Position(NamedTuple):
-    """Where a channel was last seen."""
+    """Last known position of a channel."""
 
     epoch: str
     offset: int
@@ -64,7 +64,7 @@ class RoomcastClient:
 
     Args:
         url: of a gateway, or of what balances several; or a list of gateways, tried in turn.
-        user: whom to register as.
+        user: id to register as.
         rooms: which rooms to hear.
         positions: where to go on, by channel; of an earlier client's `positions`.
         token: the user's, or what gets a new one: called before each connection, and again before
@@ -86,7 +86,7 @@ class RoomcastClient:
         self.positions: dict[str, Position] = dict(positions or {})
         self._token = token
         self.connects = 0
-        """How often it has registered."""
+        """Number of times it has registered."""
         self.duplicates = 0
         """Notifications that came again, and were dropped: always 0, if the gateway is right."""
         self._messages: asyncio.Queue[dict[str, Any] | BaseException] = asyncio.Queue(
@@ -125,7 +125,7 @@ class RoomcastClient:
         """Hang up, and don't come back."""
         if self._task:
             self._task.cancel()
-            # What it died of was told to whoever iterates.
+            # The iterating caller has already received the error.
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
 
@@ -293,7 +293,7 @@ class RoomcastClient:
 
 
 def _seconds_left(token: str) -> float:
-    """Of a JWT (RFC 7519), by this machine's clock; at least one, for a clock that is wrong."""
+    """Return a JWT's remaining seconds (RFC 7519) by this clock; at least 1, if that is wrong."""
     claims = token.split(".")[1]
     padded = claims + "=" * (-len(claims) % 4)
     return max(1.0, float(json.loads(base64.urlsafe_b64decode(padded))["exp"]) - time.time())

@@ -1,1 +1,1 @@
-"""Who may connect, how many, and how fast."""
+"""Admission of connections: identity, quotas and rates."""

@@ -1,6 +1,6 @@
-"""Who may come in, on whose behalf, and what they may have: tokens, rooms, seats, rates, origins.
+"""Admission of connections: tokens, rooms, seats, rates and origins.
 
-It decides and counts; what becomes of a connection that is refused is up to whoever asks.
+It decides and counts; the caller handles a connection that is refused.
 """
 
 import time
@@ -37,11 +37,11 @@ class Admission:
         self._authenticator = authenticator
         self._tickets = tickets
         self.required = authenticator.required
-        """Whether everybody has to say who they are."""
+        """True if every connection must authenticate."""
         self._seats = seats
         self._settings = settings
         self.proxies = settings.proxies
-        """Whose `X-Forwarded-For` is believed."""
+        """Proxies whose `X-Forwarded-For` is trusted."""
         self.rates = HandshakeRates(
             settings.address_connections_per_s if authenticator.required else 0,
             settings.handshakes_per_s,
@@ -52,15 +52,15 @@ class Admission:
 
     @property
     def counts_addresses(self) -> bool:
-        """Whether it matters where a connection comes from."""
+        """True if limits need the address of a connection."""
         return self.rates.by_address or self.failed.counts
 
     def allows_origin(self, origin: str) -> bool:
-        """Whether pages of an origin (`https://example.com`) may connect."""
+        """Return whether pages of an origin (`https://example.com`) may connect."""
         return self._settings.allows_origin(origin)
 
     def principal_of(self, token: str | None, address: str) -> Principal:
-        """Whom a token is about; without one, whoever needs none.
+        """Return the principal of a token, or the anonymous one without a token.
 
         Args:
             token: as it was shown.
@@ -92,7 +92,7 @@ class Admission:
         self._tickets.redeem(ticket, then)
 
     def principal_of_ticket(self, found: Grant | ClientError, address: str) -> Principal:
-        """Whom a ticket is about that was redeemed.
+        """Return the principal of a redeemed ticket.
 
         Args:
             found: what it stands for, or why it is not accepted.
@@ -125,11 +125,11 @@ class Admission:
         raise refused
 
     def still_good(self, principal: Principal) -> Principal | None:
-        """Whether a user may stay whom an API key's ticket let in; see `Authenticator`."""
+        """Recheck the API key of a user admitted by its ticket; see `Authenticator`."""
         return self._authenticator.still_good(principal)
 
     def admit(self, connection: Connection, message: Register) -> None:
-        """Find out on whose behalf a connection registers, and whether it may.
+        """Check that a connection may register, and note its principal.
 
         Raises:
             ClientError: it may not.
@@ -156,7 +156,7 @@ class Admission:
         self._seats.leave(connection)
 
     def most_rooms(self, principal: Principal | None) -> int:
-        """How many rooms a connection may be in."""
+        """Maximum number of rooms per connection."""
         return self._seats.rooms(principal)
 
     def refuse_number(self, principal: Principal, rooms: int) -> None:

@@ -50,7 +50,7 @@ class Seats:
         self._elsewhere: Counter[str] = Counter()
 
     def rooms(self, principal: Principal | None) -> int:
-        """How many rooms a connection may be in; of nobody known, `ROOMS_MAX`."""
+        """Return the maximum rooms per connection; `ROOMS_MAX` without a principal."""
         if principal is None:
             return max(ROOMS_MAX, self._settings.max_rooms)
         return self._limits(principal).rooms_per_connection or self._settings.max_rooms

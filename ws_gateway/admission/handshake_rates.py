@@ -1,4 +1,4 @@
-"""How many handshakes a gateway takes on in a second: of one address, and of all.
+"""Limits on handshakes per second, per address and in total.
 
 Counted in each process, by seconds of its own clock.
 """
@@ -27,7 +27,7 @@ class HandshakeRates:
 
     @property
     def by_address(self) -> bool:
-        """Whether addresses are counted at all."""
+        """True if handshakes are counted per address."""
         return self._of_address > 0
 
     def refusal(self, address: str, now: float) -> str | None:

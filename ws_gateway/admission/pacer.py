@@ -16,15 +16,15 @@ from typing import Final, Protocol
 log = logging.getLogger("roomcast.gateway")
 
 TURN_S: Final = 0.001
-"""Of steps in one turn of the loop; the one that goes past it is the last. A step takes about a
+"""Time for steps in one loop turn; the step that exceeds it is the last. A step takes about a
 tenth of that."""
 QUIET_TURN_S: Final = 0.01
 QUIET_AFTER_S: Final = 0.5
-"""Without a publication."""
+"""Time without a publication after which the longer turn is used."""
 
 
 class Owner(Protocol):
-    """Whom a step is for."""
+    """Owner of a step, for example a connection."""
 
     def abort(self) -> None:
         """Drop its connection."""
@@ -51,7 +51,7 @@ class Pacer:
         self._in_step = False
 
     def __len__(self) -> int:
-        """How many steps wait."""
+        """Number of waiting steps."""
         return len(self._line)
 
     def do(self, owner: Owner, step: Callable[[], None]) -> None:

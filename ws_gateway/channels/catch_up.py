@@ -31,7 +31,7 @@ log = logging.getLogger("roomcast.gateway")
 
 READS_AT_ONCE: Final = 32
 READ_MAX_BYTES: Final = 256 * 1024
-"""Of one read of a log, and so of one write to a connection."""
+"""Size of one read of a log, and so of one write to a connection."""
 _SHARED_S: Final = 0.2
 _SHARED_MAX: Final = 64
 """Reads that are kept for others, for this long; each holds `READ_MAX_BYTES` and its frames."""
@@ -40,7 +40,7 @@ _WAIT_S: Final = 0.02
 
 
 class Missed:
-    """What one read of a channel's log after a position told; shared."""
+    """Result of one read of a channel's log after a position; shared."""
 
     __slots__ = ("_joined", "after", "replay")
 
@@ -116,7 +116,7 @@ class CatchUp:
             except REDIS_ERRORS as error:
                 redis_outage.noticed("logs", error)
                 await asyncio.sleep(wait)
-        raise AssertionError("jittered() ends never")
+        raise AssertionError("unreachable: jittered() never ends")
 
     def begin(self, connection: Connection) -> None:
         """Bring a connection up in every channel that it is behind, unless that is under way."""

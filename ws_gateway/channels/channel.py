@@ -28,7 +28,7 @@ JOIN_MAX_BYTES: Final = 256 * 1024
 
 
 class State(Enum):
-    """What a gateway knows of a channel's position."""
+    """State of a channel's position in this gateway."""
 
     OPENING = auto()
     """Subscribed or about to be; the position is being read."""
@@ -84,7 +84,7 @@ class Channel:
         self.state = State.OPENING
         self.position = self.handed = Position("", 0)
         self.ended = Position("", 0)
-        """Where the epoch before this one ended, as it was seen here."""
+        """End of the previous epoch, as seen by this gateway."""
         self.pending: list[Pending] = []
         self.pending_bytes = 0
         self.queued = False
@@ -92,7 +92,7 @@ class Channel:
         self.sending = False
         """A pass over its members is under way."""
         self.left: set[Connection] | None = None
-        """Whom the rest of the pass is not for: they left, or have had it from the log."""
+        """Members to skip in the rest of the pass: they left, or got it from the log."""
         self.waiters: list[Callable[[], None]] | None = None
         """Called when the channel becomes live for the first time."""
         self.empty_since: float | None = None
@@ -121,12 +121,12 @@ class Channel:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing waits, is being sent, or is missing."""
+        """True if nothing is waiting, being sent or missing."""
         return self.state is State.LIVE and not self.sending and not self.pending
 
     @property
     def snapshot(self) -> "tuple[Connection, ...]":
-        """Members now, for a pass that others may join and leave meanwhile."""
+        """Members now, for a pass during which others may join and leave."""
         if self._snapshot is None:
             self._snapshot = tuple(self.members)
         return self._snapshot
@@ -135,7 +135,7 @@ class Channel:
         """Begin at a position that was read after the subscription was confirmed.
 
         Returns:
-            Whether something that came meanwhile was queued.
+            Whether something that arrived in the meantime was queued.
         """
         self.state = State.LIVE
         self.position = self.handed = position
@@ -199,7 +199,7 @@ class Channel:
             publications: without a hole among them. Those of the epoch before that were seen here
                 are left out: a Redis that lost the beginning of this epoch goes back into that one.
             now: the channel's position when the log was read; taken over if there are none.
-            exact: whether they follow on `position`; if not, clients are told of the hole.
+            exact: whether they directly follow `position`; if not, clients are notified of the gap.
 
         Returns:
             How many were queued.

@@ -64,7 +64,7 @@ class FanOut:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits."""
+        """True if nothing is waiting."""
         return not self._due and not self._passes
 
     def enqueue(self, channel: Channel, added_bytes: int) -> None:

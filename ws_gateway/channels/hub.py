@@ -27,7 +27,7 @@ log = logging.getLogger("roomcast.gateway")
 OPEN_CHUNK: Final = 500
 REPAIRS_AT_ONCE: Final = 16
 LINGER_S: Final = 2.0
-"""How long an empty channel stays subscribed, for clients that come right back."""
+"""Time an empty channel stays subscribed, for clients that reconnect at once."""
 
 
 class Hub:
@@ -58,7 +58,7 @@ class Hub:
         self.received = 0
         """Publications of all channels that came so far."""
         self.listeners: dict[bytes, Callable[[bytes], None]] = {}
-        """Who hears pub/sub channels that are no client's, by name."""
+        """Handlers of internal pub/sub channels, by name."""
 
     def wanted(self) -> list[bytes]:
         """Names in pub/sub of all that this gateway hears."""
@@ -280,9 +280,9 @@ class Hub:
 
     @staticmethod
     def _is_off(channel: Channel, position: Position, known: Position) -> bool:
-        """Whether a channel is behind Redis, or Redis behind what was known when it was asked.
+        """Return whether a channel is behind Redis, or Redis behind the position known when asked.
 
-        Redis is when the channel's keys were deleted or overwritten: it may hand offsets out again.
+        Redis is behind if the channel's keys were deleted or overwritten: it may reuse offsets.
         """
         if channel.state is not State.LIVE:
             return False

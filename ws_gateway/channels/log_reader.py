@@ -20,7 +20,7 @@ REPLAY_MAX_BYTES: Final = 1024 * 1024
 
 
 class Replay(NamedTuple):
-    """What a log says about what came after a position.
+    """Publications after a position, as read from a log.
 
     `now` is the channel's position; `exact` tells whether the publications follow on the position
     asked for without a hole. An exact replay may stop short of `now`: ask again.
@@ -32,7 +32,7 @@ class Replay(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a channel is, and the epoch that it was in before (empty: none is known)."""
+    """Position of a channel, and its previous epoch (empty: none is known)."""
 
     position: Position
     before: str
@@ -48,7 +48,7 @@ class LogReader:
         self._replay = Script("replay")
 
     async def positions(self, names: Sequence[str], *, to_begin: bool = False) -> list[Standing]:
-        """Where scoped channels are, in order.
+        """Return the positions of scoped channels, in order.
 
         Args:
             names: the channels.
@@ -78,7 +78,7 @@ class LogReader:
         ]
 
     async def replay(self, name: str, after: Position, max_bytes: int = REPLAY_MAX_BYTES) -> Replay:
-        """What was published in a scoped channel after a position.
+        """Read the publications of a scoped channel after a position.
 
         Args:
             name: the channel.

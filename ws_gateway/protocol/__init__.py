@@ -1,1 +1,1 @@
-"""What travels on sockets and event streams. Pure, no I/O."""
+"""Protocol of sockets and event streams. Pure, no I/O."""

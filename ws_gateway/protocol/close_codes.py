@@ -9,7 +9,7 @@ from typing import Final
 
 
 class CloseCode(IntEnum):
-    """Why a connection is closed. The value is the WebSocket close code (RFC 6455, 7.4)."""
+    """Reason for closing a connection. The value is the WebSocket close code (RFC 6455, 7.4)."""
 
     NORMAL = 1000
     PROTOCOL_ERROR = 1002
@@ -28,7 +28,7 @@ class CloseCode(IntEnum):
 
     @property
     def come_back(self) -> bool:
-        """Whether the client should connect again as it is."""
+        """True if the client should reconnect without changing anything."""
         return self in (CloseCode.RESTARTING, CloseCode.SLOW_CLIENT, CloseCode.NO_PONG)
 
 

@@ -128,11 +128,11 @@ class FrameReader:
         self.fragments = 0
         """Frames so far that did not complete their message."""
         self.is_queued = False
-        """For whoever reads in slices: whether the next one is due."""
+        """True if the next slice is scheduled, for a caller that reads in slices."""
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is partly received, so that a new reader would do as well."""
+        """True if nothing is partly received, so that a new reader could take over."""
         return (
             self._at == len(self._unread)
             and not len(self._decoder.buffer)

@@ -35,7 +35,7 @@ class Answer:
 
 
 def is_upgrade(head: RequestHead) -> bool:
-    """Whether a head asks for a WebSocket; any other upgrade is ignored (RFC 9110, section 7.8)."""
+    """Return whether a head asks for a WebSocket; others are ignored (RFC 9110, section 7.8)."""
     return head.names(b"upgrade", b"websocket")
 
 
@@ -90,7 +90,7 @@ def answer_upgrade(read: RequestHead) -> Answer:
 
 
 SUBPROTOCOL: Final = b"roomcast"
-"""What a browser names beside its token, so that one of both can be answered."""
+"""Subprotocol that a browser offers beside its token, so that the answer can name it."""
 _TOKEN_PROTOCOL: Final = b"bearer."
 _PROTOCOL_CHOSEN: Final = b"Sec-WebSocket-Protocol: %b\r\n" % SUBPROTOCOL
 _ACCEPTED: Final = (

@@ -1,4 +1,4 @@
-"""What clients say and hear on a socket, apart from how it travels. Pure.
+"""Messages that clients send and receive on a socket, without the transport. Pure.
 
 The protocol is documented in `docs/protocol.md` and `docs/asyncapi.yaml`.
 """
@@ -140,7 +140,7 @@ def _fields(text: str) -> dict[str, Any]:
 
 
 def _reason(text: str, error: str) -> str:
-    """What is wrong with a text, in words that speak of it and not of the library that read it."""
+    """Describe the fault of a text without naming the library that parsed it."""
     if lone_surrogates(text.encode(errors="surrogatepass")):
         return _REASONS["surrogate"]
     place = _AT_BYTE.search(error)

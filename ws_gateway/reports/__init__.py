@@ -1,1 +1,1 @@
-"""What a gateway tells the rest of what it delivered: receipts, counts, usage."""
+"""Reports of deliveries by a gateway: receipts, counts, usage."""

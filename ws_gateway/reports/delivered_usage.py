@@ -1,4 +1,4 @@
-"""How many writes to sockets each client's publications took."""
+"""Count of socket writes for each client's publications."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ class DeliveredUsage:
         self._add(client_of(channel.name), sum(run.last - run.first + 1 for run in runs))
 
     def counted(self) -> Iterator[tuple[str, Outcome, int]]:
-        """What was counted since this was last asked."""
+        """Return the counts since the last call."""
         writes, self._writes = self._writes, {}
         return ((client, Outcome.DELIVERED, count) for client, count in writes.items())
 

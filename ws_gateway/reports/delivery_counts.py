@@ -1,4 +1,4 @@
-"""How many sockets each publication was written to, reported as counts and not one by one."""
+"""Number of sockets each publication was written to, reported in batches of counts."""
 
 import asyncio
 import logging

@@ -26,9 +26,9 @@ from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 
 KNOWN_MAX: Final = 100_000
-"""Users whom Redis remembers to have been noted."""
+"""Maximum number of users that Redis remembers as noted."""
 KNOWN_S: Final = 3_600
-"""For so long. After that they are noted again, in case what was written of them was lost."""
+"""Time Redis remembers them. Then they are noted again, in case their record was lost."""
 ROUND_MAX: Final = 1_000
 """Users of one round trip."""
 CALL_MAX: Final = 200

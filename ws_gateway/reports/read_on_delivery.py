@@ -1,4 +1,4 @@
-"""What was delivered live counts as read, where a setting says so."""
+"""Read receipts for live deliveries, if a setting asks for them."""
 
 import asyncio
 import logging

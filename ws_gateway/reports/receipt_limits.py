@@ -1,4 +1,4 @@
-"""How many receipts a gateway takes of one user, and of all users of a client application.
+"""Rate limits on receipts, per user and per client application.
 
 Counted by id, in each process, in a bucket that empties at a steady rate.
 """
@@ -24,7 +24,7 @@ class Buckets:
         self._taken: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many names are remembered."""
+        """Number of remembered names."""
         return len(self._taken)
 
     def fits(self, name: str, count: int, now: float) -> bool:

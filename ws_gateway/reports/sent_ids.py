@@ -46,7 +46,7 @@ _decode: Final = msgspec.json.Decoder(_Notification).decode
 
 
 class SentIds:
-    """Which notifications were sent through which channels.
+    """Notifications that were sent, by channel.
 
     Args:
         redis: where the logs are.
@@ -66,7 +66,7 @@ class SentIds:
         self._user_looks = Buckets(USER_LOOKS_PER_S, USER_LOOKS_BURST)
 
     def __len__(self) -> int:
-        """How many notifications are remembered, about."""
+        """Approximate number of remembered notifications."""
         return len(self._now) + len(self._before)
 
     def note(self, channel: Channel, items: list[Pending], written: int) -> None:

@@ -1,1 +1,1 @@
-"""What a gateway does with the messages of its clients."""
+"""Handling of client messages by a gateway."""

@@ -1,4 +1,4 @@
-"""What a gateway does with the messages of its clients."""
+"""Handling of client messages by a gateway."""
 
 import asyncio
 import logging
@@ -176,7 +176,7 @@ class Gateway:
         connection.rooms = ()
 
     def let_in(self, connection: Connection, principal: Principal | None) -> None:
-        """Take a connection whose handshake was accepted, on behalf of whoever showed what."""
+        """Take a connection whose handshake was accepted, with the credentials it showed."""
         connection.principal = principal
         if principal is not None and principal.key:
             self._by_key.add(connection)
@@ -230,7 +230,7 @@ class Gateway:
             if not self._is_here(connection, channels):
                 return
             if sight is None and not self._is_heard(names[0]):
-                # Whoever was heard may have been deleted meanwhile.
+                # The user may have been deleted in the meantime.
                 sight = self._sights.note(client, message.user)
             if sight is not None and not sight.is_settled:
                 if not connection.busy:
@@ -272,7 +272,7 @@ class Gateway:
             if self._is_here(connection, channels):
                 self._let_in(connection, message, channels, missed)
 
-        # Channels that were empty may have been closed meanwhile.
+        # Empty channels may have been closed in the meantime.
         self.pacer.do(connection, lambda: self.hub.open(names, ready))
 
     def _let_in(
@@ -428,7 +428,7 @@ class Gateway:
             connection.wait()
 
     def _is_heard(self, name: str) -> bool:
-        """Whether a user, by the scoped name of their channel, has a connection here already."""
+        """Return whether the user of a scoped channel already has a connection here."""
         channel = self.hub.channels.get(name)
         return channel is not None and any(
             member.closing_since is None for member in channel.members

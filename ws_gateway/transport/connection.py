@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ws_gateway.sessions.gateway import Gateway
 
 CLOSE_TIMEOUT_S: Final = 5.0
-"""How long a closed client may take to answer the close frame."""
+"""Time a client has to answer the close frame."""
 SLICE_FRAMES: Final = 64
 """Frames of one connection that are read in a slice of a loop turn."""
 SLICE_S: Final = 0.001
@@ -88,13 +88,13 @@ class Connection(asyncio.Protocol):
     )
 
     DIRECT: ClassVar = True
-    """Whether what the fan-out makes can be written to a plain socket as it is."""
+    """True if the fan-out's bytes can be written to a plain socket unchanged."""
 
     def __init__(self, gateway: "Gateway", number: int, address: str) -> None:
         self.gateway = gateway
         self.number = number
         self.address = address
-        """Where it comes from; empty if that doesn't matter."""
+        """Address of the client; empty if it doesn't matter."""
         self._transport: asyncio.Transport | None = None
         self.fd = -1
         """The socket; -1: all must go through the transport."""
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self.principal: Principal | None = None
         """On whose behalf it is here: known once it registered, or by what its handshake said."""
         self.seat = ""
-        """Of which client it has a seat, if it has one."""
+        """Client application whose seat it holds, or empty."""
         self.rooms: tuple[str, ...] = ()
         self.behind: dict[Channel, Position] | None = None
         self.choked = self.clear = False
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _must_wait(self) -> bool:
-        """Whether an action is waited for. The answer to a close frame is read all the same."""
+        """True while an action is under way. The answer to a close frame is read all the same."""
         return self.busy and self.closing_since is None
 
     def _read(self, reader: FrameReader) -> None:
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         self._pause()
 
     def resume(self) -> None:
-        """Go on with what was received meanwhile."""
+        """Continue with input that was received in the meantime."""
         self.busy = False
         if self._reader is None:
             self._listen()
@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def may_be_given(self, a_pass: "Pass") -> bool:
-        """Whether a pass can be written to it; if it hasn't read enough, it falls behind here."""
+        """Return whether it can take a pass; mark it as behind if it hasn't read enough."""
         channel, transport = a_pass.channel, self._transport
         if transport is None or self.closing_since is not None or transport.is_closing():
             return False

@@ -353,7 +353,7 @@ def _asks_for_events(request: RequestHead) -> bool:
 
 
 def refused_connection(error: ClientError, *lines: str) -> bytes:
-    """Answer over HTTP to whoever may not connect, with more lines of its head."""
+    """Refuse a connection with an HTTP response, with additional header lines."""
     match error.code:
         case ErrorCode.UNAUTHORIZED | ErrorCode.TICKET_NOT_ACCEPTED:
             return unauthorized(str(error), *lines, code=error.code).data

@@ -1,4 +1,4 @@
-"""How much of what a client has not read may lie in the kernel, and where else it lies."""
+"""Kernel send buffer of a connection: its size and its plain socket."""
 
 import asyncio
 import socket

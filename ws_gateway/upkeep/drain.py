@@ -1,4 +1,4 @@
-"""The end of a gateway: every client is told to come back, spread over time."""
+"""Shutdown of a gateway: all clients are asked to reconnect, spread over time."""
 
 import asyncio
 import logging

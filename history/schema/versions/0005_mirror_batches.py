@@ -1,4 +1,4 @@
-"""Where publications are in Kafka, in lists: the SQL beside this."""
+"""Lists of Kafka positions of publications: the SQL beside this."""
 
 from pathlib import Path
 from typing import Any
