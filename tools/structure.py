@@ -77,6 +77,9 @@ def _full_folders() -> Iterator[str]:
 def _names_of_two_classes() -> Iterator[str]:
     places: dict[str, list[str]] = defaultdict(list)
     for path in _modules():
+        if path.is_relative_to(ROOT / "sdk"):
+            # It knows nothing of the rest, and its users nothing of that.
+            continue
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")

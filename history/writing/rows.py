@@ -57,7 +57,7 @@ _UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class _Frame(msgspec.Struct, rename="camel", gc=False):
+class _FrameRow(msgspec.Struct, rename="camel", gc=False):
     id: str
     type: str
     user_id: str
@@ -68,11 +68,11 @@ class _Frame(msgspec.Struct, rename="camel", gc=False):
     target: str | None = None
 
 
-class _Extra(msgspec.Struct, gc=False):
+class _ExtraRow(msgspec.Struct, gc=False):
     email: str = ""
 
 
-class _Expired(msgspec.Struct, rename="camel", gc=False):
+class _ExpiredRow(msgspec.Struct, rename="camel", gc=False):
     id: str
     created_at: _Time
     # Events of an earlier release don't say these.
@@ -119,9 +119,9 @@ class _Named(msgspec.Struct, gc=False):
     client: str = DEFAULT_CLIENT
 
 
-_decode_frame: Final = msgspec.json.Decoder(_Frame).decode
-_decode_extra: Final = msgspec.json.Decoder(_Extra).decode
-_decode_expired: Final = msgspec.json.Decoder(_Expired).decode
+_decode_frame: Final = msgspec.json.Decoder(_FrameRow).decode
+_decode_extra: Final = msgspec.json.Decoder(_ExtraRow).decode
+_decode_expired: Final = msgspec.json.Decoder(_ExpiredRow).decode
 _decode_receipt: Final = msgspec.json.Decoder(_Receipt).decode
 _decode_written: Final = msgspec.json.Decoder(_Written).decode
 _decode_mirrored: Final = msgspec.json.Decoder(_Mirrored).decode

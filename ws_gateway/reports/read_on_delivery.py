@@ -17,11 +17,11 @@ log = logging.getLogger("roomcast.gateway")
 _USER: Final = user_channel("")
 
 
-class _Notification(msgspec.Struct):
+class _Delivered(msgspec.Struct):
     id: str
 
 
-_decode: Final = msgspec.json.Decoder(_Notification).decode
+_decode: Final = msgspec.json.Decoder(_Delivered).decode
 
 
 class ReadOnDelivery:

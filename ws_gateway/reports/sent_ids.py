@@ -38,11 +38,11 @@ _ID_WITHIN: Final = 80
 """Bytes from the start of a frame within which the id begins: only the type comes before it."""
 
 
-class _Notification(msgspec.Struct):
+class _SentNotification(msgspec.Struct):
     id: str
 
 
-_decode: Final = msgspec.json.Decoder(_Notification).decode
+_decode: Final = msgspec.json.Decoder(_SentNotification).decode
 
 
 class SentIds:
