@@ -1,6 +1,5 @@
 """Composition root of the history writer: `python -m history`."""
 
-from common.redis.errors import REDIS_ERRORS
 from history.arguments import read_arguments
 
 if __name__ == "__main__":
@@ -22,6 +21,7 @@ from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
 from common.process.replicas import replica_number, run, run_until_stopped
 from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness

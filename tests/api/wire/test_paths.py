@@ -41,6 +41,9 @@ async def ask(port: int, method: str, path: str) -> Reply:
 @pytest.mark.parametrize("path", NOWHERE)
 async def test_a_path_that_is_not_there_is_404_whatever_is_done(stack: Stack, path: str) -> None:
     for name in ("server-1", "gateway-1", "worker-1"):
+        if (name, path) == ("gateway-1", "/"):
+            # Sockets are there; see below.
+            continue
         for method in METHODS:
             reply = await ask(stack.ports[name], method, path)
             assert reply.status == 404, (name, method)
@@ -64,3 +67,13 @@ async def test_the_gateway_says_what_may_be_done_with_events(stack: Stack) -> No
     for method in ("POST", "PUT", "HEAD", "DELETE"):
         reply = await ask(stack.ports["gateway-1"], method, "/events?userId=1")
         assert (reply.status, reply.headers["allow"]) == (405, "GET"), method
+
+
+async def test_the_gateway_says_that_sockets_are_at_its_root(stack: Stack) -> None:
+    for method in METHODS:
+        reply = await ask(stack.ports["gateway-1"], method, "/")
+        if method in ("GET", "HEAD"):
+            assert (reply.status, reply.headers["upgrade"]) == (426, "websocket"), method
+        else:
+            assert reply.status == 405, method
+            assert set(reply.headers["allow"].split(", ")) == {"GET", "HEAD"}, method
