@@ -60,7 +60,7 @@ structure: $(DEV) ## figures of the tree beside their bars (ARGS=-v lists what w
 load: $(DEV) ## load test; prints notify-to-socket latency, writes an HTML report
 	$(BIN)/python -m loadtests.run_load $(ARGS)
 
-bench: $(DEV) ## the benchmarks of docs/benchmarks.md; takes a while
+bench: $(DEV) ## the benchmarks of docs/design/benchmarks.md; takes a while
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
 compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
@@ -69,7 +69,7 @@ compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	tools/lock.sh $(ARGS)
 
-docs: $(DEV) ## write the table of settings into README.md
+docs: $(DEV) ## write the table of docs/reference/settings.md
 	$(BIN)/python -m tools.settings_table
 
 clean: ## remove .venv, caches and the data of `make run`

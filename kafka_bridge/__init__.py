@@ -2,5 +2,5 @@
 
 `mirror` writes the event stream to a topic as CloudEvents (`cloud_events`) by way of `outbox`;
 `ingest` takes requests (`requests`) from a topic and queues them (`admission`); `restore` rebuilds
-an empty Redis (`archive`, `rebuild`). docs/kafka.md tells what each of them promises.
+an empty Redis (`archive`, `rebuild`). docs/reference/kafka.md tells what each of them promises.
 """

@@ -1,4 +1,4 @@
-"""Generator of the README's table of settings, from the settings class.
+"""Generator of the table in docs/reference/settings.md, from the settings class.
 
 `python -m tools.settings_table` writes it between its two markers; a test checks that it is there
 and up to date.
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from common.config.settings import Settings
 
-README: Final = Path(__file__).resolve().parents[1] / "README.md"
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 BEGIN: Final = "<!-- settings:begin (made by `make docs`) -->"
 END: Final = "<!-- settings:end -->"
 
@@ -56,8 +56,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    """Write the table into the README."""
-    README.write_text(replace(README.read_text()))
+    """Write the table into its page."""
+    PAGE.write_text(replace(PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m tools.structure [-v]
 
 A room is a file or folder directly in a folder, an arrow an import between two rooms. Imports for
-type checkers only are imports here: they are knowledge of one another, too. The bars are those that
-docs/design.md sets; the test of the same name holds each figure where it stands or lower.
+type checkers only are imports here: they are knowledge of one another, too. The test of the same
+name holds each figure where it stands or lower.
 """
 
 import argparse

@@ -13,7 +13,8 @@ from common.version import VERSION
 REPLICA_FLAG: Final = "--replica"
 """Flag with which a parent starts a replica: its number, and a pipe that ends with the parent."""
 _SETTINGS: Final = (
-    "Settings come from the environment first and from .env second; README.md lists them. "
+    "Settings come from the environment first and from .env second; "
+    "docs/reference/settings.md lists them. "
     "Exit status: 0 stopped, 1 it can't run, 2 wrong arguments or settings."
 )
 

@@ -49,7 +49,7 @@ ROWS: Final[dict[str, Callable[[Session], Row]]] = {
     "curves": curves,
 }
 RESULTS: Final = ROOT / "loadtests" / "results"
-DOCS: Final = ROOT / "docs"
+DOCS: Final = ROOT / "docs" / "design"
 
 
 def arguments() -> argparse.Namespace:
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--docs",
         action=argparse.BooleanOptionalAction,
-        help="write docs/benchmarks.md and .svg (default: when all rows ran, and not --quick)",
+        help="write docs/design/benchmarks.md, .svg (default: when all rows ran, and not --quick)",
     )
     options = parser.parse_args()
     options.rows = options.rows.split(",")

@@ -15,7 +15,7 @@ your own server (which has an API key, and asks `POST /tokens`):
         async with session.post("https://app.example.com/roomcast-token") as response:
             return (await response.json())["token"]
 
-It needs nothing but the package `websockets`. The protocol is in docs/protocol.md.
+It needs nothing but the package `websockets`. The protocol is in docs/reference/protocol.md.
 """
 
 import asyncio

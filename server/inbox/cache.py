@@ -1,4 +1,4 @@
-"""Cache of inboxes in Redis. docs/inbox.md says why its answers are right."""
+"""Cache of inboxes in Redis. docs/design/inbox.md says why its answers are right."""
 
 import contextlib
 import copy

@@ -19,7 +19,8 @@ from tests.support.processes.stack import Stack
 from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.messages import ErrorCode
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "asyncapi.yaml").read_text())
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.yaml"
+DOCUMENT = yaml.safe_load(PAGE.read_text())
 MESSAGES = DOCUMENT["components"]["messages"]
 SCHEMAS = DOCUMENT["components"]["schemas"]
 

@@ -13,7 +13,7 @@ from common.redis.keys import Keys
 from roomcast.command import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 PORTS = {
     "server": "PORT",
@@ -63,7 +63,9 @@ def test_every_process_is_known_to_this_test() -> None:
 def test_operations_lists_the_processes_with_their_ports() -> None:
     listed = {
         row[1]: row[2]
-        for row in rows(page("docs/operations.md"), "process", "starts with", "port", "is ready if")
+        for row in rows(
+            page("docs/operations/index.md"), "process", "starts with", "port", "is ready if"
+        )
     }
     assert listed == {
         f"`python -m {module}`": f"`{port}` ({default(port)})" for module, port in PORTS.items()
@@ -72,7 +74,9 @@ def test_operations_lists_the_processes_with_their_ports() -> None:
 
 def test_deployment_lists_the_services_with_their_numbers_ports_and_volumes() -> None:
     titles = ("service", "containers", "runs", "port", "volume")
-    listed = {row[0].strip("`"): row[1:] for row in rows(page("docs/deployment.md"), *titles)}
+    listed = {
+        row[0].strip("`"): row[1:] for row in rows(page("docs/operations/deployment.md"), *titles)
+    }
     services = COMPOSE["services"]
     assert set(listed) == set(services)
     for name, (number, runs, port, volume) in listed.items():
@@ -98,7 +102,7 @@ def test_compose_runs_every_process() -> None:
 def test_deployment_names_the_settings_that_containers_have_of_their_own() -> None:
     said = COMPOSE["x-settings"]
     own = {name for name, value in said.items() if value is not None and "${" not in str(value)}
-    text = page("docs/deployment.md")
+    text = page("docs/operations/deployment.md")
     sentence = re.search(r"Inside the containers\n?(.*?)have values of", text, re.DOTALL)
     assert sentence
     assert set(re.findall(r"`([A-Z_]+)`", sentence[1])) == own
@@ -125,10 +129,11 @@ def _keys() -> tuple[set[str], set[str]]:
     return made, prefixes
 
 
-def test_design_lists_the_keys() -> None:
+def test_the_page_of_keys_lists_every_key() -> None:
     made, prefixes = _keys()
     listed = {
-        _shape(row[0].split("`")[1]) for row in rows(page("docs/design.md"), "key", "type", "holds")
+        _shape(row[0].split("`")[1])
+        for row in rows(page("docs/reference/keys-and-scripts.md"), "key", "type", "holds")
     }
     assert listed >= made
     for key in listed - made:
@@ -137,7 +142,7 @@ def test_design_lists_the_keys() -> None:
         assert any(key.startswith(prefix) for key in listed), f"{prefix}… is not listed"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_key_that_a_page_mentions_is_one(path: Path) -> None:
     made, prefixes = _keys()
     words = {key.split(":")[2] for key in (*made, *prefixes)} | {"limits"}
@@ -145,11 +150,11 @@ def test_every_key_that_a_page_mentions_is_one(path: Path) -> None:
         assert key in words, f"{path.name}: rc:{{0}}:{key}"
 
 
-def test_design_lists_the_scripts() -> None:
+def test_the_page_of_keys_lists_every_script() -> None:
     there = {path.name for path in (ROOT / "common" / "redis" / "lua").rglob("*.lua")}
     listed = [
         name
-        for row in rows(page("docs/design.md"), "script", "called by", "does")
+        for row in rows(page("docs/reference/keys-and-scripts.md"), "script", "called by", "does")
         for name in re.findall(r"`(\w+\.lua)`", row[0])
     ]
     assert len(listed) == len(set(listed))
@@ -165,7 +170,9 @@ def test_a_script_belongs_to_those_that_the_page_says_call_it() -> None:
         "history writer": "history",
         "Kafka bridge": "kafka_bridge",
     }
-    for cell, called_by, _ in rows(page("docs/design.md"), "script", "called by", "does"):
+    for cell, called_by, _ in rows(
+        page("docs/reference/keys-and-scripts.md"), "script", "called by", "does"
+    ):
         for script in re.findall(r"`(\w+)\.lua`", cell):
             sources = {
                 path.relative_to(ROOT).parts[0]
@@ -182,21 +189,31 @@ def test_a_script_belongs_to_those_that_the_page_says_call_it() -> None:
 def test_design_lists_the_folders_of_tests() -> None:
     listed = [
         name
-        for row in rows(page("docs/design.md"), "folder", "what")
+        for row in rows(page("docs/design/index.md"), "folder", "what")
         for name in re.findall(r"`tests/(\w+)/`", row[0])
     ]
     assert len(listed) == len(set(listed))
     assert set(listed) == folders(ROOT / "tests")
 
 
-def test_the_readme_lists_the_folders_and_the_pages() -> None:
+def test_the_readme_lists_the_folders() -> None:
     table = dict(rows(page("README.md"), "folder", "holds"))
     listed = {name for cell in table for name in re.findall(r"`(\w+)/`", cell)}
     assert listed == folders(ROOT)
-    (about_docs,) = (holds for cell, holds in table.items() if "`docs/`" in cell)
-    linked = set(re.findall(r"\(docs/([\w.]+)\)", about_docs))
-    pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".yaml")}
-    assert linked == pages
+
+
+@pytest.mark.parametrize("folder", ["guide", "reference", "design", "operations"])
+def test_the_landing_page_links_every_page(folder: str) -> None:
+    linked = set(re.findall(rf"\(({folder}/[\w.-]+)\)", page("docs/index.md")))
+    there = (ROOT / "docs" / folder).iterdir()
+    assert linked == {f"{folder}/{path.name}" for path in there if path.suffix in (".md", ".yaml")}
+
+
+def test_the_list_of_decisions_links_every_decision() -> None:
+    linked = re.findall(r"\((\d{4}-[\w-]+\.md)\)", page("docs/decisions/index.md"))
+    there = {path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")}
+    assert linked == sorted(there)
+    assert [int(name[:4]) for name in linked] == [*range(1, len(linked) + 1)]
 
 
 def test_the_readme_lists_what_make_does() -> None:
@@ -216,7 +233,7 @@ def test_who_contributes_is_told_of_every_process_and_of_both_places_of_a_settin
     assert "`compose.yaml`" in setting
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_of_ours_that_a_page_names_is_there(path: Path) -> None:
     tops = "|".join(sorted(folders(ROOT) - {"docs"}))
     for name in re.findall(rf"`((?:{tops})/[\w./-]+)`", path.read_text()):

@@ -1,10 +1,10 @@
 import pytest
 
-from tools.settings_table import BEGIN, END, README, render, replace
+from tools.settings_table import BEGIN, END, PAGE, render, replace
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
-    text = README.read_text()
+def test_the_page_lists_every_setting_as_it_is() -> None:
+    text = PAGE.read_text()
     assert replace(text) == text, "run `make docs`"
 
 

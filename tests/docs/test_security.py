@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.processes.process import ROOT
 
-PAGE = (ROOT / "docs" / "security.md").read_text()
+PAGE = (ROOT / "docs" / "design" / "security.md").read_text()
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and "`test_" in line]
 TESTS = {
     name

@@ -1,6 +1,7 @@
 """Messages that clients send and receive on a socket, without the transport. Pure.
 
-The protocol is documented in `docs/protocol.md` and `docs/asyncapi.yaml`.
+The protocol is documented in `docs/reference/protocol.md` and
+`docs/reference/asyncapi.yaml`.
 """
 
 import json

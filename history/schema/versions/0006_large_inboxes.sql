@@ -1,4 +1,4 @@
--- Inboxes of any size: docs/inbox.md, "However large it is".
+-- Inboxes of any size: docs/design/inbox.md, "However large it is".
 
 -- What was published more than ten seconds after it was created. All else is published in about the
 -- order of its creation, so that what is new can be looked for at the end of the index by channel.

@@ -1,4 +1,4 @@
--- From when on a user has broadcasts: docs/inbox.md, "First sight".
+-- From when on a user has broadcasts: docs/design/inbox.md, "First sight".
 
 CREATE TABLE sights (
     client         text COLLATE "C" NOT NULL,

@@ -1,4 +1,4 @@
-// What stands around an example of docs/protocol.md in a page: it is appended to this.
+// What stands around an example of docs/reference/protocol.md in a page: it is appended to this.
 import { EventSource } from "undici";
 
 const given = JSON.parse(process.argv[2]);

@@ -1,4 +1,4 @@
-"""The examples for pages in docs/protocol.md, run as they stand there, by Node.
+"""The examples for pages in docs/reference/protocol.md, run as they stand there, by Node.
 
 Node has what they use of a browser but `EventSource`, which is undici's.
 """
@@ -24,7 +24,9 @@ from tests.support.waiting import WAIT_TIMEOUT_S
 
 HERE: Final = Path(__file__).parent
 EXAMPLES: Final = re.findall(
-    r"^```js\n(.*?)^```$", (ROOT / "docs" / "protocol.md").read_text(), re.DOTALL | re.MULTILINE
+    r"^```js\n(.*?)^```$",
+    (ROOT / "docs" / "reference" / "protocol.md").read_text(),
+    re.DOTALL | re.MULTILINE,
 )
 
 

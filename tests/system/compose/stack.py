@@ -65,7 +65,7 @@ class Stack:
         """Build and start it, and wait until every container is healthy.
 
         Args:
-            first_client: whether to make one, as docs/deployment.md says.
+            first_client: whether to make one, as docs/operations/deployment.md says.
         """
         self._compose("up", "--build", "-d", timeout_s=BUILD_TIMEOUT_S)
         if first_client:

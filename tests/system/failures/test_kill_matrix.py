@@ -1,4 +1,4 @@
-"""The kill matrix: parts die or stall while notifications flow, and everything is counted.
+r"""The kill matrix: parts die or stall while notifications flow, and everything is counted.
 
 After each fault: every notification answered 202 is in the event stream exactly once per channel,
 in the order of acceptance, without a hole in the offsets. The topic in Kafka (without repeats, by
@@ -10,7 +10,8 @@ that every client was told.
 
 With GUARANTEES_TABLE the counts are written as Markdown between the marks of that page:
 
-    GUARANTEES_TABLE=docs/guarantees.md python -m pytest tests/system/failures/test_kill_matrix.py
+    GUARANTEES_TABLE=docs/design/guarantees.md \
+        python -m pytest tests/system/failures/test_kill_matrix.py
 """
 
 import asyncio

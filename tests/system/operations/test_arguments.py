@@ -167,7 +167,7 @@ def test_a_setting_that_a_command_needs_is_named(command: tuple[str, ...], setti
 
 
 def test_the_operator_is_told_of_every_command() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text()
     listed = dict(
         re.findall(r"^\| `roomcast ([a-z-]+)` \|.*\| `python -m ([^`]+)` \|$", page, re.MULTILINE)
     )

@@ -161,7 +161,7 @@ def test_the_version_stands_in_one_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "version" not in project
     assert project["dynamic"] == ["version"]
-    asyncapi = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
+    asyncapi = yaml.safe_load((ROOT / "docs" / "reference" / "asyncapi.yaml").read_text())
     assert asyncapi["info"]["version"] == VERSION
     assert f"\nARG VERSION={VERSION}\n" in (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
 

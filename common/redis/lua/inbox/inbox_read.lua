@@ -1,4 +1,4 @@
--- Read the cached unread ids and first page of a user, if they are still valid (see docs/inbox.md).
+-- Read the cached unread ids and first page of a user, if they are still valid (see docs/design/inbox.md).
 -- KEYS: inbox, unread, reads, changes, sights. ARGV: prefix of channels, whether the page is wanted
 -- ('1'), scoped user.
 -- Returns nil, or the number of unread notifications and, with a page, the page and then per item
