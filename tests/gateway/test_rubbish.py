@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import resource
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.support.clients.sender import post
 from tests.support.clients.socket_client import Client
 from tests.support.clients.socket_wire import HANDSHAKE, client_frame, open_socket, wire
 from tests.support.processes.stack import Stack
+from tests.support.skips import skip_or_fail
 from tests.support.waiting import until
 from ws_gateway.protocol.close_codes import CloseCode
 
@@ -188,9 +188,7 @@ async def test_ten_thousand_connections_are_held(tmp_path: Path) -> None:
     count = 10_000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + 500:
-        if os.environ.get("CI"):
-            pytest.fail(f"the hard limit of open files is {hard}: raise it to {count + 500}")
-        pytest.skip(f"the hard limit of open files is {hard}; {count + 500} are needed")
+        skip_or_fail(f"the hard limit of open files is {hard}; {count + 500} are needed")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 500), hard))
     with Stack(tmp_path, PING_INTERVAL_S="120") as stack:
         gateway = stack.names("gateway")[0]

@@ -1,7 +1,6 @@
 """Types that openapi-typescript makes of the document, and a program that is written with them."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.credentials import AuthStack
+from tests.support.skips import need_programs
 from tests.support.waiting import until
 
 SOURCES: Final = Path(__file__).parent / "typescript"
@@ -22,9 +22,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def project(document: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with its packages and the generated types."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        assert not os.environ.get("CI"), "CI needs Node and npm"
-        pytest.skip("Node and npm are not installed")
+    need_programs("node", "npm", why="the TypeScript client")
     folder = tmp_path_factory.mktemp("typescript") / "project"
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns("node_modules"))
     installed = run(folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")

@@ -10,7 +10,6 @@ a broker's connections can be cut.
 
 import ctypes
 import os
-import shutil
 import signal
 import time
 from collections import defaultdict
@@ -21,7 +20,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import confluent_kafka.admin
-import pytest
 import trustme
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -36,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.local.kafka import kafka_command
 from tests.support.processes.process import LOOPBACK, ROOT, Process, free_port
 from tests.support.processes.severed_cable import Gate
+from tests.support.skips import need_programs
 
 EVENTS: Final = "roomcast.events"
 REQUESTS: Final = "roomcast.requests"
@@ -375,13 +374,7 @@ def _secured(folder: Path, port: int, controller: int) -> tuple[Path, dict[str, 
 
 def needs_apache_kafka() -> None:
     """Skip a test where Apache Kafka can't be had; in CI that is an error."""
-    missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
-    if not missing:
-        return
-    reason = f"Apache Kafka needs {' and '.join(missing)} on the PATH"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    need_programs("java", "mvn", why="Apache Kafka")
 
 
 def first_occurrences(records: Sequence[Record], identity: Callable[[Record], str]) -> list[Record]:

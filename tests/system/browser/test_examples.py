@@ -5,7 +5,6 @@ Node has what they use of a browser but `EventSource`, which is undici's.
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
@@ -20,6 +19,7 @@ import pytest
 from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made, make_client, token_of
 from tests.support.processes.process import ROOT
+from tests.support.skips import need_programs
 from tests.support.waiting import WAIT_TIMEOUT_S
 
 HERE: Final = Path(__file__).parent
@@ -33,9 +33,7 @@ EXAMPLES: Final = re.findall(
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's folder with its package."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        assert not os.environ.get("CI"), "CI needs Node and npm"
-        pytest.skip("Node and npm are not installed")
+    need_programs("node", "npm", why="a page")
     folder = tmp_path_factory.mktemp("browser") / "page"
     shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("*.py", "node_modules"))
     installed = subprocess.run(

@@ -1,27 +1,20 @@
 """Docker on this machine: its engine, its compose command, and the base images."""
 
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import docker
 import docker.errors
-import pytest
+
+from tests.support.skips import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_INS = ROOT / "deploy/docker/stand-in-images"
 # debootstrap, three images, and Docker itself, on a slow machine.
 STAND_INS_TIMEOUT_S = 900
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip, or fail where the test was asked for by CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 def compose_command() -> list[str] | None:
@@ -40,7 +33,7 @@ def start_engine() -> Any:
         _stand_in("engine")
         client = client or _client()
     if client is None or compose_command() is None:
-        unavailable("no Docker engine, or no compose command, could be started")
+        skip_or_fail("no Docker engine, or no compose command, could be started")
     return client
 
 
@@ -81,7 +74,7 @@ def _client() -> Any:
     try:
         return docker.from_env(timeout=120)
     except docker.errors.DockerException as error:
-        unavailable(f"the docker command reaches an engine, the docker package doesn't: {error}")
+        skip_or_fail(f"the docker command reaches an engine, the docker package doesn't: {error}")
 
 
 def _stand_in(kind: str) -> None:
@@ -94,4 +87,4 @@ def _stand_in(kind: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        unavailable(f"{STAND_INS.name} {kind}: {done.stdout.strip()[-500:]}")
+        skip_or_fail(f"{STAND_INS.name} {kind}: {done.stdout.strip()[-500:]}")

@@ -12,11 +12,8 @@ import pytest
 
 from deploy.local import postgres
 from tests.support.processes.process import ROOT
+from tests.support.skips import skip_or_fail
 from tests.system.local.stack import free_ports, wait_until
-
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="root alone has folders that PostgreSQL's OS user can't enter"
-)
 
 
 class Clone:
@@ -86,6 +83,8 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Clone]:
+    if os.geteuid() != 0:
+        skip_or_fail("root alone has folders that PostgreSQL's OS user can't enter")
     made = Clone(tmp_path / "closed")
     yield made
     made.remove()
@@ -147,7 +146,7 @@ def test_a_place_that_does_not_do_is_said(clone: Clone, mount: tuple[str, str]) 
         check=False,
     )
     if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+        skip_or_fail(f"nothing can be mounted here: {mounted.stderr.strip()}")
     try:
         said = clone.refusal()
     finally:

@@ -1,11 +1,8 @@
 """What Prometheus gets from the five processes: as its own linter wants it, and no more series."""
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.version import VERSION
 from tests.support.processes.stack import Stack
+from tests.support.skips import need_programs
 from tests.support.stores.kafka import Tansu
 
 PROCESSES: Final = ("server-1", "worker-1", "gateway-1", "history-1", "bridge-1")
@@ -94,22 +92,13 @@ def test_the_check_finds_what_promtool_finds() -> None:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_promtool_has_nothing_to_say(exposed: dict[str, str], process: str) -> None:
-    promtool = _promtool()
+    # Debian: the package prometheus, of which `.ci/run` installs this program alone.
+    need_programs("promtool", why="Prometheus's own linter")
     done = subprocess.run(
-        [promtool, "check", "metrics"],
+        ["promtool", "check", "metrics"],
         input=exposed[process],
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def _promtool() -> str:
-    found = shutil.which("promtool")
-    if found:
-        return found
-    reason = "promtool is not installed (Debian: the package prometheus; `.ci/run` installs it)"
-    if os.environ.get("CI") == "true" and Path("/etc/debian_version").exists():
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
