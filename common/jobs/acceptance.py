@@ -1,6 +1,7 @@
 """Acceptances: the jobs of one request, queued all or none by the acceptance script."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from common.model.channels import DEFAULT_CLIENT
@@ -39,12 +40,15 @@ class Acceptance(NamedTuple):
             self.lane_max,
             len(self.jobs),
         ]
-        for index, job in enumerate(self.jobs):
+        for job, weight in zip(self.jobs, self.weights or repeat(0), strict=False):
             out += job
-            out.append(self.weights[index] if self.weights else 0)
+            out.append(weight)
         return out
 
     @property
     def size(self) -> int:
         """Total size of the jobs in bytes."""
-        return sum(len(text) for _, _, text in self.jobs)
+        size = 0
+        for _, _, text in self.jobs:
+            size += len(text)
+        return size

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 
+@lru_cache(maxsize=16)
 def format_time(unix_ms: int) -> str:
     """Format a time as RFC 3339 in UTC, for instance `2026-11-21T04:00:00.123Z`."""
     seconds, milliseconds = divmod(unix_ms, 1000)
@@ -13,7 +14,7 @@ def format_time(unix_ms: int) -> str:
 
 @lru_cache(maxsize=4)
 def _to_the_second(unix_s: int) -> str:
-    # Most calls are for the current second.
+    # Most calls are for the current second, and many for the current millisecond.
     return datetime.fromtimestamp(unix_s, UTC).isoformat()[: -len("+00:00")]
 
 

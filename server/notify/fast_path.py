@@ -20,7 +20,7 @@ from common.web.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Sli
 from server.access.client_limits import Allowance, Limiter
 from server.access.credentials import Gate
 from server.access.route_access import Access, allow
-from server.notify.handler import Intake, Reply, refused
+from server.notify.handler import ACCEPTED_HEADERS, Intake, Reply, refused
 from server.notify.head_cache import Head, HeadReader, may_be_plain
 
 SWEEP_INTERVAL_S: Final = 1.0
@@ -284,8 +284,19 @@ async def close_overdue(connections: set[NotifyFront]) -> None:
 
 
 def _encode(reply: Reply) -> bytes:
-    head = f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\n"
-    for name, value in reply.headers.items():
-        head += f"{name}: {value}\r\n"
-    head += reply.lines
-    return b"%bContent-Length: %d\r\n\r\n%b" % (head.encode("latin-1"), len(reply.body), reply.body)
+    if reply.headers is ACCEPTED_HEADERS:
+        head = _ACCEPTED_HEAD
+    else:
+        head = _head(reply.status, reply.headers)
+    if reply.lines:
+        head += reply.lines.encode("latin-1")
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(reply.body), reply.body)
+
+
+def _head(status: int, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {_REASONS[status]}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+    return "".join(lines).encode("latin-1")
+
+
+_ACCEPTED_HEAD: Final = _head(202, ACCEPTED_HEADERS)

@@ -41,7 +41,8 @@ class Reply(NamedTuple):
 
 
 _OK: Final = [b"ok"]
-_JSON: Final = {"Content-Type": "application/json"}
+ACCEPTED_HEADERS: Final = {"Content-Type": "application/json"}
+"""Headers of every reply with status 202, besides its `lines`; this very object."""
 
 
 def _refuse_key(key: str) -> None:
@@ -251,5 +252,5 @@ def _reply(
     _accepted.inc()
     if batch:
         answers = [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
-        return Reply(202, _JSON, json.dumps(answers).encode(), lines)
-    return Reply(202, _JSON, b'{"id":"%b","status":"queued"}' % ids.encode(), lines)
+        return Reply(202, ACCEPTED_HEADERS, json.dumps(answers).encode(), lines)
+    return Reply(202, ACCEPTED_HEADERS, b'{"id":"%b","status":"queued"}' % ids.encode(), lines)

@@ -9,38 +9,51 @@ local lane_max, remember_s = tonumber(ARGV[5]), ARGV[6]
 local backlog, room = ARGV[7], tonumber(ARGV[8])
 
 -- State that this call has read (once each) and will write: by lane the waiting jobs, the added ones
--- and the partitions that get turns; by list of jobs its length, whether its partition has a turn,
--- and the added jobs; by key the value that is remembered.
-local lanes, lists, order, kept = {}, {}, {}, {}
--- By lane and client, `high/c`: that client's waiting and added jobs. Then the bytes that waiting and
--- added jobs will grow to.
-local shares, growth, grown = {}, nil, 0
+-- and the partitions that get turns, by partition its list of jobs, by client the share; of a list
+-- its length, whether its partition has a turn, and the added jobs; of a share, under `high/c` in the
+-- backlog, that client's waiting and added jobs. By key the value that is remembered.
+local lanes, order, shares, kept = {}, {}, {}, {}
+-- Bytes that waiting and added jobs will grow to.
+local growth, grown = nil, 0
 redis.call('HLEN', backlog)
 
-local function look(name, partition)
+local function lane_of(name)
   local lane = lanes[name]
   if not lane then
     redis.call('LLEN', ready_prefix .. name)
-    lane = {waiting = tonumber(redis.call('HGET', waiting_key, name) or 0), added = 0, turns = {}}
+    lane = {name = name, waiting = tonumber(redis.call('HGET', waiting_key, name) or 0), added = 0,
+      turns = {}, lists = {}, shares = {}}
     lanes[name] = lane
   end
-  local spot = name .. ':' .. partition
-  local list = lists[spot]
-  if not list then
-    list = {key = jobs_prefix .. spot, jobs = redis.call('LLEN', jobs_prefix .. spot),
-      active = redis.call('SISMEMBER', active_prefix .. name, partition) == 1, added = {}}
-    lists[spot], order[#order + 1] = list, list
-  end
-  return lane, list
+  return lane
 end
 
-local function share_of(name)
-  local share = shares[name]
+local function list_of(lane, partition)
+  local list = lane.lists[partition]
+  if not list then
+    local key = jobs_prefix .. lane.name .. ':' .. partition
+    list = {key = key, jobs = redis.call('LLEN', key),
+      active = redis.call('SISMEMBER', active_prefix .. lane.name, partition) == 1, added = {}}
+    lane.lists[partition], order[#order + 1] = list, list
+  end
+  return list
+end
+
+local function share_of(lane, client)
+  local share = lane.shares[client]
   if not share then
-    share = {waiting = tonumber(redis.call('HGET', backlog, name) or 0), added = 0}
-    shares[name] = share
+    local field = lane.name .. '/' .. client
+    share = {field = field, waiting = tonumber(redis.call('HGET', backlog, field) or 0), added = 0}
+    lane.shares[client], shares[#shares + 1] = share, share
   end
   return share
+end
+
+-- Return why n more jobs of a client don't fit into a lane, or nil.
+local function refusal(lane, client, most, n)
+  if lane.waiting + lane.added + n > lane_max then return {'full', lane.name} end
+  local share = share_of(lane, client)
+  if most > 0 and share.waiting + share.added + n > most then return {'client-full', lane.name} end
 end
 
 -- Accept one request, as a whole or not at all. Its arguments start at ARGV[i]:
@@ -65,38 +78,40 @@ local function accept(i, at_once)
     end
   end
   if n == 0 then return {'late'}, after end
-  local more, weight = {}, 0
-  for k = first, after - 1, 4 do
-    look(ARGV[k], ARGV[k + 1])
-    more[ARGV[k]] = (more[ARGV[k]] or 0) + 1
-    weight = weight + ARGV[k + 3]
+  local lane, weight, refused = lane_of(ARGV[first]), 0, nil
+  if n == 1 then
+    list_of(lane, ARGV[first + 1])
+    weight, refused = tonumber(ARGV[first + 3]), refusal(lane, client, most, 1)
+  else
+    local more = {}
+    for k = first, after - 1, 4 do
+      lane = lane_of(ARGV[k])
+      list_of(lane, ARGV[k + 1])
+      more[lane] = (more[lane] or 0) + 1
+      weight = weight + ARGV[k + 3]
+    end
+    for those, count in pairs(more) do refused = refused or refusal(those, client, most, count) end
   end
-  for name, count in pairs(more) do
-    if lanes[name].waiting + lanes[name].added + count > lane_max then return {'full', name}, after end
-    local share = share_of(name .. '/' .. client)
-    if most > 0 and share.waiting + share.added + count > most then return {'client-full', name}, after end
-  end
+  if refused then return refused, after end
   if room then
     growth = growth or tonumber(redis.call('HGET', backlog, 'bytes') or 0)
     if growth + grown + weight > room then return {'no-room'}, after end
   end
-  local verdict, only = {'ok'}, at_once and n == 1 and select(2, look(ARGV[first], ARGV[first + 1]))
+  local verdict, only = {'ok'}, at_once and n == 1 and list_of(lane, ARGV[first + 1])
   if only and only.jobs == 0 and #only.added == 0 and not only.active then
     verdict = {'published'}
     at_once()
   else
     grown = grown + weight
-    for name, count in pairs(more) do
-      local share = share_of(name .. '/' .. client)
-      share.added = share.added + count
-    end
     for k = first, after - 1, 4 do
-      local lane, list = look(ARGV[k], ARGV[k + 1])
-      lane.added = lane.added + 1
+      lane = lane_of(ARGV[k])
+      local partition, share = ARGV[k + 1], share_of(lane, client)
+      local list = list_of(lane, partition)
+      lane.added, share.added = lane.added + 1, share.added + 1
       list.added[#list.added + 1] = ARGV[k + 2]
       if not list.active then
         list.active = true
-        lane.turns[#lane.turns + 1] = ARGV[k + 1]
+        lane.turns[#lane.turns + 1] = partition
       end
     end
   end
@@ -122,8 +137,8 @@ local function settle()
     if #lane.turns > 0 then redis.call('SADD', active_prefix .. name, unpack(lane.turns)) end
     push(ready_prefix .. name, lane.turns)
   end
-  for name, share in pairs(shares) do
-    if share.added > 0 then redis.call('HINCRBY', backlog, name, share.added) end
+  for _, share in ipairs(shares) do
+    if share.added > 0 then redis.call('HINCRBY', backlog, share.field, share.added) end
   end
   if grown > 0 then redis.call('HINCRBY', backlog, 'bytes', string.format('%d', grown)) end
   for key, value in pairs(kept) do
