@@ -69,8 +69,9 @@ compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	tools/lock.sh $(ARGS)
 
-docs: $(DEV) ## write the table of docs/reference/settings.md
+docs: $(DEV) ## write the tables of settings and problems in docs/reference
 	$(BIN)/python -m tools.settings_table
+	$(BIN)/python -m tools.problem_table
 
 clean: ## remove .venv, caches and the data of `make run`
 	$(or $(wildcard $(BIN)/python),$(PYTHON),python3) -m deploy.local.clean

@@ -12,7 +12,6 @@ import logging
 import secrets
 import sys
 import time
-from http import HTTPStatus
 
 from aiohttp import web
 
@@ -22,6 +21,7 @@ from common.auth.authenticator import Authenticator, mode_notes
 from common.auth.client_directory import Directory
 from common.config.settings import Settings, load_settings
 from common.events.receipts import Receipts
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.process.garbage_collection import collect_seldom
 from common.process.replicas import replica_number, run, run_until_stopped
@@ -81,8 +81,7 @@ async def _no_stream(_: web.Request) -> web.Response:
 async def _no_socket(_: web.Request) -> web.Response:
     # Somebody opened the port in a browser, or with curl. Handshakes are answered by `Front`.
     raise Problem(
-        HTTPStatus.UPGRADE_REQUIRED,
-        "upgrade-required",
+        ProblemCode.UPGRADE_REQUIRED,
         "here are WebSockets: connect with ws:// or wss://; GET /events has Server-Sent Events",
         headers={"Upgrade": "websocket"},
     )

@@ -3,7 +3,6 @@
 import logging
 import time
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Final
 
 from common.auth.api_keys import KEY_ID, PREFIX, is_key
@@ -14,6 +13,7 @@ from common.auth.tickets import TICKET_SCOPES, Grant
 from common.auth.tokens import ClaimError, TokenError, TokenReader
 from common.config.networks import is_loopback
 from common.config.settings import AuthMode, Settings
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 
 log = logging.getLogger("roomcast.auth")
@@ -35,7 +35,7 @@ def mode_notes(settings: Settings) -> dict[str, str]:
 
 def unauthorized(detail: str) -> Problem:
     """Make the refusal of wrong or missing credentials."""
-    return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers=_CHALLENGE)
+    return Problem(ProblemCode.UNAUTHORIZED, detail, headers=_CHALLENGE)
 
 
 def _refused() -> Problem:
@@ -96,7 +96,7 @@ class Authenticator:
         """
         principal = self.of_headers(authorization, api_key)
         if not principal.operator or Scope.ADMIN not in principal.scopes:
-            raise Problem(HTTPStatus.FORBIDDEN, "forbidden", "this is for operators")
+            raise Problem(ProblemCode.FORBIDDEN, "this is for operators")
         return principal
 
     def of_token(self, token: str) -> Principal:
@@ -160,8 +160,7 @@ class Authenticator:
     def _be_fresh(self) -> None:
         if self._directory.is_stale:
             raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "credentials-unknown",
+                ProblemCode.CREDENTIALS_UNKNOWN,
                 "Redis does not answer: credentials can't be checked now; repeat",
                 retry_after_s=_RETRY_AFTER_S,
             )

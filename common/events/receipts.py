@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +11,7 @@ from redis.exceptions import NoScriptError
 from common.config.settings import Settings
 from common.events.event import EventKind
 from common.model.channels import DEFAULT_CLIENT, scoped, user_channel
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from common.redis.keys import Keys
@@ -88,8 +88,7 @@ class Receipts:
             written = await self._redis.execute_command(*words)
         if written == FILLING:
             raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "events-filling",
+                ProblemCode.EVENTS_FILLING,
                 "the readers of the event stream are behind, and notifications come first; "
                 "try again later",
                 retry_after_s=RETRY_AFTER_S,

@@ -8,7 +8,6 @@ import hashlib
 import re
 import time
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import msgspec
@@ -34,6 +33,7 @@ from common.model.notification import (
     notification_adapter,
     targets_of,
 )
+from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem
 from common.model.shared_content import SHARED_MIN_BYTES
 from common.model.timestamps import format_time
@@ -151,9 +151,7 @@ def _keep(
 
 def _out_of_bounds(at: str, detail: str) -> Problem:
     detail += " at most"
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
-    )
+    return Problem(ProblemCode.INVALID, f"{at}: {detail}", [FieldError(at, detail)])
 
 
 def plan_one(

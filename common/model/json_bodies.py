@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public, but not in typeshed
 from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem, field_errors, pointer
 from common.model.surrogates import lone_surrogates
 
@@ -50,13 +50,13 @@ def refuse_invalid(body: bytes, error: ValidationError) -> Problem:
 def refuse_fields(errors: Sequence[FieldError]) -> Problem:
     """Make the refusal of bad fields: 422, whose sentence names the first three."""
     detail = "; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors[:3])
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+    return Problem(ProblemCode.INVALID, detail, errors)
 
 
 def malformed(reason: str = "") -> Problem:
     """Make the refusal of a body that is not JSON: 400."""
     detail = f"the body is not JSON: {reason}" if reason else "the body is not JSON"
-    return Problem(HTTPStatus.BAD_REQUEST, "malformed-json", detail)
+    return Problem(ProblemCode.MALFORMED_JSON, detail)
 
 
 def no_number(body: bytes) -> Problem:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
+from common.model.problem_codes import ProblemCode
+
 PROBLEM_TYPE: Final = "application/problem+json"
 _TAGS: Final = frozenset({"private", "room", "broadcast"})
 _UNION_BRANCHES: Final = frozenset({"int", "constrained-str"})
@@ -69,17 +71,23 @@ class FieldError:
 # Not frozen: handling an exception sets its traceback.
 @dataclass(slots=True, eq=False)
 class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is an error of ours
-    """A refusal with its HTTP status, a stable `code`, and a sentence for a person.
+    """A refusal with a stable `code`, its HTTP status, and a sentence for a person.
 
-    `retry_after_s` is sent as Retry-After; `errors` point at every bad field.
+    `retry_after_s` is sent as Retry-After; `errors` point at every bad field; `other_status` is a
+    status that is not the code's usual one.
     """
 
-    status: HTTPStatus
-    code: str
+    code: ProblemCode
     detail: str
     errors: Sequence[FieldError] = ()
     retry_after_s: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    other_status: HTTPStatus | None = None
+
+    @property
+    def status(self) -> HTTPStatus:
+        """HTTP status of the answer."""
+        return self.other_status or self.code.status
 
     def body(self) -> bytes:
         """Return the problem document, JSON in UTF-8."""

@@ -18,6 +18,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem, closing_answer
 from common.web.problem_middleware import problem_response
 from common.web.request_body import BodyError, ChunkedBody, SizedBody
@@ -203,13 +204,17 @@ class PlainHttp(web.RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             super().handle_error(request, status, exc, message)
             problem = Problem(
-                HTTPStatus(status), "internal", "the server is at fault; its log says why"
+                ProblemCode.INTERNAL,
+                "the server is at fault; its log says why",
+                other_status=HTTPStatus(status),
             )
         else:
             log.debug("not HTTP", extra={"reason": str(message)})
             if request.writer.output_size:
                 raise ConnectionError("an answer has begun already")
-            problem = Problem(HTTPStatus(status), "not-http", message or "not HTTP")
+            problem = Problem(
+                ProblemCode.NOT_HTTP, message or "not HTTP", other_status=HTTPStatus(status)
+            )
         response = problem_response(problem)
         response.force_close()
         return response

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,8 +33,7 @@ def refuse_encoded(codings: str) -> None:
     """
     if codings and any(one.strip().lower() not in _IDENTITY for one in codings.split(",")):
         raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-content-encoding",
+            ProblemCode.UNSUPPORTED_CONTENT_ENCODING,
             "send the body as it is, without a Content-Encoding",
             headers={"Accept-Encoding": "identity"},
         )
@@ -66,26 +66,25 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         # The body does not match its Content- or Transfer-Encoding, so there is no rest to read:
         # aiohttp would try, and log that as the handler's error.
         request.content.feed_eof()
-        response = problem_response(Problem(HTTPStatus.BAD_REQUEST, "not-http", str(error)))
+        response = problem_response(Problem(ProblemCode.NOT_HTTP, str(error)))
         response.force_close()
         return response
     except web.HTTPRequestEntityTooLarge:
-        return problem_response(
-            Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "the body is too large")
-        )
+        return problem_response(Problem(ProblemCode.TOO_LARGE, "the body is too large"))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         return problem_response(
             Problem(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "method-not-allowed",
+                ProblemCode.METHOD_NOT_ALLOWED,
                 f"{request.path} takes {allowed}",
                 headers={"Allow": allowed},
             )
         )
     except web.HTTPNotFound:
         return problem_response(
-            Problem(HTTPStatus.NOT_FOUND, "not-found", f"there is nothing at {request.path}")
+            Problem(ProblemCode.NOT_FOUND, f"there is nothing at {request.path}")
         )
     except web.HTTPException as error:
-        return problem_response(Problem(HTTPStatus(error.status), "http", error.reason))
+        return problem_response(
+            Problem(ProblemCode.OTHER, error.reason, other_status=HTTPStatus(error.status))
+        )

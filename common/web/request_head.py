@@ -5,11 +5,11 @@ differently, is decided here: versions, repeated fields, `Host`, transfer coding
 """
 
 import re
-from http import HTTPStatus
 from typing import Final
 
 import httptools
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 
 HEAD_MAX_BYTES: Final = 16 * 1024
@@ -113,21 +113,20 @@ def text_of(value: bytes) -> str:
 
 def bad_head(detail: str) -> Problem:
     """Make the refusal of a malformed request; the connection can't be used any more."""
-    return Problem(HTTPStatus.BAD_REQUEST, "not-http", detail)
+    return Problem(ProblemCode.NOT_HTTP, detail)
 
 
 def too_large_head() -> Problem:
     """Make the refusal of a head over `HEAD_MAX_BYTES` or `FIELDS_MAX`."""
     return Problem(
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "head-too-large",
+        ProblemCode.HEAD_TOO_LARGE,
         f"a head may have {HEAD_MAX_BYTES} bytes and {FIELDS_MAX} fields",
     )
 
 
 def late_head() -> Problem:
     """Make the refusal of a head that took longer than `HEAD_TIMEOUT_S`."""
-    return Problem(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the head did not come in time")
+    return Problem(ProblemCode.REQUEST_TIMEOUT, "the head did not come in time")
 
 
 def check_beginning(data: bytes) -> None:
@@ -187,8 +186,7 @@ def _check(head: RequestHead) -> None:
         raise too_large_head()
     if head.repeated:
         raise Problem(
-            HTTPStatus.BAD_REQUEST,
-            "repeated-header",
+            ProblemCode.REPEATED_HEADER,
             f"{head.repeated.decode('ascii')} may be there once",
         )
     host = fields.get(b"host")

@@ -4,7 +4,6 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-06.
 """
 
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from typing import Final
 
 from redis.asyncio import Redis
@@ -15,6 +14,7 @@ from common.auth.client_records import ClientLimits, ClientRecord
 from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
 from common.jobs.planning import Bounds
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.redis.keys import Keys
 from server.access.window_counter import Bank, Permits, TooManyWaitError
@@ -176,8 +176,7 @@ def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits],
         except TooManyWaitError:
             then(
                 Problem(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "overloaded",
+                    ProblemCode.OVERLOADED,
                     "too many requests wait; nothing was queued",
                     retry_after_s=_RETRY_AFTER_S,
                 )
@@ -186,8 +185,7 @@ def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits],
 
 def _too_fast(permits: Permits) -> Problem:
     return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "rate-limited",
+        ProblemCode.RATE_LIMITED,
         f"this client may send {permits.limit} requests per second",
         retry_after_s=permits.reset_s,
         headers=permits.headers(),
@@ -196,8 +194,7 @@ def _too_fast(permits: Permits) -> Problem:
 
 def _too_many(permits: Permits) -> Problem:
     return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "quota-exceeded",
+        ProblemCode.QUOTA_EXCEEDED,
         f"this client may send {permits.limit} notifications per day (UTC), and "
         f"{permits.left} are left",
         retry_after_s=permits.reset_s,
@@ -207,8 +204,7 @@ def _too_many(permits: Permits) -> Problem:
 
 def _too_wide(permits: Permits) -> Problem:
     return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "fan-out-limited",
+        ProblemCode.FAN_OUT_LIMITED,
         f"this client may have {permits.limit} KiB per second fanned out (message and data, times "
         "targets); nothing was queued",
         retry_after_s=permits.reset_s,

@@ -10,6 +10,7 @@ from common.auth.authenticator import Authenticator
 from common.auth.failed_attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.principal import Principal
 from common.config.networks import Network
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.web.peer_address import peer_address
 
@@ -56,8 +57,7 @@ class Gate:
             )
             if wait_s:
                 raise Problem(
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                    "too-many-failures",
+                    ProblemCode.TOO_MANY_FAILURES,
                     TOO_MANY_FAILURES,
                     retry_after_s=math.ceil(wait_s),
                 )

@@ -6,7 +6,6 @@ A route that is not in the table is not served: `check_routes` refuses to start.
 import asyncio
 from collections.abc import Iterable
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from common.auth.client_records import Scope
 from common.auth.principal import Principal
 from common.auth.tickets import TICKET_SCOPES
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.web.problem_middleware import refuse_encoding
 from server.access.client_limits import Limiter
@@ -145,7 +145,7 @@ def allow_to_give(principal: Principal, scopes: Iterable[Scope]) -> None:
 
 
 def _forbidden(detail: str) -> Problem:
-    return Problem(HTTPStatus.FORBIDDEN, "forbidden", detail)
+    return Problem(ProblemCode.FORBIDDEN, detail)
 
 
 def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middleware:

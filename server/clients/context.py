@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from aiohttp import web
@@ -12,6 +11,7 @@ from pydantic_core import PydanticKnownError
 
 from common.auth.client_directory import Directory
 from common.auth.principal import Principal
+from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries import clients as queries
@@ -104,14 +104,12 @@ def own(request: web.Request) -> str:
 
 def no_client() -> Problem:
     """Make the refusal of an unknown client id."""
-    return Problem(HTTPStatus.NOT_FOUND, "client-not-found", "there is no such client")
+    return Problem(ProblemCode.CLIENT_NOT_FOUND, "there is no such client")
 
 
 def bad(at: str, detail: str) -> Problem:
     """Make the refusal of a field, by its JSON pointer."""
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"{at}: {detail}", [FieldError(at, detail)]
-    )
+    return Problem(ProblemCode.INVALID, f"{at}: {detail}", [FieldError(at, detail)])
 
 
 def time_text(moment: datetime | None) -> str | None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from common.auth.client_records import Scope
 from common.model.notification import Moment
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from history.queries import clients as queries
 from history.queries.clients import ClientEdit, Key
@@ -116,11 +117,11 @@ def _to_come(moment: datetime) -> datetime:
 async def _refuse_number(change: ClientEdit) -> None:
     # Within the change, which holds the lock: two requests that add a key at once take turns.
     if await change.count_keys() >= KEYS_MAX:
-        raise Problem(HTTPStatus.CONFLICT, "too-many-keys", f"a client has at most {KEYS_MAX} keys")
+        raise Problem(ProblemCode.TOO_MANY_KEYS, f"a client has at most {KEYS_MAX} keys")
 
 
 def _no_key() -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "key-not-found", "the client has no such key")
+    return Problem(ProblemCode.KEY_NOT_FOUND, "the client has no such key")
 
 
 def _key(one: Key) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from common.model.problem_codes import ProblemCode
 from history.database import DatabaseAwayError
 from server.clients import audit_routes, key_routes, ticket_routes, token_routes
 from server.clients import client_routes as clients
@@ -25,6 +26,6 @@ def _with(context: Context, handler: Handler) -> Callable[[web.Request], Awaitab
         try:
             return await handler(request, context)
         except DatabaseAwayError:
-            raise away("database-away", "PostgreSQL does not answer; repeat") from None
+            raise away(ProblemCode.DATABASE_AWAY, "PostgreSQL does not answer; repeat") from None
 
     return answer

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Final
 
 from redis.asyncio import Redis
@@ -10,6 +9,7 @@ from redis.asyncio import Redis
 from common.auth.tickets import Grant, new_ticket, seal, ticket_name
 from common.config.settings import Settings
 from common.model.channels import scoped
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.redis.client import says_full
 from common.redis.errors import REDIS_ERRORS
@@ -61,7 +61,7 @@ class TicketIssuer:
         if self._is_nearly_full():
             raise _nearly_full()
         if self._waiting >= WAITING_MAX:
-            raise _unavailable("overloaded", "too many requests wait; repeat")
+            raise _unavailable(ProblemCode.OVERLOADED, "too many requests wait; repeat")
         self._waiting += 1
         try:
             return await self._keep(grant, client, user)
@@ -69,7 +69,7 @@ class TicketIssuer:
             if says_full(error):
                 raise _nearly_full() from None
             redis_outage.noticed("tickets", error)
-            raise _unavailable("redis-away", "Redis does not answer; repeat") from None
+            raise _unavailable(ProblemCode.REDIS_AWAY, "Redis does not answer; repeat") from None
         finally:
             self._waiting -= 1
 
@@ -90,8 +90,7 @@ class TicketIssuer:
         )
         if outcome[0]:
             raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "too-many-tickets",
+                ProblemCode.TOO_MANY_TICKETS,
                 f"{_TOO_MANY[outcome[0]]} has as many unused tickets as there may be",
                 retry_after_s=math.ceil(outcome[1] / 1000),
             )
@@ -99,8 +98,8 @@ class TicketIssuer:
 
 
 def _nearly_full() -> Problem:
-    return _unavailable("redis-nearly-full", "Redis is nearly full; no ticket was made")
+    return _unavailable(ProblemCode.REDIS_NEARLY_FULL, "Redis is nearly full; no ticket was made")
 
 
-def _unavailable(code: str, detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=_RETRY_AFTER_S)
+def _unavailable(code: ProblemCode, detail: str) -> Problem:
+    return Problem(code, detail, retry_after_s=_RETRY_AFTER_S)

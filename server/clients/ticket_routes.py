@@ -11,6 +11,7 @@ from common.auth.principal import Principal
 from common.auth.tickets import Grant
 from common.auth.tokens import ROOMS_MAX
 from common.model.notification import Id
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from server.access.route_access import principal_of
@@ -50,7 +51,7 @@ async def _ticket(request: web.Request, context: Context) -> web.Response:
 
 def _own(request: web.Request, principal: Principal, body: NewTicket) -> Grant:
     if body.userId is not None and str(body.userId) != principal.user:
-        raise Problem(HTTPStatus.FORBIDDEN, "forbidden", "the token is another user's")
+        raise Problem(ProblemCode.FORBIDDEN, "the token is another user's")
     for name in ("rooms", "ttl"):
         if getattr(body, name) is not None:
             raise bad(f"/{name}", "is only for API keys: a token says this itself")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from common.auth.tokens import ROOMS_MAX, public_key, public_members, sign
 from common.model.notification import Id
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from history.queries import clients as queries
@@ -62,8 +63,7 @@ def mint(
     record = context.directory.client(client)
     if record is None:
         raise Problem(
-            HTTPStatus.CONFLICT,
-            "no-client",
+            ProblemCode.NO_CLIENT,
             "tokens belong to a client: show its API key, or make a client first",
         )
     ttl_s = ttl or min(TTL_DEFAULT_S, context.token_max_ttl_s)
@@ -91,8 +91,7 @@ async def _rotate_secret(request: web.Request, context: Context) -> web.Response
         overlap_s = body.overlapS or 0
         if overlap_s and await change.count_secrets() >= SECRETS_MAX:
             raise Problem(
-                HTTPStatus.CONFLICT,
-                "too-many-secrets",
+                ProblemCode.TOO_MANY_SECRETS,
                 f"{SECRETS_MAX} secrets are good at this moment, as many as there may be: wait "
                 "until one has ended, or rotate with overlapS 0, which ends them all",
             )

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from common.accounting.connection_counts import ConnectionCounts
 from common.accounting.usage import last_days, read_usage
 from common.auth.principal import Principal
+from common.model.problem_codes import ProblemCode
 from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from server.access.client_limits import Limiter
@@ -43,7 +44,7 @@ class UsageReport:
             connections = (await self._connections.read())[client]
             left = await allowance.notifications.look() if allowance else 0
         except REDIS_ERRORS:
-            raise away("redis-away", "Redis does not answer; repeat") from None
+            raise away(ProblemCode.REDIS_AWAY, "Redis does not answer; repeat") from None
         return {
             "usage": [
                 {"day": day, **{str(outcome): count for outcome, count in counts.items()}}

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from common.events.event import EventKind
 from common.model.ids import identifier
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from history.queries.inbox import Filters, InboxPlace, Item
@@ -83,9 +84,7 @@ async def _read(request: web.Request, history: History) -> web.Response:
     user, notification = path_id(request, "id"), path_id(request, "nid")
     only(request, ())
     if not await history.inbox.mark_read(user, notification):
-        raise Problem(
-            HTTPStatus.NOT_FOUND, "not-in-inbox", "the user's inbox has no such notification"
-        )
+        raise Problem(ProblemCode.NOT_IN_INBOX, "the user's inbox has no such notification")
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -94,9 +93,7 @@ def _changing(kind: EventKind) -> HistoryHandler:
         user, notification = path_id(request, "id"), path_id(request, "nid")
         only(request, ())
         if not await history.inbox.change_item(user, notification, kind):
-            raise Problem(
-                HTTPStatus.NOT_FOUND, "not-in-inbox", "the user's inbox has no such notification"
-            )
+            raise Problem(ProblemCode.NOT_IN_INBOX, "the user's inbox has no such notification")
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     return change

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from common.events.event import EventKind
 from common.model.notification import Id
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries.users import find_user, memberships, remove_leftovers
@@ -73,7 +74,7 @@ async def _get(request: web.Request, history: History) -> web.Response:
     async with history.database.connection() as connection:
         created = await find_user(connection, history.client, user)
     if created is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "user-not-found", "no such user was made known")
+        raise Problem(ProblemCode.USER_NOT_FOUND, "no such user was made known")
     return json_answer({"id": user, "createdAt": format_time(unix_ms(created))})
 
 

@@ -1,6 +1,5 @@
 """`GET /notifications/{id}`: status of one notification, with times."""
 
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +9,7 @@ from common.events.event import EventKind
 from common.model.channels import kind_and_target
 from common.model.ids import made_at_ms
 from common.model.job import Job
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries import notification_status, notifications
@@ -88,9 +88,7 @@ async def _story(request: web.Request, history: History) -> web.Response:
         head_of_late, channels, dead = await _late(late, written, notification)
         head = head or head_of_late
     if not channels and not dead and not waiting:
-        raise Problem(
-            HTTPStatus.NOT_FOUND, "notification-not-found", "no such notification is known"
-        )
+        raise Problem(ProblemCode.NOTIFICATION_NOT_FOUND, "no such notification is known")
     body = {
         "id": notification,
         "status": _status(channels, dead, waiting),

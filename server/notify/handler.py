@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from prometheus_client import Counter
@@ -11,6 +10,7 @@ from prometheus_client import Counter
 from common.auth.principal import Principal
 from common.jobs.acceptance import Acceptance
 from common.jobs.planning import is_batch, plan_batch, plan_one
+from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem
 from common.redis.client import says_full
 from server.access.client_limits import Allowance, Limiter
@@ -48,15 +48,14 @@ ACCEPTED_HEADERS: Final = {"Content-Type": "application/json"}
 def _refuse_key(key: str) -> None:
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
         raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid-idempotency-key",
+            ProblemCode.INVALID_IDEMPOTENCY_KEY,
             f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} printable characters",
             [FieldError("", "the header Idempotency-Key is invalid")],
         )
 
 
-def _unavailable(code: str, detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, retry_after_s=RETRY_AFTER_S)
+def _unavailable(code: ProblemCode, detail: str) -> Problem:
+    return Problem(code, detail, retry_after_s=RETRY_AFTER_S)
 
 
 class Intake:
@@ -110,17 +109,19 @@ class Intake:
             if acceptance.refusal is not None and not key:
                 raise acceptance.refusal
             if self._watch.unfit:
-                raise _unavailable("redis-unfit", f"{self._watch.unfit}; nothing was queued")
+                raise _unavailable(
+                    ProblemCode.REDIS_UNFIT, f"{self._watch.unfit}; nothing was queued"
+                )
             if self._watch.nearly_full:
                 raise _nearly_full()
             if self._watch.events_full:
                 raise _unavailable(
-                    "events-full",
+                    ProblemCode.EVENTS_FULL,
                     "a reader of the event stream is too far behind; nothing was queued",
                 )
             if client in self._watch.crowding:
                 raise _unavailable(
-                    "client-events-full",
+                    ProblemCode.CLIENT_EVENTS_FULL,
                     "too many events of this client are still to be read from the event stream; "
                     "nothing was queued",
                 )
@@ -190,13 +191,12 @@ def refused(problem: Problem) -> Reply:
 
 
 def _nearly_full() -> Problem:
-    return _unavailable("redis-nearly-full", "Redis is nearly full; nothing was queued")
+    return _unavailable(ProblemCode.REDIS_NEARLY_FULL, "Redis is nearly full; nothing was queued")
 
 
 def _in_flight() -> Problem:
     return Problem(
-        HTTPStatus.CONFLICT,
-        "idempotency-key-in-flight",
+        ProblemCode.IDEMPOTENCY_KEY_IN_FLIGHT,
         "a request with this Idempotency-Key is under way",
         retry_after_s=RETRY_AFTER_S,
     )
@@ -215,12 +215,14 @@ def _reply(
             return refused(acceptance.refusal)
         case [b"full", lane]:
             return refused(
-                _unavailable("lane-full", f"lane {lane.decode()} is full; nothing was queued")
+                _unavailable(
+                    ProblemCode.LANE_FULL, f"lane {lane.decode()} is full; nothing was queued"
+                )
             )
         case [b"client-full", lane]:
             return refused(
                 _unavailable(
-                    "client-lane-full",
+                    ProblemCode.CLIENT_LANE_FULL,
                     f"too many notifications of this client wait in lane {lane.decode()}; "
                     "nothing was queued",
                 )
@@ -228,15 +230,17 @@ def _reply(
         case [b"no-room"]:
             return refused(_nearly_full())
         case OverloadedError():
-            return refused(_unavailable("overloaded", "too many requests wait; nothing was queued"))
+            return refused(
+                _unavailable(ProblemCode.OVERLOADED, "too many requests wait; nothing was queued")
+            )
         case RefusedByRedisError() if says_full(verdict.__cause__):
             return refused(_nearly_full())
         case RefusedByRedisError():
-            return refused(_unavailable("redis-refused", f"Redis refused: {verdict}"))
+            return refused(_unavailable(ProblemCode.REDIS_REFUSED, f"Redis refused: {verdict}"))
         case OutcomeUnknownError():
             return refused(
                 _unavailable(
-                    "outcome-unknown",
+                    ProblemCode.OUTCOME_UNKNOWN,
                     "Redis did not answer; whether it was queued is unknown. "
                     "Repeating with the same Idempotency-Key is safe",
                 )
@@ -244,8 +248,7 @@ def _reply(
         case _:
             return refused(
                 Problem(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "idempotency-key-reused",
+                    ProblemCode.IDEMPOTENCY_KEY_REUSED,
                     "this Idempotency-Key was used with another body",
                 )
             )

@@ -1,7 +1,6 @@
 """JSON bodies of requests, read in time and validated."""
 
 import asyncio
-from http import HTTPStatus
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from common.model.json_bodies import (
     refuse_invalid,
     repeated_names,
 )
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 
 BODY_TIMEOUT_S: Final = 30.0
@@ -33,9 +33,7 @@ async def read_body(request: web.Request) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError:
-        raise Problem(
-            HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "the body did not come in time"
-        ) from None
+        raise Problem(ProblemCode.REQUEST_TIMEOUT, "the body did not come in time") from None
 
 
 async def read_json(request: web.Request, model: type[Model]) -> Model:
@@ -74,16 +72,14 @@ def refuse_type(content_type: str) -> None:
     media, _, parameters = content_type.partition(";")
     if media.strip().lower() != "application/json":
         raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
+            ProblemCode.UNSUPPORTED_MEDIA_TYPE,
             "Content-Type must be application/json",
             headers={"Accept": "application/json"},
         )
     charset = parameters.lower().replace(" ", "").replace('"', "")
     if charset and charset not in ("charset=utf-8", "charset=utf8"):
         raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
+            ProblemCode.UNSUPPORTED_MEDIA_TYPE,
             "JSON is UTF-8; leave the charset out",
         )
 
@@ -91,7 +87,6 @@ def refuse_type(content_type: str) -> None:
 def too_large() -> Problem:
     """Make the refusal of a body over `BODY_MAX_BYTES`."""
     return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "too-large",
+        ProblemCode.TOO_LARGE,
         f"a body may have {BODY_MAX_BYTES} bytes",
     )

@@ -7,6 +7,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from common.model.channels import DEFAULT_CLIENT
+from common.model.problem_codes import ProblemCode
 from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from history.database import Database, DatabaseAwayError
@@ -74,8 +75,8 @@ def _guarded(
         try:
             return await handler(request, history.of(principal_of(request).client))
         except DatabaseAwayError:
-            raise away("database-away", "PostgreSQL does not answer; repeat") from None
+            raise away(ProblemCode.DATABASE_AWAY, "PostgreSQL does not answer; repeat") from None
         except REDIS_ERRORS:
-            raise away("redis-away", "Redis does not answer; repeat") from None
+            raise away(ProblemCode.REDIS_AWAY, "Redis does not answer; repeat") from None
 
     return answer

@@ -6,7 +6,6 @@ Invalid ones are refused with 422 and a pointer to the parameter.
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from common.model.ids import identifier
 from common.model.notification import DATE_MAX_CHARACTERS
+from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem, pointer
 
 LIMIT_DEFAULT: Final = 20
@@ -47,8 +47,7 @@ def refuse(parameter: str, detail: str) -> NoReturn:
         Problem: 422.
     """
     raise Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid",
+        ProblemCode.INVALID,
         f"{parameter}: {detail}",
         [FieldError(pointer([parameter]), detail)],
     )

@@ -14,10 +14,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from common.config.settings import Settings
 from common.model.ids import ID_PATTERN
+from common.model.problem_codes import ProblemCode
 from tests.support.clients.sender import post
 from tests.support.processes.stack import Stack
 from ws_gateway.protocol.close_codes import CloseCode
-from ws_gateway.protocol.messages import ErrorCode
+from ws_gateway.protocol.messages import ERROR_CODES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.yaml"
 DOCUMENT = yaml.safe_load(PAGE.read_text())
@@ -71,7 +72,7 @@ def test_every_message_is_on_the_channel_and_in_an_operation() -> None:
 
 
 def test_it_has_the_error_codes_of_the_code() -> None:
-    assert SCHEMAS["error"]["properties"]["code"]["enum"] == [str(code) for code in ErrorCode]
+    assert SCHEMAS["error"]["properties"]["code"]["enum"] == [str(code) for code in ERROR_CODES]
 
 
 def test_it_has_the_close_codes_of_the_code() -> None:
@@ -103,17 +104,17 @@ def test_answers_are_as_described(client: ClientConnection) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (ErrorCode.MALFORMED, "{"),
-        (ErrorCode.INVALID, {"action": "join"}),
-        (ErrorCode.ALREADY_REGISTERED, {"userId": 1}),
-        (ErrorCode.UNKNOWN_ACTION, {"action": "dance"}),
-        (ErrorCode.TOO_MANY_ROOMS, {"action": "join", "room": [*range(101)]}),
-        (ErrorCode.NOT_IN_ROOM, {"action": "leave", "room": 99}),
-        (ErrorCode.UNSUPPORTED, b"binary"),
+        (ProblemCode.MALFORMED, "{"),
+        (ProblemCode.INVALID, {"action": "join"}),
+        (ProblemCode.ALREADY_REGISTERED, {"userId": 1}),
+        (ProblemCode.UNKNOWN_ACTION, {"action": "dance"}),
+        (ProblemCode.TOO_MANY_ROOMS, {"action": "join", "room": [*range(101)]}),
+        (ProblemCode.NOT_IN_ROOM, {"action": "leave", "room": 99}),
+        (ProblemCode.UNSUPPORTED, b"binary"),
     ],
 )
 def test_errors_are_as_described(
-    client: ClientConnection, code: ErrorCode, message: object
+    client: ClientConnection, code: ProblemCode, message: object
 ) -> None:
     ask(client, {"userId": 1})
     answer = ask(client, message)
@@ -126,7 +127,7 @@ def test_an_action_before_the_registration_is_an_error_as_described(
 ) -> None:
     answer = ask(client, {"action": "join", "room": 1})
     validate(answer, "error")
-    assert answer["code"] == ErrorCode.NOT_REGISTERED
+    assert answer["code"] == ProblemCode.NOT_REGISTERED
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from common.auth.failed_attempts import TOO_MANY_FAILURES, FailedAttempts
 from common.auth.principal import Principal
 from common.auth.tickets import Grant
 from common.config.settings import Settings
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from ws_gateway import metrics
 from ws_gateway.admission.connection_quota import Seats
 from ws_gateway.admission.handshake_rates import HandshakeRates
 from ws_gateway.admission.ticket_desk import TicketDesk
-from ws_gateway.protocol.messages import ClientError, ErrorCode, Register
+from ws_gateway.protocol.messages import ClientError, Register
 from ws_gateway.transport.connection import Connection
 
 
@@ -70,7 +71,7 @@ class Admission:
             ClientError: it is not accepted, or one is needed; or the address failed too often.
         """
         if self.failed and self.failed.wait_s(address, time.monotonic()):
-            raise ClientError(ErrorCode.UNAUTHORIZED, TOO_MANY_FAILURES)
+            raise ClientError(ProblemCode.UNAUTHORIZED, TOO_MANY_FAILURES)
         try:
             if token is None:
                 return self._authenticator.of_headers(None, None)
@@ -79,7 +80,7 @@ class Admission:
             known = problem.status == HTTPStatus.UNAUTHORIZED
             if known:
                 self.failed.note(address, time.monotonic())
-            code = ErrorCode.UNAUTHORIZED if known else ErrorCode.UNAVAILABLE
+            code = ProblemCode.UNAUTHORIZED if known else ProblemCode.UNAVAILABLE
             raise ClientError(code, problem.detail) from None
 
     def redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
@@ -106,10 +107,10 @@ class Admission:
                 raise found
             principal = self._authenticator.of_grant(found)
         except Problem as problem:
-            refused = ClientError(ErrorCode.UNAVAILABLE, problem.detail)
+            refused = ClientError(ProblemCode.UNAVAILABLE, problem.detail)
             if problem.status == HTTPStatus.UNAUTHORIZED:
                 refused = ClientError(
-                    ErrorCode.TICKET_NOT_ACCEPTED,
+                    ProblemCode.TICKET_NOT_ACCEPTED,
                     "what this ticket was given out for is not accepted any more",
                 )
         except ClientError as error:
@@ -117,7 +118,7 @@ class Admission:
         else:
             metrics.tickets.labels("accepted").inc()
             return principal
-        if refused.code is ErrorCode.TICKET_NOT_ACCEPTED:
+        if refused.code is ProblemCode.TICKET_NOT_ACCEPTED:
             metrics.tickets.labels("refused").inc()
             self.failed.note(address, time.monotonic())
         else:
@@ -138,7 +139,7 @@ class Admission:
             connection.principal = self.principal_of(message.token, connection.address)
         principal = connection.principal
         if principal.user not in (None, message.user):
-            raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
+            raise ClientError(ProblemCode.FORBIDDEN, "the token is another user's")
         refuse_rooms(principal, message.rooms)
         self.refuse_number(principal, len(message.rooms))
         self._seats.refuse(connection)
@@ -167,7 +168,7 @@ class Admission:
         """
         most = self.most_rooms(principal)
         if rooms > most:
-            raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
+            raise ClientError(ProblemCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
 
 
 def refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
@@ -178,4 +179,4 @@ def refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
     """
     for room in rooms:
         if not principal.rooms.allow(room):
-            raise ClientError(ErrorCode.FORBIDDEN, f"the token does not allow room {room}")
+            raise ClientError(ProblemCode.FORBIDDEN, f"the token does not allow room {room}")

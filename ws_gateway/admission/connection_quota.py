@@ -15,9 +15,10 @@ from common.auth.client_directory import Directory
 from common.auth.client_records import ClientLimits
 from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
+from common.model.problem_codes import ProblemCode
 from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
-from ws_gateway.protocol.messages import ClientError, ErrorCode
+from ws_gateway.protocol.messages import ClientError
 
 if TYPE_CHECKING:
     from ws_gateway.transport.connection import Connection
@@ -67,7 +68,7 @@ class Seats:
         most = self._limits(principal).connections or self._settings.client_max_connections
         if self._here[principal.client] + self._elsewhere[principal.client] >= most:
             raise ClientError(
-                ErrorCode.TOO_MANY_CONNECTIONS, f"this client has its {most} connections"
+                ProblemCode.TOO_MANY_CONNECTIONS, f"this client has its {most} connections"
             )
 
     def take(self, connection: "Connection") -> None:

@@ -5,6 +5,8 @@ Counted in each process, by seconds of its own clock.
 
 from typing import Final
 
+from common.model.problem_codes import ProblemCode
+
 WINDOW_S: Final = 1.0
 ADDRESSES_MAX: Final = 10_000
 """Addresses that are counted in a second; of more, only the total is."""
@@ -30,7 +32,7 @@ class HandshakeRates:
         """True if handshakes are counted per address."""
         return self._of_address > 0
 
-    def refusal(self, address: str, now: float) -> str | None:
+    def refusal(self, address: str, now: float) -> ProblemCode | None:
         """Count a handshake.
 
         Args:
@@ -38,7 +40,7 @@ class HandshakeRates:
             now: `time.monotonic()`.
 
         Returns:
-            Why it must wait: `address-too-fast` or `too-many-handshakes`; None: it need not.
+            Why it must wait: `ADDRESS_TOO_FAST` or `TOO_MANY_HANDSHAKES`; None: it need not.
         """
         if now - self._since >= WINDOW_S:
             self._since, self._count = now, 0
@@ -47,11 +49,11 @@ class HandshakeRates:
         if self._of_address:
             count = self._addresses.get(address, 0)
             if count >= self._of_address:
-                return "address-too-fast"
+                return ProblemCode.ADDRESS_TOO_FAST
             if count or len(self._addresses) < ADDRESSES_MAX:
                 self._addresses[address] = count + 1
         if self._of_all:
             if self._count >= self._of_all:
-                return "too-many-handshakes"
+                return ProblemCode.TOO_MANY_HANDSHAKES
             self._count += 1
         return None

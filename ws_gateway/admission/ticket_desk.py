@@ -7,11 +7,12 @@ from typing import Final
 from redis.asyncio import Redis
 
 from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
+from common.model.problem_codes import ProblemCode
 from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
-from ws_gateway.protocol.messages import ClientError, ErrorCode
+from ws_gateway.protocol.messages import ClientError
 
 WAITING_MAX: Final = 10_000
 """Tickets that may wait for Redis; one more is not looked at, and stays good."""
@@ -45,9 +46,9 @@ class TicketDesk:
     def redeem(self, ticket: str, then: Then) -> None:
         """Take a ticket."""
         if not is_ticket(ticket):
-            then(ClientError(ErrorCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED))
+            then(ClientError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED))
         elif len(self._waiting) >= WAITING_MAX:
-            then(ClientError(ErrorCode.UNAVAILABLE, "too many tickets wait; come back"))
+            then(ClientError(ProblemCode.UNAVAILABLE, "too many tickets wait; come back"))
         else:
             self._waiting.append((ticket, then))
             self._wanted.set()
@@ -77,7 +78,9 @@ class TicketDesk:
             batch += self._waiting
             self._waiting = []
             for _, then in batch:
-                then(ClientError(ErrorCode.UNAVAILABLE, "tickets can't be checked now; come back"))
+                then(
+                    ClientError(ProblemCode.UNAVAILABLE, "tickets can't be checked now; come back")
+                )
             return
         for (ticket, then), one in zip(batch, kept, strict=True):
             then(_grant(ticket, one))
@@ -87,4 +90,4 @@ def _grant(ticket: str, kept: bytes | None) -> Grant | ClientError:
     try:
         return unseal(ticket, (kept or b"").partition(b"\n")[2])
     except ValueError:
-        return ClientError(ErrorCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED)
+        return ClientError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 from wsproto.utilities import generate_accept_token
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem, closing_answer
 from common.web.request_head import RequestHead
 
@@ -39,13 +40,20 @@ def is_upgrade(head: RequestHead) -> bool:
     return head.names(b"upgrade", b"websocket")
 
 
-def refusal(status: HTTPStatus, code: str, detail: str, *extra: str) -> bytes:
-    """A refused handshake: problem document, connection closed."""
-    return closing_answer(Problem(status, code, detail), *extra)
+def refusal(code: ProblemCode, detail: str, *extra: str, status: HTTPStatus | None = None) -> bytes:
+    """Make the answer to a refused handshake: problem document, connection closed.
+
+    Args:
+        code: of the problem.
+        detail: the same for people.
+        extra: more lines of the head.
+        status: another status than the code's usual one.
+    """
+    return closing_answer(Problem(code, detail, other_status=status), *extra)
 
 
 def _bad(detail: str) -> Answer:
-    return Answer(refusal(HTTPStatus.BAD_REQUEST, "bad-handshake", detail), accepted=False)
+    return Answer(refusal(ProblemCode.BAD_HANDSHAKE, detail), accepted=False)
 
 
 def answer_upgrade(read: RequestHead) -> Answer:
@@ -62,17 +70,15 @@ def answer_upgrade(read: RequestHead) -> Answer:
     if read.fields.get(b"sec-websocket-version") != b"13":
         return Answer(
             refusal(
-                HTTPStatus.UPGRADE_REQUIRED,
-                "bad-handshake",
+                ProblemCode.BAD_HANDSHAKE,
                 "only WebSocket version 13 is spoken",
                 "Sec-WebSocket-Version: 13",
+                status=HTTPStatus.UPGRADE_REQUIRED,
             ),
             accepted=False,
         )
     if read.target.partition("?")[0] != "/":
-        return Answer(
-            refusal(HTTPStatus.NOT_FOUND, "not-found", "WebSocket is at /"), accepted=False
-        )
+        return Answer(refusal(ProblemCode.NOT_FOUND, "WebSocket is at /"), accepted=False)
     try:
         token, ticket = token_of(read), _ticket_of(read.query)
         refuse_two(token, ticket)
@@ -101,10 +107,10 @@ _ACCEPTED: Final = (
 )
 
 
-def unauthorized(detail: str, *lines: str, code: str = "unauthorized") -> Answer:
+def unauthorized(detail: str, *lines: str, code: ProblemCode = ProblemCode.UNAUTHORIZED) -> Answer:
     """Refusal of a request whose credentials are wrong, with more lines of its head."""
     challenge = 'WWW-Authenticate: Bearer realm="roomcast"'
-    data = refusal(HTTPStatus.UNAUTHORIZED, code, detail, challenge, *lines)
+    data = refusal(code, detail, challenge, *lines)
     return Answer(data, accepted=False)
 
 

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +16,7 @@ from common.events.event import EventKind
 from common.events.receipts import IDS_MAX
 from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
 from common.model.ids import identifier
+from common.model.problem_codes import ProblemCode
 from common.model.publication import Position
 from common.model.surrogates import lone_surrogates
 from common.model.timestamps import format_time
@@ -37,27 +37,27 @@ OFFSET_MAX: Final = 2**53
 EPOCH_MAX_CHARACTERS: Final = 64
 
 
-class ErrorCode(StrEnum):
-    """Code of an error frame.
+ERROR_CODES: Final = (
+    ProblemCode.MALFORMED,
+    ProblemCode.INVALID,
+    ProblemCode.NOT_REGISTERED,
+    ProblemCode.ALREADY_REGISTERED,
+    ProblemCode.UNKNOWN_ACTION,
+    ProblemCode.TOO_MANY_ROOMS,
+    ProblemCode.NOT_IN_ROOM,
+    ProblemCode.UNSUPPORTED,
+    ProblemCode.UNAVAILABLE,
+    ProblemCode.NOT_SENT,
+    ProblemCode.TOO_MANY_RECEIPTS,
+    ProblemCode.UNAUTHORIZED,
+    ProblemCode.TICKET_NOT_ACCEPTED,
+    ProblemCode.FORBIDDEN,
+    ProblemCode.TOO_MANY_CONNECTIONS,
+)
+"""Codes of error frames.
 
-    The connection lives on after every one but `TICKET_NOT_ACCEPTED` and `TOO_MANY_CONNECTIONS`.
-    """
-
-    MALFORMED = "malformed"
-    INVALID = "invalid"
-    NOT_REGISTERED = "not-registered"
-    ALREADY_REGISTERED = "already-registered"
-    UNKNOWN_ACTION = "unknown-action"
-    TOO_MANY_ROOMS = "too-many-rooms"
-    NOT_IN_ROOM = "not-in-room"
-    UNSUPPORTED = "unsupported"
-    UNAVAILABLE = "unavailable"
-    NOT_SENT = "not-sent"
-    TOO_MANY_RECEIPTS = "too-many-receipts"
-    UNAUTHORIZED = "unauthorized"
-    TICKET_NOT_ACCEPTED = "ticket-not-accepted"
-    FORBIDDEN = "forbidden"
-    TOO_MANY_CONNECTIONS = "too-many-connections"
+The connection lives on after every one but `TICKET_NOT_ACCEPTED` and `TOO_MANY_CONNECTIONS`.
+"""
 
 
 class ClientError(Exception):
@@ -69,7 +69,7 @@ class ClientError(Exception):
         ids: of notifications that it is about.
     """
 
-    def __init__(self, code: ErrorCode, message: str, ids: Sequence[str] = ()) -> None:
+    def __init__(self, code: ProblemCode, message: str, ids: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.ids = ids
@@ -130,9 +130,9 @@ def _fields(text: str) -> dict[str, Any]:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         reason = _reason(text, str(error))
-        raise ClientError(ErrorCode.MALFORMED, f"not JSON: {reason}") from None
+        raise ClientError(ProblemCode.MALFORMED, f"not JSON: {reason}") from None
     if not isinstance(value, dict):
-        raise ClientError(ErrorCode.MALFORMED, "a message is a JSON object")
+        raise ClientError(ProblemCode.MALFORMED, "a message is a JSON object")
     # A colon follows each name. Few messages have more of them, so few are read again.
     if text.count(":") > _count_names(value):
         _refuse_repeated(text)
@@ -164,59 +164,59 @@ def _refuse_repeated(text: str) -> None:
     try:
         json.loads(text, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
     except RecursionError:
-        raise ClientError(ErrorCode.MALFORMED, f"not JSON: {_REASONS['recursion']}") from None
+        raise ClientError(ProblemCode.MALFORMED, f"not JSON: {_REASONS['recursion']}") from None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> None:
     names = set()
     for name, _ in pairs:
         if name in names:
-            raise ClientError(ErrorCode.INVALID, f"{name[:64]} is there more than once")
+            raise ClientError(ProblemCode.INVALID, f"{name[:64]} is there more than once")
         names.add(name)
 
 
 def _only(fields: dict[str, Any], *known: str) -> None:
     for name in fields:
         if name not in known:
-            raise ClientError(ErrorCode.INVALID, f"unknown field: {name[:64]}")
+            raise ClientError(ProblemCode.INVALID, f"unknown field: {name[:64]}")
 
 
 def _id(value: object, name: str) -> str:
     try:
         return identifier(value)
     except ValueError as error:
-        raise ClientError(ErrorCode.INVALID, f"{name} {error}") from None
+        raise ClientError(ProblemCode.INVALID, f"{name} {error}") from None
 
 
 def _rooms(value: object, max_rooms: int) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if len(values) > max_rooms:
-        raise ClientError(ErrorCode.TOO_MANY_ROOMS, f"at most {max_rooms} rooms")
+        raise ClientError(ProblemCode.TOO_MANY_ROOMS, f"at most {max_rooms} rooms")
     return tuple(dict.fromkeys(_id(item, "room") for item in values))
 
 
 def _token(value: object) -> str:
     if not isinstance(value, str):
-        raise ClientError(ErrorCode.INVALID, "token must be text")
+        raise ClientError(ProblemCode.INVALID, "token must be text")
     return value
 
 
 def _ids(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if not 1 <= len(values) <= IDS_MAX:
-        raise ClientError(ErrorCode.INVALID, f"id must be an id, or 1 to {IDS_MAX} of them")
+        raise ClientError(ProblemCode.INVALID, f"id must be an id, or 1 to {IDS_MAX} of them")
     return tuple(dict.fromkeys(_id(item, "id") for item in values))
 
 
 def _resume(value: object, user: str, rooms: tuple[str, ...]) -> dict[str, Position]:
     if not isinstance(value, dict):
-        raise ClientError(ErrorCode.INVALID, "resume must be an object of channels")
+        raise ClientError(ProblemCode.INVALID, "resume must be an object of channels")
     known = {user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)}
     positions = {}
     for channel, position in value.items():
         if channel not in known:
             raise ClientError(
-                ErrorCode.INVALID, f"resume: not a channel of this registration: {channel[:64]}"
+                ProblemCode.INVALID, f"resume: not a channel of this registration: {channel[:64]}"
             )
         positions[channel] = _position(position)
     return positions
@@ -231,7 +231,7 @@ def _position(value: object) -> Position:
             and epoch.isascii()
         ):
             return Position(epoch, offset)
-    raise ClientError(ErrorCode.INVALID, "resume: a position is {epoch, offset}")
+    raise ClientError(ProblemCode.INVALID, "resume: a position is {epoch, offset}")
 
 
 def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
@@ -245,10 +245,10 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
     if action is None:
         if "userId" not in fields:
             if registered:
-                raise ClientError(ErrorCode.UNKNOWN_ACTION, "action is missing")
-            raise ClientError(ErrorCode.INVALID, "register first: userId is missing")
+                raise ClientError(ProblemCode.UNKNOWN_ACTION, "action is missing")
+            raise ClientError(ProblemCode.INVALID, "register first: userId is missing")
         if registered:
-            raise ClientError(ErrorCode.ALREADY_REGISTERED, "this connection is registered")
+            raise ClientError(ProblemCode.ALREADY_REGISTERED, "this connection is registered")
         _only(fields, "userId", "room", "resume", "token")
         rooms = _rooms(fields["room"], max_rooms) if "room" in fields else ()
         user = _id(fields["userId"], "userId")
@@ -259,10 +259,10 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
         return PingAction()
     if action not in ("join", "leave", "ack", "read", "refresh"):
         raise ClientError(
-            ErrorCode.UNKNOWN_ACTION, "action must be join, leave, ack, read, refresh or ping"
+            ProblemCode.UNKNOWN_ACTION, "action must be join, leave, ack, read, refresh or ping"
         )
     if not registered:
-        raise ClientError(ErrorCode.NOT_REGISTERED, "register first")
+        raise ClientError(ProblemCode.NOT_REGISTERED, "register first")
     if action == "refresh":
         _only(fields, "action", "token")
         return Refresh(_token(fields.get("token")))
@@ -272,7 +272,7 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
         return Receipt(kind, _ids(fields.get("id")))
     _only(fields, "action", "room")
     if "room" not in fields:
-        raise ClientError(ErrorCode.INVALID, "room is missing")
+        raise ClientError(ProblemCode.INVALID, "room is missing")
     rooms = _rooms(fields["room"], max_rooms)
     return Join(rooms) if action == "join" else Leave(rooms)
 

@@ -12,6 +12,7 @@ from common.auth.principal import Principal
 from common.config.settings import Settings
 from common.events.receipts import IDS_MAX
 from common.model.channels import BROADCAST_CHANNEL, room_channel, scoped, user_channel
+from common.model.problem_codes import ProblemCode
 from common.model.publication import Position
 from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
@@ -26,7 +27,6 @@ from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.messages import (
     PONG_TEXT,
     ClientError,
-    ErrorCode,
     Join,
     Leave,
     PingAction,
@@ -152,7 +152,7 @@ class Gateway:
                     self._receipt(connection, message)
         except ClientError as error:
             connection.refuse(error)
-            if error.code is ErrorCode.TOO_MANY_CONNECTIONS:
+            if error.code is ProblemCode.TOO_MANY_CONNECTIONS:
                 connection.close(CloseCode.TOO_MANY_CONNECTIONS)
                 return
             if connection.busy:
@@ -206,7 +206,7 @@ class Gateway:
         before = connection.principal
         principal = self.admission.principal_of(message.token, connection.address)
         if before is None or (principal.client, principal.user) != (before.client, connection.user):
-            raise ClientError(ErrorCode.FORBIDDEN, "the token is another user's")
+            raise ClientError(ProblemCode.FORBIDDEN, "the token is another user's")
         refuse_rooms(principal, connection.rooms)
         connection.principal = principal
         assert principal.expires_s is not None
@@ -316,14 +316,14 @@ class Gateway:
         limits, count = self.limits, len(message.ids)
         if not self._receipt_limits.take(principal.client, user, count, time.monotonic()):
             raise ClientError(
-                ErrorCode.TOO_MANY_RECEIPTS,
+                ProblemCode.TOO_MANY_RECEIPTS,
                 f"at most {limits.user_receipts_per_s:g} receipts per second; try again later",
             )
         client = principal.client
         unknown = self._sent.unknown(connection, message.ids)
         if unknown and not self._sent.may_look(client, user):
             raise ClientError(
-                ErrorCode.TOO_MANY_RECEIPTS,
+                ProblemCode.TOO_MANY_RECEIPTS,
                 "too many receipts for what was sent long ago or not at all; try again later",
             )
         connection.wait()
@@ -399,7 +399,7 @@ class Gateway:
     def _leave(self, connection: Connection, message: Leave) -> None:
         strangers = [room for room in message.rooms if room not in connection.rooms]
         if strangers:
-            raise ClientError(ErrorCode.NOT_IN_ROOM, f"not in room {strangers[0]}")
+            raise ClientError(ProblemCode.NOT_IN_ROOM, f"not in room {strangers[0]}")
         assert connection.principal is not None
         connection.rooms = tuple(r for r in connection.rooms if r not in message.rooms)
         for room in message.rooms:
@@ -457,12 +457,12 @@ def _names(principal: Principal, user: str, rooms: Iterable[str]) -> tuple[str, 
     return tuple(scoped(label, principal.client) for label in labels)
 
 
-_NO_RECEIPTS: Final = ClientError(ErrorCode.UNAVAILABLE, "receipts can't be taken now; try again")
+_NO_RECEIPTS: Final = ClientError(ProblemCode.UNAVAILABLE, "receipts can't be taken now; try again")
 
 
 def _not_sent(ids: list[str]) -> ClientError:
     return ClientError(
-        ErrorCode.NOT_SENT,
+        ProblemCode.NOT_SENT,
         f"{len(ids)} of these were not sent to this user in the channels of this connection, or "
         "too long ago: what is only in the inbox is marked as read over HTTP",
         ids[:REFUSED_MAX],

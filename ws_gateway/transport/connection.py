@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from common.auth.principal import Principal
+from common.model.problem_codes import ProblemCode
 from common.model.publication import Position
 from ws_gateway import metrics
 from ws_gateway.protocol.close_codes import CloseCode
@@ -27,7 +28,7 @@ from ws_gateway.protocol.frames import (
     pong_frame,
     text_frame,
 )
-from ws_gateway.protocol.messages import ClientError, ErrorCode, error_text
+from ws_gateway.protocol.messages import ClientError, error_text
 from ws_gateway.transport.send_buffer import (
     CATCH_UP_SEND_BUFFER_BYTES,
     UNSENT_BYTES,
@@ -193,7 +194,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(item, Ping):
                 self.write_if_bounded(pong_frame(item.payload))
             elif isinstance(item, Binary):
-                self.refuse(ClientError(ErrorCode.UNSUPPORTED, "messages are text"))
+                self.refuse(ClientError(ProblemCode.UNSUPPORTED, "messages are text"))
         return not reader.is_queued and not self._must_wait
 
     def _drop_the_rest(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qs
 
 from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.publication import Position
 from common.web.request_head import HEAD_MAX_BYTES
@@ -25,7 +26,7 @@ from ws_gateway.protocol.close_codes import REASONS, CloseCode
 from ws_gateway.protocol.event_ids import EventIds, longest_id, read_event_id
 from ws_gateway.protocol.frames import payloads
 from ws_gateway.protocol.handshake import refusal
-from ws_gateway.protocol.messages import ClientError, ErrorCode, Register, parse_message
+from ws_gateway.protocol.messages import ClientError, Register, parse_message
 from ws_gateway.transport.connection import Connection
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def refuse_large(head_bytes: int, last_event_id: str | None, channels: int) -> N
     without = head_bytes - (0 if last_event_id is None else len(last_event_id) + _ID_LINE_BYTES)
     if without + _ID_LINE_BYTES + longest_id(channels) > HEAD_MAX_BYTES:
         raise Problem(
-            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head-too-large",
+            ProblemCode.HEAD_TOO_LARGE,
             f"a head may have {HEAD_MAX_BYTES} bytes, and with so many or such long rooms this one "
             "would have more when it comes back with the id of an event",
         )
@@ -141,14 +141,10 @@ class EventStream(Connection):
             assert isinstance(register, Register)
             self.gateway.admission.admit(self, register)
         except ClientError as error:
-            match error.code:
-                case ErrorCode.FORBIDDEN:
-                    status, extra = HTTPStatus.FORBIDDEN, []
-                case ErrorCode.TOO_MANY_CONNECTIONS:
-                    status, extra = HTTPStatus.TOO_MANY_REQUESTS, [_RETRY_AFTER]
-                case _:
-                    status, extra = HTTPStatus.BAD_REQUEST, []
-            self._transport.write(refusal(status, error.code, str(error), *extra, *lines))
+            extra = [_RETRY_AFTER] if error.code is ProblemCode.TOO_MANY_CONNECTIONS else []
+            # The query is no body: what is wrong with it is 400, and not 422.
+            status = HTTPStatus.BAD_REQUEST if error.code is ProblemCode.INVALID else None
+            self._transport.write(refusal(error.code, str(error), *extra, *lines, status=status))
             self._transport.close()
             return
         self._resume = register.resume

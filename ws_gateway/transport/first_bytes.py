@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from common.auth.failed_attempts import TOO_MANY_FAILURES
 from common.auth.principal import Principal
 from common.auth.tickets import Grant
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem, closing_answer
 from common.web.cors import answer_lines, is_one_origin
 from common.web.peer_address import peer_address
@@ -26,7 +27,7 @@ from ws_gateway.protocol.handshake import (
     token_of,
     unauthorized,
 )
-from ws_gateway.protocol.messages import ClientError, ErrorCode
+from ws_gateway.protocol.messages import ClientError
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.event_stream import (
     EVENTS_PATH,
@@ -147,8 +148,7 @@ class Front(asyncio.Protocol):
             self._address = peer_address(transport, forwarded_for, admission.proxies)
         wait_s = admission.failed.wait_s(self._address, now)
         if wait_s:
-            status = HTTPStatus.TOO_MANY_REQUESTS
-            self._turn_away(transport, "too-many-failures", TOO_MANY_FAILURES, status, wait_s)
+            self._turn_away(transport, ProblemCode.TOO_MANY_FAILURES, TOO_MANY_FAILURES, wait_s)
             return True
         code = admission.rates.refusal(self._address, now)
         if code is not None:
@@ -174,10 +174,12 @@ class Front(asyncio.Protocol):
             return None
         if gateway.draining:
             # It was accepted before the listener closed; nobody would tell it to come back.
-            self._turn_away(transport, "draining", "this gateway is about to stop")
+            self._turn_away(transport, ProblemCode.DRAINING, "this gateway is about to stop")
             return None
         if len(gateway.connections) >= gateway.limits.max_connections:
-            self._turn_away(transport, "full", "this gateway has no room for more connections")
+            self._turn_away(
+                transport, ProblemCode.FULL, "this gateway has no room for more connections"
+            )
             return None
         return transport
 
@@ -190,7 +192,7 @@ class Front(asyncio.Protocol):
             asked = registration(request.query, last_event_id)
             refuse_large(end, last_event_id, asked.channels)
         except ValueError as error:
-            self.refuse(Problem(HTTPStatus.BAD_REQUEST, "bad-request", str(error)))
+            self.refuse(Problem(ProblemCode.BAD_REQUEST, str(error)))
             return
         except Problem as problem:
             self.refuse(problem)
@@ -204,7 +206,7 @@ class Front(asyncio.Protocol):
                 return
             principal = self._gateway.admission.principal_of(token, self._address)
         except ValueError as error:
-            self._turn_down(transport, ClientError(ErrorCode.UNAUTHORIZED, str(error)))
+            self._turn_down(transport, ClientError(ProblemCode.UNAUTHORIZED, str(error)))
             return
         except ClientError as error:
             self._turn_down(transport, error)
@@ -279,7 +281,7 @@ class Front(asyncio.Protocol):
         transport = self._admitted()
         if transport is None:
             return
-        if refused is not None and refused.code is not ErrorCode.TICKET_NOT_ACCEPTED:
+        if refused is not None and refused.code is not ProblemCode.TICKET_NOT_ACCEPTED:
             self._turn_down(transport, refused)
             return
         metrics.handshakes.labels("refused" if refused else "accepted").inc()
@@ -309,7 +311,7 @@ class Front(asyncio.Protocol):
 
     def _check_origin(self, origin: str | None) -> None:
         if origin is not None and not self._may_connect(origin):
-            raise ClientError(ErrorCode.FORBIDDEN, "pages of this origin may not connect")
+            raise ClientError(ProblemCode.FORBIDDEN, "pages of this origin may not connect")
 
     def _may_connect(self, origin: str) -> bool:
         return is_one_origin(origin) and self._gateway.admission.allows_origin(origin)
@@ -322,14 +324,13 @@ class Front(asyncio.Protocol):
     def _turn_away(
         self,
         transport: asyncio.Transport,
-        code: str,
+        code: ProblemCode,
         detail: str,
-        status: HTTPStatus = HTTPStatus.SERVICE_UNAVAILABLE,
         wait_s: float = 1.0,
     ) -> None:
         metrics.handshakes.labels(code).inc()
         retry = f"Retry-After: {math.ceil(wait_s)}"
-        transport.write(refusal(status, code, detail, retry, *self._lines))
+        transport.write(refusal(code, detail, retry, *self._lines))
         transport.close()
 
     def _hand_over(
@@ -354,13 +355,7 @@ def _asks_for_events(request: RequestHead) -> bool:
 
 def refused_connection(error: ClientError, *lines: str) -> bytes:
     """Refuse a connection with an HTTP response, with additional header lines."""
-    match error.code:
-        case ErrorCode.UNAUTHORIZED | ErrorCode.TICKET_NOT_ACCEPTED:
-            return unauthorized(str(error), *lines, code=error.code).data
-        case ErrorCode.UNAVAILABLE:
-            status, extra = HTTPStatus.SERVICE_UNAVAILABLE, ["Retry-After: 1"]
-        case ErrorCode.FORBIDDEN:
-            status, extra = HTTPStatus.FORBIDDEN, []
-        case _:
-            status, extra = HTTPStatus.BAD_REQUEST, []
-    return refusal(status, error.code, str(error), *extra, *lines)
+    if error.code.status == HTTPStatus.UNAUTHORIZED:
+        return unauthorized(str(error), *lines, code=error.code).data
+    extra = ["Retry-After: 1"] if error.code is ProblemCode.UNAVAILABLE else []
+    return refusal(error.code, str(error), *extra, *lines)

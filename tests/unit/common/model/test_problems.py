@@ -6,13 +6,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core.core_schema import ErrorType
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import ERRORS_MAX, PROBLEM_TYPE, FieldError, Problem, field_errors
 
 
 def test_a_problem_is_an_rfc_9457_document() -> None:
-    problem = Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "déjà", [FieldError("/a", "is wrong")]
-    )
+    problem = Problem(ProblemCode.INVALID, "déjà", [FieldError("/a", "is wrong")])
     assert json.loads(problem.body()) == {
         "type": "urn:roomcast:problem:invalid",
         "title": HTTPStatus.UNPROCESSABLE_ENTITY.phrase,
@@ -25,18 +24,16 @@ def test_a_problem_is_an_rfc_9457_document() -> None:
 
 
 def test_a_body_is_ascii_whatever_it_quotes() -> None:
-    problem = Problem(HTTPStatus.BAD_REQUEST, "x", "lone \ud800", [FieldError("/\udfff", "é")])
+    problem = Problem(ProblemCode.MALFORMED_JSON, "lone \ud800", [FieldError("/\udfff", "é")])
     assert problem.body().isascii()
 
 
 def test_errors_are_left_out_where_there_are_none() -> None:
-    assert "errors" not in json.loads(Problem(HTTPStatus.NOT_FOUND, "x", "y").body())
+    assert "errors" not in json.loads(Problem(ProblemCode.NOT_FOUND, "y").body())
 
 
 def test_retry_after_and_other_headers_are_sent() -> None:
-    problem = Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "x", "y", retry_after_s=3, headers={"Allow": "GET"}
-    )
+    problem = Problem(ProblemCode.REDIS_AWAY, "y", retry_after_s=3, headers={"Allow": "GET"})
     assert problem.response_headers() == {
         "Content-Type": PROBLEM_TYPE, "Allow": "GET", "Retry-After": "3",
     }  # fmt: skip

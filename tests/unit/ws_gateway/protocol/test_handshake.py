@@ -1,5 +1,4 @@
 import json
-from http import HTTPStatus
 
 import pytest
 from hypothesis import given
@@ -7,6 +6,7 @@ from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
+from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem, closing_answer
 from common.web.request_head import read_head
 from tests.support.examples import examples
@@ -161,7 +161,7 @@ def test_the_upgrade_field_says_what_is_a_handshake(request_head: bytes, upgrade
 
 
 def test_a_refusal_carries_what_is_added() -> None:
-    data = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", "no room", "Retry-After: 1")
+    data = refusal(ProblemCode.FULL, "no room", "Retry-After: 1")
     assert data.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"\r\nRetry-After: 1\r\n" in data
 

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.model.problem_codes import ProblemCode
 from common.model.publication import Position
 from tests.support import strategies
 from tests.support.examples import examples
 from ws_gateway.protocol.messages import (
+    ERROR_CODES,
     ClientError,
-    ErrorCode,
     Join,
     Leave,
     PingAction,
@@ -28,7 +29,7 @@ def parse(message: Any, *, registered: bool = False, max_rooms: int = 100) -> An
     return parse_message(text, registered=registered, max_rooms=max_rooms)
 
 
-def refusal(message: Any, *, registered: bool = False, max_rooms: int = 3) -> ErrorCode:
+def refusal(message: Any, *, registered: bool = False, max_rooms: int = 3) -> ProblemCode:
     with pytest.raises(ClientError) as caught:
         parse(message, registered=registered, max_rooms=max_rooms)
     return caught.value.code
@@ -66,44 +67,44 @@ def test_an_action_is_understood(message: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("message", "registered", "code"),
     [
-        ("", False, ErrorCode.MALFORMED),
-        ("{", False, ErrorCode.MALFORMED),
-        ("[" * 100_000, False, ErrorCode.MALFORMED),
-        ('{"a":' * 100_000, True, ErrorCode.MALFORMED),
-        ("5", False, ErrorCode.MALFORMED),
-        ("[]", True, ErrorCode.MALFORMED),
-        ('"x"', True, ErrorCode.MALFORMED),
-        ("NaN", True, ErrorCode.MALFORMED),
-        ('{"userId":"\\ud800"}', False, ErrorCode.MALFORMED),
-        ({}, False, ErrorCode.INVALID),
-        ({"room": 1}, False, ErrorCode.INVALID),
-        ({"userId": None}, False, ErrorCode.INVALID),
-        ({"userId": 1.5}, False, ErrorCode.INVALID),
-        ({"userId": True}, False, ErrorCode.INVALID),
-        ({"userId": ""}, False, ErrorCode.INVALID),
-        ({"userId": "a\nb"}, False, ErrorCode.INVALID),
-        ({"userId": "x" * 129}, False, ErrorCode.INVALID),
-        ('{"userId":%s}' % ("9" * 5_000), False, ErrorCode.MALFORMED),
-        ({"userId": [1]}, False, ErrorCode.INVALID),
-        ({"userId": 1, "room": {}}, False, ErrorCode.INVALID),
-        ({"userId": 1, "room": [[1]]}, False, ErrorCode.INVALID),
-        ({"userId": 1, "rooms": [1]}, False, ErrorCode.INVALID),
-        ({"userId": 1, "room": [1, 2, 3, 4]}, False, ErrorCode.TOO_MANY_ROOMS),
-        ({"userId": 1}, True, ErrorCode.ALREADY_REGISTERED),
-        ({}, True, ErrorCode.UNKNOWN_ACTION),
-        ({"action": "shout"}, True, ErrorCode.UNKNOWN_ACTION),
-        ({"action": ["join"]}, True, ErrorCode.UNKNOWN_ACTION),
-        ({"action": {}}, True, ErrorCode.UNKNOWN_ACTION),
-        ({"action": "join", "room": 1}, False, ErrorCode.NOT_REGISTERED),
-        ({"action": "leave", "room": 1}, False, ErrorCode.NOT_REGISTERED),
-        ({"action": "join"}, True, ErrorCode.INVALID),
-        ({"action": "join", "room": 1, "x": 1}, True, ErrorCode.INVALID),
-        ({"action": "ping", "room": 1}, True, ErrorCode.INVALID),
-        ({"action": "join", "room": [1, 2, 3, 4]}, True, ErrorCode.TOO_MANY_ROOMS),
+        ("", False, ProblemCode.MALFORMED),
+        ("{", False, ProblemCode.MALFORMED),
+        ("[" * 100_000, False, ProblemCode.MALFORMED),
+        ('{"a":' * 100_000, True, ProblemCode.MALFORMED),
+        ("5", False, ProblemCode.MALFORMED),
+        ("[]", True, ProblemCode.MALFORMED),
+        ('"x"', True, ProblemCode.MALFORMED),
+        ("NaN", True, ProblemCode.MALFORMED),
+        ('{"userId":"\\ud800"}', False, ProblemCode.MALFORMED),
+        ({}, False, ProblemCode.INVALID),
+        ({"room": 1}, False, ProblemCode.INVALID),
+        ({"userId": None}, False, ProblemCode.INVALID),
+        ({"userId": 1.5}, False, ProblemCode.INVALID),
+        ({"userId": True}, False, ProblemCode.INVALID),
+        ({"userId": ""}, False, ProblemCode.INVALID),
+        ({"userId": "a\nb"}, False, ProblemCode.INVALID),
+        ({"userId": "x" * 129}, False, ProblemCode.INVALID),
+        ('{"userId":%s}' % ("9" * 5_000), False, ProblemCode.MALFORMED),
+        ({"userId": [1]}, False, ProblemCode.INVALID),
+        ({"userId": 1, "room": {}}, False, ProblemCode.INVALID),
+        ({"userId": 1, "room": [[1]]}, False, ProblemCode.INVALID),
+        ({"userId": 1, "rooms": [1]}, False, ProblemCode.INVALID),
+        ({"userId": 1, "room": [1, 2, 3, 4]}, False, ProblemCode.TOO_MANY_ROOMS),
+        ({"userId": 1}, True, ProblemCode.ALREADY_REGISTERED),
+        ({}, True, ProblemCode.UNKNOWN_ACTION),
+        ({"action": "shout"}, True, ProblemCode.UNKNOWN_ACTION),
+        ({"action": ["join"]}, True, ProblemCode.UNKNOWN_ACTION),
+        ({"action": {}}, True, ProblemCode.UNKNOWN_ACTION),
+        ({"action": "join", "room": 1}, False, ProblemCode.NOT_REGISTERED),
+        ({"action": "leave", "room": 1}, False, ProblemCode.NOT_REGISTERED),
+        ({"action": "join"}, True, ProblemCode.INVALID),
+        ({"action": "join", "room": 1, "x": 1}, True, ProblemCode.INVALID),
+        ({"action": "ping", "room": 1}, True, ProblemCode.INVALID),
+        ({"action": "join", "room": [1, 2, 3, 4]}, True, ProblemCode.TOO_MANY_ROOMS),
     ],
 )
 def test_what_is_not_understood_has_its_code(
-    message: Any, registered: bool, code: ErrorCode
+    message: Any, registered: bool, code: ProblemCode
 ) -> None:
     assert refusal(message, registered=registered) == code
 
@@ -124,7 +125,7 @@ def test_what_is_not_understood_has_its_code(
 def test_a_name_that_is_there_twice_is_refused(message: str, registered: bool) -> None:
     with pytest.raises(ClientError, match="is there more than once") as refused:
         parse(message, registered=registered)
-    assert refused.value.code == ErrorCode.INVALID
+    assert refused.value.code == ProblemCode.INVALID
 
 
 def test_colons_are_no_names() -> None:
@@ -157,7 +158,7 @@ def test_what_is_no_json_is_told_in_words_about_it(text: str, reason: str) -> No
     with pytest.raises(ClientError) as refused:
         parse(text)
     assert str(refused.value) == f"not JSON: {reason}"
-    assert refused.value.code == ErrorCode.MALFORMED
+    assert refused.value.code == ProblemCode.MALFORMED
 
 
 words = st.sampled_from(["action", "userId", "room", "join", "leave", "ping", "x"])
@@ -174,7 +175,7 @@ def test_any_text_is_a_message_or_a_client_error_that_can_be_told(
     except ClientError as error:
         told = json.loads(error_text(error))
         assert told["type"] == "error"
-        assert told["code"] in list(ErrorCode)
+        assert told["code"] in ERROR_CODES
         assert told["message"]
     else:
         assert isinstance(message, Register | Join | Leave | PingAction)
@@ -206,4 +207,4 @@ def test_answers_say_where_the_gateway_stands() -> None:
 
 
 def test_a_lone_surrogate_in_a_message_does_not_break_its_error() -> None:
-    assert json.loads(error_text(ClientError(ErrorCode.INVALID, "x \ud800")))["message"] == "x ?"
+    assert json.loads(error_text(ClientError(ProblemCode.INVALID, "x \ud800")))["message"] == "x ?"
