@@ -174,10 +174,11 @@ def _copy(wheel: Path, home: Path) -> Path:
         if copy.exists():
             copy.rename(unfinished / "before")
         unfinished.rename(copy)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         # Another stack of this clone may have made it first.
-        if not (copy.is_dir() and _sizes(copy, wheel.name) == wanted):
+        made = isinstance(error, OSError) and copy.is_dir() and _sizes(copy, wheel.name) == wanted
+        if not made:
             raise
     shutil.rmtree(copy / "before", ignore_errors=True)
     return copy

