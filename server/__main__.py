@@ -10,8 +10,10 @@ import asyncio
 import logging
 import secrets
 import sys
+from dataclasses import dataclass
 
 from aiohttp import web
+from redis.asyncio import Redis
 
 from common.accounting.usage import Usage
 from common.auth.authenticator import Authenticator, mode_notes
@@ -32,19 +34,20 @@ from history.database import Database
 from server.access.client_limits import Limiter
 from server.access.credentials import Gate
 from server.access.route_access import access_control
-from server.app import make_app
+from server.app import Stored, make_app
 from server.clients.context import Context
 from server.clients.service import Clients
 from server.clients.ticket_issuer import TicketIssuer
 from server.clients.usage_report import UsageReport
 from server.inbox.reader import Inbox
+from server.members.context import Members
 from server.members.member_changes import Changes
+from server.notifications.context import SentNotifications
 from server.notify.accept_batcher import Acceptor
 from server.notify.fast_path import NotifyFront, close_overdue
 from server.notify.handler import Intake
 from server.notify.head_cache import HeadReader
 from server.notify.redis_watch import RedisWatch
-from server.web.guard import History
 
 log = logging.getLogger("roomcast.server")
 
@@ -55,24 +58,39 @@ HISTORY_TIMEOUT_S = 2.0
 """Seconds that the routes of history wait for Redis."""
 
 
-def make_history(
-    settings: Settings, keys: Keys, name: str
-) -> tuple[History, Clients] | tuple[None, None]:
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that needs PostgreSQL: the routes' contexts, the clients, the connections."""
+
+    database: Database
+    redis: Redis
+    contexts: Stored
+    clients: Clients
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.database.close()
+        await self.redis.aclose()
+
+
+def make_history(settings: Settings, keys: Keys, name: str) -> History | None:
     """Make what the routes of history and clients need, or None if there is no database.
 
     Nothing is connected yet.
     """
     if not settings.database_url:
-        return None, None
+        return None
     database = Database(settings.database_url.get_secret_value())
     # A separate client, so that nothing here delays POST /notify.
     redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
     changes = Changes(redis, keys, settings, name)
     inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
-    return (
-        History(database, inbox, changes, redis, keys),
-        Clients(database, redis, keys, settings, name),
+    contexts = Stored(
+        inbox,
+        Members(database, changes, inbox.cache),
+        SentNotifications(database, redis, keys),
     )
+    return History(database, redis, contexts, Clients(database, redis, keys, settings, name))
 
 
 async def serve(settings: Settings) -> None:
@@ -106,19 +124,19 @@ async def serve(settings: Settings) -> None:
     usage = Usage(counting, keys, limiter.accepted)
     intake = Intake(acceptor, watch, limiter)
     readiness = Readiness(can_queue, mode_notes(settings))
-    history, clients = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
+    history = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
     app = make_app(
         intake,
         readiness,
         access_control(gate, limiter, registration=settings.client_registration),
         Context(
-            clients,
+            history.clients if history else None,
             directory,
             settings.token_max_ttl_s,
             UsageReport(counting, keys, limiter),
             TicketIssuer(counting, keys, settings, lambda: watch.nearly_full),
         ),
-        history,
+        history.contexts if history else None,
     )
     add_cors(app, settings.allows_origin)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -156,7 +174,7 @@ async def serve(settings: Settings) -> None:
         await run_until_stopped(
             watch_redis(),
             directory.run(),
-            *([clients.sync(directory)] if clients else []),
+            *([history.clients.sync(directory)] if history else []),
             readiness.run(watch.looked),
             close_overdue(connections),
             usage.run(),

@@ -11,8 +11,9 @@ from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from history.queries.inbox import Filters, InboxPlace, Item
+from server.inbox.reader import Inbox
 from server.web.answers import json_answer
-from server.web.guard import History, HistoryHandler, Route
+from server.web.guard import HistoryHandler, Route
 from server.web.parameters import (
     CursorPlace,
     cursor,
@@ -28,7 +29,7 @@ from server.web.parameters import (
 _encode = msgspec.json.Encoder().encode
 
 
-def inbox_routes() -> list[Route]:
+def inbox_routes() -> list[Route[Inbox]]:
     """Make the routes of inboxes."""
     root = "/users/{id}/notifications"
     return [
@@ -42,7 +43,7 @@ def inbox_routes() -> list[Route]:
     ]
 
 
-async def _page(request: web.Request, history: History) -> web.Response:
+async def _page(request: web.Request, inbox: Inbox) -> web.Response:
     user = path_id(request, "id")
     only(request, ("limit", "cursor", "unread", "archived", "room", "since"))
     filters = Filters(
@@ -52,7 +53,7 @@ async def _page(request: web.Request, history: History) -> web.Response:
         archived=parameter(request, "archived", flag) or False,
     )
     before = parameter(request, "cursor", cursor)
-    items, after = await history.inbox.page(
+    items, after = await inbox.page(
         user,
         filters,
         InboxPlace(*before) if before else None,
@@ -75,31 +76,31 @@ def _item_text(item: Item) -> bytes:
     return item.frame[:-1] + b',"read":true,"readAt":"%b"' % read_at + end
 
 
-async def _unread_count(request: web.Request, history: History) -> web.Response:
+async def _unread_count(request: web.Request, inbox: Inbox) -> web.Response:
     only(request, ())
-    return json_answer({"count": await history.inbox.unread_count(path_id(request, "id"))})
+    return json_answer({"count": await inbox.unread_count(path_id(request, "id"))})
 
 
-async def _read(request: web.Request, history: History) -> web.Response:
+async def _read(request: web.Request, inbox: Inbox) -> web.Response:
     user, notification = path_id(request, "id"), path_id(request, "nid")
     only(request, ())
-    if not await history.inbox.mark_read(user, notification):
+    if not await inbox.mark_read(user, notification):
         raise Problem(ProblemCode.NOT_IN_INBOX, "the user's inbox has no such notification")
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _changing(kind: EventKind) -> HistoryHandler:
-    async def change(request: web.Request, history: History) -> web.Response:
+def _changing(kind: EventKind) -> HistoryHandler[Inbox]:
+    async def change(request: web.Request, inbox: Inbox) -> web.Response:
         user, notification = path_id(request, "id"), path_id(request, "nid")
         only(request, ())
-        if not await history.inbox.change_item(user, notification, kind):
+        if not await inbox.change_item(user, notification, kind):
             raise Problem(ProblemCode.NOT_IN_INBOX, "the user's inbox has no such notification")
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     return change
 
 
-async def _read_all(request: web.Request, history: History) -> web.Response:
+async def _read_all(request: web.Request, inbox: Inbox) -> web.Response:
     user = path_id(request, "id")
     only(request, ())
-    return json_answer({"marked": await history.inbox.mark_all_read(user)})
+    return json_answer({"marked": await inbox.mark_all_read(user)})

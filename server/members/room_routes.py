@@ -7,8 +7,9 @@ from aiohttp import web
 from common.events.event import EventKind
 from common.model.timestamps import format_time
 from history.queries import room_members
+from server.members.context import Members
 from server.web.answers import json_answer
-from server.web.guard import History, Route
+from server.web.guard import Route
 from server.web.parameters import (
     CursorPlace,
     cursor,
@@ -20,7 +21,7 @@ from server.web.parameters import (
 )
 
 
-def room_routes() -> list[Route]:
+def room_routes() -> list[Route[Members]]:
     """Make the routes of rooms."""
     return [
         ("GET", "/rooms/{id}/members", _members),
@@ -29,36 +30,36 @@ def room_routes() -> list[Route]:
     ]
 
 
-async def _put(request: web.Request, history: History) -> web.Response:
+async def _put(request: web.Request, members: Members) -> web.Response:
     room, user = path_id(request, "id"), path_id(request, "user")
     only(request, ())
-    await _change(history, EventKind.MEMBER_JOINED, room, user)
+    await _change(members, EventKind.MEMBER_JOINED, room, user)
     return web.Response(status=204)
 
 
-async def _delete(request: web.Request, history: History) -> web.Response:
+async def _delete(request: web.Request, members: Members) -> web.Response:
     room, user = path_id(request, "id"), path_id(request, "user")
     only(request, ())
-    await _change(history, EventKind.MEMBER_LEFT, room, user)
+    await _change(members, EventKind.MEMBER_LEFT, room, user)
     return web.Response(status=204)
 
 
-async def _change(history: History, kind: EventKind, room: str, user: str) -> None:
+async def _change(members: Members, kind: EventKind, room: str, user: str) -> None:
     # By the clock that stamps accepted notifications, not PostgreSQL's.
     at_ms = time.time_ns() // 1_000_000
-    async with history.inbox.cache.change(user), history.database.connection() as connection:
-        await history.changes.make(connection, kind, user, at_ms=at_ms, room=room)
+    async with members.cached.change(user), members.database.connection() as connection:
+        await members.changes.make(connection, kind, user, at_ms=at_ms, room=room)
 
 
-async def _members(request: web.Request, history: History) -> web.Response:
+async def _members(request: web.Request, members: Members) -> web.Response:
     room = path_id(request, "id")
     only(request, ("limit", "cursor"))
     limit = limit_of(request)
     after = parameter(request, "cursor", cursor)
-    async with history.database.connection() as connection:
+    async with members.database.connection() as connection:
         found = await room_members.members(
             connection,
-            history.client,
+            members.client,
             room,
             after=room_members.Member(after.name, after.ms) if after else None,
             limit=limit + 1,

@@ -14,9 +14,10 @@ from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries.users import find_user, memberships, remove_leftovers
+from server.members.context import Members
 from server.web.answers import json_answer
 from server.web.bodies import read_json
-from server.web.guard import History, Route
+from server.web.guard import Route
 from server.web.parameters import (
     CursorPlace,
     cursor,
@@ -38,7 +39,7 @@ class NewUser(BaseModel):
     id: Id
 
 
-def user_routes() -> list[Route]:
+def user_routes() -> list[Route[Members]]:
     """Make the routes of users."""
     return [
         ("POST", "/users", _post),
@@ -48,18 +49,18 @@ def user_routes() -> list[Route]:
     ]
 
 
-async def _post(request: web.Request, history: History) -> web.Response:
+async def _post(request: web.Request, members: Members) -> web.Response:
     only(request, ())
     user = str((await read_json(request, NewUser)).id)
-    async with history.database.connection() as connection:
-        created = await find_user(connection, history.client, user)
+    async with members.database.connection() as connection:
+        created = await find_user(connection, members.client, user)
         is_new = created is None
         if created is None:
             at_ms = time.time_ns() // 1_000_000
             # This may be the user's first sight.
-            async with history.inbox.cache.change(user):
-                await history.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
-            created = await find_user(connection, history.client, user)
+            async with members.cached.change(user):
+                await members.changes.make(connection, EventKind.USER, user, at_ms=at_ms)
+            created = await find_user(connection, members.client, user)
             assert created is not None
     return json_answer(
         {"id": user, "createdAt": format_time(unix_ms(created))},
@@ -68,37 +69,37 @@ async def _post(request: web.Request, history: History) -> web.Response:
     )
 
 
-async def _get(request: web.Request, history: History) -> web.Response:
+async def _get(request: web.Request, members: Members) -> web.Response:
     user = path_id(request, "id")
     only(request, ())
-    async with history.database.connection() as connection:
-        created = await find_user(connection, history.client, user)
+    async with members.database.connection() as connection:
+        created = await find_user(connection, members.client, user)
     if created is None:
         raise Problem(ProblemCode.USER_NOT_FOUND, "no such user was made known")
     return json_answer({"id": user, "createdAt": format_time(unix_ms(created))})
 
 
-async def _delete(request: web.Request, history: History) -> web.Response:
+async def _delete(request: web.Request, members: Members) -> web.Response:
     user = path_id(request, "id")
     only(request, ())
     at_ms = time.time_ns() // 1_000_000
-    async with history.inbox.cache.change(user), history.database.connection() as connection:
-        await history.changes.make(connection, EventKind.USER_DELETED, user, at_ms=at_ms)
+    async with members.cached.change(user), members.database.connection() as connection:
+        await members.changes.make(connection, EventKind.USER_DELETED, user, at_ms=at_ms)
         # The rest is invisible now; the history writer removes what is too much for one call.
         for _ in range(REMOVALS_AT_ONCE):
-            if not await remove_leftovers(connection, history.client, user):
+            if not await remove_leftovers(connection, members.client, user):
                 break
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
-async def _rooms(request: web.Request, history: History) -> web.Response:
+async def _rooms(request: web.Request, members: Members) -> web.Response:
     user = path_id(request, "id")
     only(request, ("limit", "cursor"))
     limit = limit_of(request)
     after = parameter(request, "cursor", cursor)
-    async with history.database.connection() as connection:
+    async with members.database.connection() as connection:
         found = await memberships(
-            connection, history.client, user, after=after.name if after else "", limit=limit + 1
+            connection, members.client, user, after=after.name if after else "", limit=limit + 1
         )
     shown = found[:limit]
     following = CursorPlace(0, shown[-1].room) if len(found) > limit else None

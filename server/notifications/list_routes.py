@@ -22,6 +22,7 @@ from history.queries.notifications import (
     dead_letters,
     sent,
 )
+from server.notifications.context import SentNotifications
 from server.notifications.unwritten_events import (
     ExpiredText,
     LateEvents,
@@ -31,7 +32,7 @@ from server.notifications.unwritten_events import (
 )
 from server.notifications.waiting_jobs import QueuedJobs, place_of
 from server.web.answers import json_answer
-from server.web.guard import History, Route
+from server.web.guard import Route
 from server.web.parameters import (
     CursorPlace,
     cursor,
@@ -54,12 +55,12 @@ class _Source(NamedTuple):
     horizon: InboxPlace | None
 
 
-def sent_routes() -> list[Route]:
+def sent_routes() -> list[Route[SentNotifications]]:
     """Make the route of the list."""
     return [("GET", "/notifications", _list)]
 
 
-async def _list(request: web.Request, history: History) -> web.Response:
+async def _list(request: web.Request, context: SentNotifications) -> web.Response:
     only(request, ("limit", "cursor", "type", "target", "status", "since", "until", "userId"))
     filters = SentFilters(
         kind=parameter(request, "type", one_of(*KINDS)),
@@ -76,16 +77,16 @@ async def _list(request: web.Request, history: History) -> web.Response:
     # In the order in which a notification moves: one that moves while we read is seen twice rather
     # than missed.
     if filters.status in (None, "queued"):
-        jobs = QueuedJobs(history.redis, history.keys, history.client)
+        jobs = QueuedJobs(context.redis, context.keys, context.client)
         sources.append(await _queued(jobs, filters, before, limit))
     if filters.status in (None, "published", "expired"):
-        late = LateEvents(history.redis, history.keys, history.client)
+        late = LateEvents(context.redis, context.keys, context.client)
         sources.append(await _late(late, filters, before))
-    async with history.database.snapshot() as connection:
+    async with context.database.snapshot() as connection:
         if filters.status in (None, "published", "expired"):
-            sources.append(await _published(connection, history.client, filters, before, limit))
+            sources.append(await _published(connection, context.client, filters, before, limit))
         if filters.status in (None, "dead"):
-            sources.append(await _dead(connection, history.client, filters, before, limit))
+            sources.append(await _dead(connection, context.client, filters, before, limit))
     items, following = _merge(sources, limit)
     return json_answer(
         {

@@ -19,6 +19,7 @@ from history.queries.notification_status import (
     ReceiptRecord,
     Writes,
 )
+from server.notifications.context import SentNotifications
 from server.notifications.unwritten_events import (
     ExpiredText,
     LateEvents,
@@ -29,7 +30,7 @@ from server.notifications.unwritten_events import (
 )
 from server.notifications.waiting_jobs import QueuedJobs
 from server.web.answers import json_answer
-from server.web.guard import History, Route
+from server.web.guard import Route
 from server.web.parameters import (
     CursorPlace,
     cursor,
@@ -44,32 +45,32 @@ from server.web.parameters import (
 _EARLIER_MS: Final = 1_000
 
 
-def story_routes() -> list[Route]:
+def story_routes() -> list[Route[SentNotifications]]:
     """Make the route of a notification's status."""
     return [("GET", "/notifications/{id}", _story)]
 
 
-async def _story(request: web.Request, history: History) -> web.Response:
+async def _story(request: web.Request, context: SentNotifications) -> web.Response:
     notification = path_id(request, "id")
     only(request, ("receipts", "limit", "cursor"))
     kind = parameter(request, "receipts", one_of("delivered", "read"))
     after = parameter(request, "cursor", cursor)
     limit = limit_of(request)
-    late = LateEvents(history.redis, history.keys, history.client)
+    late = LateEvents(context.redis, context.keys, context.client)
     # Read before the database is: events written meanwhile are then looked for in both.
     written = await late.position()
     # Waiting jobs are read first: one that is published meanwhile is then found there as well.
-    waiting = await QueuedJobs(history.redis, history.keys, history.client).find(notification)
-    async with history.database.snapshot() as connection:
-        published = await notification_status.publications(connection, history.client, notification)
-        writes = await notification_status.writes(connection, history.client, published)
-        mirrors = await notification_status.mirrors(connection, history.client, published)
-        letters = await notifications.dead_letters_of(connection, history.client, notification)
-        counts = await notification_status.receipt_counts(connection, history.client, notification)
+    waiting = await QueuedJobs(context.redis, context.keys, context.client).find(notification)
+    async with context.database.snapshot() as connection:
+        published = await notification_status.publications(connection, context.client, notification)
+        writes = await notification_status.writes(connection, context.client, published)
+        mirrors = await notification_status.mirrors(connection, context.client, published)
+        letters = await notifications.dead_letters_of(connection, context.client, notification)
+        counts = await notification_status.receipt_counts(connection, context.client, notification)
         names = (
             await notification_status.receipts(
                 connection,
-                history.client,
+                context.client,
                 notification,
                 kind,
                 after=ReceiptRecord(after.name, after.ms) if after else None,
