@@ -40,9 +40,11 @@ from ws_gateway.admission.connection_quota import Seats
 from ws_gateway.admission.pacer import Pacer
 from ws_gateway.admission.ticket_desk import TicketDesk
 from ws_gateway.channels.catch_up import CatchUp
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.hub import Hub
 from ws_gateway.channels.log_reader import LogReader
+from ws_gateway.channels.member import HeardChannel
+from ws_gateway.channels.pending import Pending
 from ws_gateway.channels.run import Run
 from ws_gateway.channels.subscription import Subscription
 from ws_gateway.reports.delivered_usage import DeliveredUsage
@@ -51,7 +53,8 @@ from ws_gateway.reports.first_sights import Sights
 from ws_gateway.reports.read_on_delivery import ReadOnDelivery
 from ws_gateway.reports.receipts import ReceiptWriter
 from ws_gateway.reports.sent_ids import SentIds
-from ws_gateway.sessions.gateway import Clock, Gateway
+from ws_gateway.sessions.gateway import Gateway
+from ws_gateway.transport.clock import Clock
 from ws_gateway.transport.event_stream import EVENTS_PATH
 from ws_gateway.transport.first_bytes import Front
 from ws_gateway.upkeep.drain import drain
@@ -120,7 +123,7 @@ async def serve(settings: Settings) -> None:
         for listener in listeners:
             listener(channel, items, sockets)
 
-    def replayed(channel: Channel, runs: list[Run]) -> None:
+    def replayed(channel: HeardChannel, runs: list[Run]) -> None:
         delivered.note_replayed(channel, runs)
         if settings.reader_groups:
             counts.note_replayed(channel, runs)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from common.model.timestamps import from_unix_ms, unix_ms
 
 
-class Member(NamedTuple):
+class RoomMember(NamedTuple):
     """A member of a room, and when they joined (Unix ms)."""
 
     user: str
@@ -13,8 +13,8 @@ class Member(NamedTuple):
 
 
 async def members(
-    connection: Any, client: str, room: str, *, after: Member | None, limit: int
-) -> list[Member]:
+    connection: Any, client: str, room: str, *, after: RoomMember | None, limit: int
+) -> list[RoomMember]:
     """Members in the order in which they joined, `limit` at most."""
     rows = await connection.fetch(
         """
@@ -29,4 +29,4 @@ async def members(
         after.user if after else "",
         limit,
     )
-    return [Member(row["user_id"], unix_ms(row["joined_at"])) for row in rows]
+    return [RoomMember(row["user_id"], unix_ms(row["joined_at"])) for row in rows]

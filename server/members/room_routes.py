@@ -61,7 +61,7 @@ async def _members(request: web.Request, members: Members) -> web.Response:
             connection,
             members.client,
             room,
-            after=room_members.Member(after.name, after.ms) if after else None,
+            after=room_members.RoomMember(after.name, after.ms) if after else None,
             limit=limit + 1,
         )
     shown = found[:limit]

@@ -15,11 +15,11 @@ from common.config.settings import Settings
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from ws_gateway import metrics
+from ws_gateway.admission.applicant import Applicant
 from ws_gateway.admission.connection_quota import Seats
 from ws_gateway.admission.handshake_rates import HandshakeRates
 from ws_gateway.admission.ticket_desk import TicketDesk
 from ws_gateway.protocol.messages import ClientError, Register
-from ws_gateway.transport.connection import Connection
 
 
 class Admission:
@@ -129,7 +129,7 @@ class Admission:
         """Recheck the API key of a user admitted by its ticket; see `Authenticator`."""
         return self._authenticator.still_good(principal)
 
-    def admit(self, connection: Connection, message: Register) -> None:
+    def admit(self, connection: Applicant, message: Register) -> None:
         """Check that a connection may register, and note its principal.
 
         Raises:
@@ -144,7 +144,7 @@ class Admission:
         self.refuse_number(principal, len(message.rooms))
         self._seats.refuse(connection)
 
-    def take_seat(self, connection: Connection) -> None:
+    def take_seat(self, connection: Applicant) -> None:
         """Count a connection among those of its client, once.
 
         Raises:
@@ -152,7 +152,7 @@ class Admission:
         """
         self._seats.take(connection)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Applicant) -> None:
         """Take a connection's seat back, if it has one."""
         self._seats.leave(connection)
 

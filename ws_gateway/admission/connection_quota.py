@@ -8,7 +8,7 @@ limit by what came within that time; a gateway alone is exact.
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from common.accounting.connection_counts import ConnectionCounts
 from common.auth.client_directory import Directory
@@ -18,10 +18,8 @@ from common.config.settings import Settings
 from common.model.problem_codes import ProblemCode
 from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
+from ws_gateway.admission.applicant import Applicant
 from ws_gateway.protocol.messages import ClientError
-
-if TYPE_CHECKING:
-    from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -56,7 +54,7 @@ class Seats:
             return max(ROOMS_MAX, self._settings.max_rooms)
         return self._limits(principal).rooms_per_connection or self._settings.max_rooms
 
-    def refuse(self, connection: "Connection") -> None:
+    def refuse(self, connection: Applicant) -> None:
         """Refuse a connection whose client has as many as it may have.
 
         Raises:
@@ -71,7 +69,7 @@ class Seats:
                 ProblemCode.TOO_MANY_CONNECTIONS, f"this client has its {most} connections"
             )
 
-    def take(self, connection: "Connection") -> None:
+    def take(self, connection: Applicant) -> None:
         """Give a connection its seat, once.
 
         Raises:
@@ -83,7 +81,7 @@ class Seats:
             connection.seat = principal.client
             self._here[principal.client] += 1
 
-    def leave(self, connection: "Connection") -> None:
+    def leave(self, connection: Applicant) -> None:
         """Take a connection's seat back, if it has one."""
         client, connection.seat = connection.seat, ""
         if client:

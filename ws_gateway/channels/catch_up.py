@@ -20,12 +20,11 @@ from common.process.backoff import jittered
 from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.log_reader import LogReader, Replay
+from ws_gateway.channels.member import HeardChannel, Member
 from ws_gateway.channels.run import Run
 from ws_gateway.protocol.frames import text_frame
 from ws_gateway.protocol.messages import reset_text
-from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -49,7 +48,7 @@ class Missed:
         self.replay = replay
         self._joined: tuple[Position, bytes, Position, list[Run]] | None = None
 
-    def until(self, channel: Channel) -> tuple[bytes, Position, list[Run]]:
+    def until(self, channel: HeardChannel) -> tuple[bytes, Position, list[Run]]:
         """Frames of what the channel's fan-out has begun to send by now.
 
         Returns:
@@ -60,7 +59,7 @@ class Missed:
             self._joined = (handed, *self._join(channel, handed))
         return self._joined[1:]
 
-    def _join(self, channel: Channel, handed: Position) -> tuple[bytes, Position, list[Run]]:
+    def _join(self, channel: HeardChannel, handed: Position) -> tuple[bytes, Position, list[Run]]:
         frames: list[bytes] = []
         runs: list[Run] = []
         at = self.after
@@ -98,7 +97,7 @@ class CatchUp:
     def __init__(
         self,
         reader: LogReader,
-        on_replayed: Callable[[Channel, list[Run]], None],
+        on_replayed: Callable[[HeardChannel, list[Run]], None],
         on_read: Callable[[str, list[Publication]], None],
     ) -> None:
         self._reader = reader
@@ -106,9 +105,9 @@ class CatchUp:
         self._on_read = on_read
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._reads: OrderedDict[tuple[str, Position], asyncio.Task[Missed]] = OrderedDict()
-        self._tasks: dict[Connection, asyncio.Task[None]] = {}
+        self._tasks: dict[Member, asyncio.Task[None]] = {}
 
-    async def read(self, channel: Channel, after: Position) -> Missed:
+    async def read(self, channel: HeardChannel, after: Position) -> Missed:
         """Read what came after a position; repeated until Redis answers."""
         for wait in jittered():
             try:
@@ -118,7 +117,7 @@ class CatchUp:
                 await asyncio.sleep(wait)
         raise AssertionError("unreachable: jittered() never ends")
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: Member) -> None:
         """Bring a connection up in every channel that it is behind, unless that is under way."""
         if connection in self._tasks or not connection.behind:
             return
@@ -133,7 +132,7 @@ class CatchUp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, connection: Connection, task: "asyncio.Task[None]") -> None:
+    def _done(self, connection: Member, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(connection, None)
         if not task.cancelled() and (error := task.exception()):
             log.error("a connection could not be brought up", exc_info=error)
@@ -142,7 +141,7 @@ class CatchUp:
             # It was left behind again, or could be written to again, as this ended.
             self.begin(connection)
 
-    async def _bring_up(self, connection: Connection) -> None:
+    async def _bring_up(self, connection: Member) -> None:
         while connection.behind and not connection.choked:
             channel, after = next(iter(connection.behind.items()))
             missed = await self.read(channel, after)
@@ -151,7 +150,7 @@ class CatchUp:
             if not self.apply(connection, channel, missed):
                 await asyncio.sleep(_WAIT_S)
 
-    def apply(self, connection: Connection, channel: Channel, missed: Missed) -> bool:
+    def apply(self, connection: Member, channel: HeardChannel, missed: Missed) -> bool:
         """Send a connection what it missed of a channel that it is behind.
 
         Returns:

@@ -11,14 +11,13 @@ is has no containers but an empty list. (An empty deque takes 760 bytes, an empt
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
 from common.model.publication import Position, Publication
+from ws_gateway.channels.member import Member
+from ws_gateway.channels.pending import JoinedWrite, Pending
 from ws_gateway.protocol.frames import text_frame
 from ws_gateway.protocol.messages import reset_text
-
-if TYPE_CHECKING:
-    from ws_gateway.transport.connection import Connection
 
 HELD_BACK_MAX: Final = 1_000
 """Publications kept while a gap is filled; past it they are dropped, and filled in from the log."""
@@ -36,17 +35,6 @@ class State(Enum):
     """Every publication so far was queued."""
     BEHIND = auto()
     """Something is missing; the log is being read."""
-
-
-class Pending(NamedTuple):
-    """A frame that waits to be sent, and where the channel stands behind it.
-
-    `accepted_ms` is the Unix time (ms) of a publication's acceptance, 0 for a `reset`.
-    """
-
-    frame: bytes
-    position: Position
-    accepted_ms: int
 
 
 class Channel:
@@ -80,7 +68,7 @@ class Channel:
         """Scoped name, as in keys: `default/room:1`."""
         self.label = label
         """Name that clients see: `room:1`."""
-        self.members: dict[Connection, None] = {}
+        self.members: dict[Member, None] = {}
         self.state = State.OPENING
         self.position = self.handed = Position("", 0)
         self.ended = Position("", 0)
@@ -91,28 +79,28 @@ class Channel:
         """In the fan-out's queue of channels that are due."""
         self.sending = False
         """A pass over its members is under way."""
-        self.left: set[Connection] | None = None
+        self.left: set[Member] | None = None
         """Members to skip in the rest of the pass: they left, or got it from the log."""
         self.waiters: list[Callable[[], None]] | None = None
         """Called when the channel becomes live for the first time."""
         self.empty_since: float | None = None
         self._held_back: deque[Publication] | None = None
-        self._snapshot: tuple[Connection, ...] | None = None
+        self._snapshot: tuple[Member, ...] | None = None
 
-    def add(self, connection: "Connection") -> None:
+    def add(self, connection: Member) -> None:
         """Let a connection hear what begins to be sent from now on."""
         self.members[connection] = None
         self._snapshot = None
         self.empty_since = None
 
-    def remove(self, connection: "Connection") -> None:
+    def remove(self, connection: Member) -> None:
         """Let a connection hear nothing more, not even the rest of a pass."""
         if self.members.pop(connection, self) is self:
             return
         self._snapshot = None
         self.pass_by(connection)
 
-    def pass_by(self, connection: "Connection") -> None:
+    def pass_by(self, connection: Member) -> None:
         """Leave a connection out of the rest of the pass, if one is under way."""
         if self.sending:
             if self.left is None:
@@ -125,7 +113,7 @@ class Channel:
         return self.state is State.LIVE and not self.sending and not self.pending
 
     @property
-    def snapshot(self) -> "tuple[Connection, ...]":
+    def snapshot(self) -> tuple[Member, ...]:
         """Members now, for a pass during which others may join and leave."""
         if self._snapshot is None:
             self._snapshot = tuple(self.members)
@@ -237,7 +225,7 @@ class Channel:
         self.state = State.LIVE
         return self._release()
 
-    def take_join(self) -> tuple[bytes, list[Pending]]:
+    def take_join(self) -> JoinedWrite:
         """Take the frames that go out in one write, and move `handed` on."""
         size = count = 0
         for item in self.pending:
@@ -247,8 +235,9 @@ class Channel:
             count += 1
         taken, self.pending = self.pending[:count], self.pending[count:]
         self.pending_bytes -= size
-        self.handed = taken[-1].position
-        return (taken[0].frame if len(taken) == 1 else b"".join([t.frame for t in taken])), taken
+        before, self.handed = self.handed, taken[-1].position
+        data = taken[0].frame if len(taken) == 1 else b"".join([t.frame for t in taken])
+        return JoinedWrite(before, taken, data)
 
     def _hold_back(self, publication: Publication) -> None:
         if self._held_back is None:

@@ -14,23 +14,20 @@ from collections.abc import Callable
 from typing import Final
 
 from ws_gateway import metrics
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.pending import Pending
 
 SLICE_WRITES: Final = 100
 
 
 class Pass:
-    """One joined run of frames on its way to the members of one channel.
+    """One joined run of frames on its way to the members of one channel."""
 
-    `before` is where the channel stood before it.
-    """
-
-    __slots__ = ("at", "before", "channel", "data", "items", "members", "written")
+    __slots__ = ("at", "channel", "joined", "members", "written")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.before = channel.handed
-        self.data, self.items = channel.take_join()
+        self.joined = channel.take_join()
         self.members = channel.snapshot
         self.at = 0
         self.written = 0
@@ -122,7 +119,8 @@ class FanOut:
                 self._passes.append(a_pass)
 
     def _advance(self, a_pass: Pass, writes: int) -> None:
-        data, left, send = a_pass.data, a_pass.channel.left, self._send
+        channel, joined, send = a_pass.channel, a_pass.joined, self._send
+        data, left = joined.data, channel.left
         size = len(data)
         start = a_pass.at
         a_pass.at = end = min(start + writes, len(a_pass.members))
@@ -137,15 +135,15 @@ class FanOut:
                     sent = 0
                 if sent < size:
                     connection.write_rest(memoryview(data)[sent:])
-            elif (left and connection in left) or not connection.deliver(a_pass):
+            elif (left and connection in left) or not connection.deliver(channel, joined):
                 missed += 1
         a_pass.written += end - start - missed
 
     def _finish(self, a_pass: Pass) -> None:
         a_pass.channel.sending = False
         a_pass.channel.left = None
-        self._on_written(a_pass.channel, a_pass.items, a_pass.written)
-        _count(a_pass.items, a_pass.written)
+        self._on_written(a_pass.channel, a_pass.joined.items, a_pass.written)
+        _count(a_pass.joined.items, a_pass.written)
 
 
 def _count(items: list[Pending], written: int) -> None:

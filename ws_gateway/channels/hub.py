@@ -16,9 +16,10 @@ from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.channels.channel import Channel, Pending, State
+from ws_gateway.channels.channel import Channel, State
 from ws_gateway.channels.fan_out import FanOut
 from ws_gateway.channels.log_reader import LogReader, Standing
+from ws_gateway.channels.pending import Pending
 from ws_gateway.channels.subscription import Subscription
 from ws_gateway.protocol.close_codes import CloseCode
 

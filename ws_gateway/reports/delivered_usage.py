@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from common.accounting.usage import Outcome
 from common.model.channels import DEFAULT_CLIENT, client_of
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.member import HeardChannel
+from ws_gateway.channels.pending import Pending
 from ws_gateway.channels.run import Run
 
 
@@ -20,7 +22,7 @@ class DeliveredUsage:
         if written and client != DEFAULT_CLIENT:
             self._add(client, sum([1 for item in items if item.accepted_ms]) * written)
 
-    def note_replayed(self, channel: Channel, runs: list[Run]) -> None:
+    def note_replayed(self, channel: HeardChannel, runs: list[Run]) -> None:
         """Note that one connection got publications from the log."""
         self._add(client_of(channel.name), sum(run.last - run.first + 1 for run in runs))
 

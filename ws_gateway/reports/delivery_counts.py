@@ -17,7 +17,9 @@ from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.member import HeardChannel
+from ws_gateway.channels.pending import Pending
 from ws_gateway.channels.run import Run
 
 log = logging.getLogger("roomcast.gateway")
@@ -61,7 +63,7 @@ class WriteCounts:
         if first:
             self._add(channel.name, epoch, first, last, written)
 
-    def note_replayed(self, channel: Channel, runs: list[Run]) -> None:
+    def note_replayed(self, channel: HeardChannel, runs: list[Run]) -> None:
         """Note that one connection got publications from the log."""
         for run in runs:
             self._add(channel.name, run.epoch, run.first, run.last, 1)

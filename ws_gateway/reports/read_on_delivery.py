@@ -8,7 +8,8 @@ import msgspec
 
 from common.events.event import EventKind
 from common.model.channels import client_of, user_channel
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.pending import Pending
 from ws_gateway.protocol.frames import payloads
 from ws_gateway.reports.receipts import ReceiptWriter
 

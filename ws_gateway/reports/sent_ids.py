@@ -17,10 +17,11 @@ from common.model.channels import scoped
 from common.model.publication import Publication
 from common.redis.keys import Keys
 from common.redis.scripts import Script
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.member import Member
+from ws_gateway.channels.pending import Pending
 from ws_gateway.protocol.frames import payloads
 from ws_gateway.reports.receipt_limits import Buckets
-from ws_gateway.transport.connection import Connection
 
 REMEMBERED: Final = 50_000
 """Notifications that are remembered at least, and twice as many at most."""
@@ -82,7 +83,7 @@ class SentIds:
             for publication in publications:
                 self._remember(_id_of_text(publication.text), name)
 
-    def unknown(self, connection: Connection, ids: Sequence[str]) -> list[str]:
+    def unknown(self, connection: Member, ids: Sequence[str]) -> list[str]:
         """Return those ids that are not known to have been sent to a connection's channels."""
         self._is_on = True
         return [one for one in ids if not self._knows(connection, one)]
@@ -125,7 +126,7 @@ class SentIds:
                 self._remember(one.decode(), channel)
         return {one.decode() for one in found}
 
-    def _knows(self, connection: Connection, an_id: str) -> bool:
+    def _knows(self, connection: Member, an_id: str) -> bool:
         for known in (self._now, self._before):
             names = known.get(an_id, ())
             for name in (names,) if isinstance(names, str) else names:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from common.auth.client_records import ClientRecord
@@ -44,19 +43,13 @@ from ws_gateway.reports.first_sights import Sight, Sights
 from ws_gateway.reports.receipt_limits import Buckets, ReceiptLimits
 from ws_gateway.reports.receipts import ReceiptWriter
 from ws_gateway.reports.sent_ids import SentIds
+from ws_gateway.transport.clock import Clock
 from ws_gateway.transport.connection import Connection
 
 log = logging.getLogger("roomcast.gateway")
 
 REFUSED_MAX: Final = 100
 """Ids that an error names."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """Coarse time, moved on once a second by the sweep; connections share its values."""
-
-    now: float
 
 
 class Gateway:

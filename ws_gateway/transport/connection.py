@@ -7,12 +7,14 @@ reading of this socket, so nothing queues up behind it.
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
 from common.auth.principal import Principal
 from common.model.problem_codes import ProblemCode
 from common.model.publication import Position
 from ws_gateway import metrics
+from ws_gateway.channels.member import HeardChannel
+from ws_gateway.channels.pending import JoinedWrite
 from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.frames import (
     PING,
@@ -29,17 +31,13 @@ from ws_gateway.protocol.frames import (
     text_frame,
 )
 from ws_gateway.protocol.messages import ClientError, error_text
+from ws_gateway.transport.host import Host
 from ws_gateway.transport.send_buffer import (
     CATCH_UP_SEND_BUFFER_BYTES,
     UNSENT_BYTES,
     plain_socket,
     set_send_buffer,
 )
-
-if TYPE_CHECKING:
-    from ws_gateway.channels.channel import Channel
-    from ws_gateway.channels.fan_out import Pass
-    from ws_gateway.sessions.gateway import Gateway
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """Time a client has to answer the close frame."""
@@ -77,7 +75,7 @@ class Connection(asyncio.Protocol):
         "clear",
         "closing_since",
         "fd",
-        "gateway",
+        "host",
         "number",
         "pinged",
         "principal",
@@ -91,8 +89,8 @@ class Connection(asyncio.Protocol):
     DIRECT: ClassVar = True
     """True if the fan-out's bytes can be written to a plain socket unchanged."""
 
-    def __init__(self, gateway: "Gateway", number: int, address: str) -> None:
-        self.gateway = gateway
+    def __init__(self, host: "Host[Connection]", number: int, address: str) -> None:
+        self.host = host
         self.number = number
         self.address = address
         """Address of the client; empty if it doesn't matter."""
@@ -106,12 +104,12 @@ class Connection(asyncio.Protocol):
         self.seat = ""
         """Client application whose seat it holds, or empty."""
         self.rooms: tuple[str, ...] = ()
-        self.behind: dict[Channel, Position] | None = None
+        self.behind: dict[HeardChannel, Position] | None = None
         self.choked = self.clear = False
         self.busy = False
         self.pinged = False
         self.closing_since: float | None = None
-        self.since = self.seen = self._window = gateway.clock.now
+        self.since = self.seen = self._window = host.clock.now
         self._frames = 0
         """Messages that count against its limit; once it is closed, frames, then bytes since."""
         self._broken = False
@@ -123,9 +121,9 @@ class Connection(asyncio.Protocol):
             if self._frames > DROPPED_MAX_BYTES:
                 self.abort()
             return
-        self.seen = self.gateway.clock.now
+        self.seen = self.host.clock.now
         self.pinged = False
-        reader = self._reader or FrameReader(self.gateway.limits.client_frame_max_bytes)
+        reader = self._reader or FrameReader(self.host.limits.client_frame_max_bytes)
         reader.receive(data)
         self._reader = reader
         if not reader.is_queued and not self._must_wait:
@@ -160,7 +158,7 @@ class Connection(asyncio.Protocol):
         if not reader.is_queued:
             reader.is_queued = True
             self._pause()
-            self.gateway.slices.later(self._read_on)
+            self.host.slices.later(self._read_on)
 
     def _read_on(self) -> None:
         reader = self._reader
@@ -190,7 +188,7 @@ class Connection(asyncio.Protocol):
                 self._count()
         elif self._count():
             if isinstance(item, Text):
-                self.gateway.handle(self, item.text)
+                self.host.handle(self, item.text)
             elif isinstance(item, Ping):
                 self.write_if_bounded(pong_frame(item.payload))
             elif isinstance(item, Binary):
@@ -248,7 +246,7 @@ class Connection(asyncio.Protocol):
         return self.closing_since is None
 
     def _too_many(self) -> bool:
-        limits, now = self.gateway.limits, self.gateway.clock.now
+        limits, now = self.host.limits, self.host.clock.now
         if self._window is not now:
             allowed = int((now - self._window) * limits.client_frames_per_s)
             self._frames = max(0, self._frames - allowed)
@@ -273,9 +271,9 @@ class Connection(asyncio.Protocol):
     @property
     def id(self) -> str:
         """Its name, in answers and receipts."""
-        return f"{self.gateway.id}-{self.number}"
+        return f"{self.host.id}-{self.number}"
 
-    def deliver(self, a_pass: "Pass") -> bool:
+    def deliver(self, channel: HeardChannel, joined: JoinedWrite) -> bool:
         """Take its part of a pass of the fan-out, having looked whether it can.
 
         One that has not read enough is left behind, to be caught up when it has.
@@ -283,9 +281,9 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether it was written to.
         """
-        if not self.may_be_given(a_pass):
+        if not self.may_be_given(channel, joined.before):
             return False
-        self.write_rest(a_pass.data)
+        self.write_rest(joined.data)
         return True
 
     def write_rest(self, data: bytes | memoryview) -> None:
@@ -296,32 +294,37 @@ class Connection(asyncio.Protocol):
         if self._transport:
             self._transport.write(data)
 
-    def may_be_given(self, a_pass: "Pass") -> bool:
-        """Return whether it can take a pass; mark it as behind if it hasn't read enough."""
-        channel, transport = a_pass.channel, self._transport
+    def may_be_given(self, channel: HeardChannel, before: Position) -> bool:
+        """Return whether it can take a pass; mark it as behind if it hasn't read enough.
+
+        Args:
+            channel: whose pass it is.
+            before: where the channel stood before it.
+        """
+        transport = self._transport
         if transport is None or self.closing_since is not None or transport.is_closing():
             return False
         if self.behind and channel in self.behind:
             return False
-        if transport.get_write_buffer_size() > self.gateway.limits.slow_client_max_bytes:
+        if transport.get_write_buffer_size() > self.host.limits.slow_client_max_bytes:
             metrics.left_behind.inc()
-            self.fall_behind(channel, a_pass.before)
+            self.fall_behind(channel, before)
             return False
         return True
 
-    def write_frames(self, channel: "Channel", frames: bytes) -> None:
+    def write_frames(self, channel: HeardChannel, frames: bytes) -> None:
         """Write text frames of a channel, out of the fan-out's way."""
         if self._transport and not self._transport.is_closing():
             self._transport.write(frames)
 
-    def fall_behind(self, channel: "Channel", position: Position) -> None:
+    def fall_behind(self, channel: HeardChannel, position: Position) -> None:
         """Hear nothing of a channel but what comes from its log, from a position on."""
         if self.behind is None:
             self.behind = {}
         self.behind[channel] = position
         self.clear = False
 
-    def catch_up_with(self, channel: "Channel") -> None:
+    def catch_up_with(self, channel: HeardChannel) -> None:
         """Hear a channel live again; everything that its fan-out has begun to send was written."""
         assert self.behind is not None
         del self.behind[channel]
@@ -334,7 +337,7 @@ class Connection(asyncio.Protocol):
         if transport is None or self.closing_since is not None or transport.is_closing():
             return
         # What the fan-out may have written comes first; answers get as much again.
-        if transport.get_write_buffer_size() > 2 * self.gateway.limits.slow_client_max_bytes:
+        if transport.get_write_buffer_size() > 2 * self.host.limits.slow_client_max_bytes:
             metrics.slow_clients.inc()
             self.close(CloseCode.SLOW_CLIENT)
             return
@@ -345,9 +348,9 @@ class Connection(asyncio.Protocol):
         if self.closing_since is not None or self._transport is None:
             return
         self.clear = False
-        self.closing_since = self.gateway.clock.now
+        self.closing_since = self.host.clock.now
         metrics.closes.labels(str(int(code))).inc()
-        self.gateway.forget(self)
+        self.host.forget(self)
         if not self._transport.is_closing():
             self._part(self._transport, code)
 
@@ -365,8 +368,8 @@ class Connection(asyncio.Protocol):
             return
         if self.closing_since is None:
             self.clear = False
-            self.closing_since = self.gateway.clock.now
-            self.gateway.forget(self)
+            self.closing_since = self.host.clock.now
+            self.host.forget(self)
             self._transport.write(close_frame(code))
         self._transport.close()
 
@@ -384,11 +387,11 @@ class Connection(asyncio.Protocol):
         """It has read; what it was left behind by follows."""
         self.choked = False
         # A ping may have waited behind all that.
-        self.seen = self.gateway.clock.now
+        self.seen = self.host.clock.now
         self._clear_again()
         if self.behind and self._transport:
             set_send_buffer(self._transport, CATCH_UP_SEND_BUFFER_BYTES)
-            self.gateway.catch_up.begin(self)
+            self.host.catch_up.begin(self)
 
     def _clear_again(self) -> None:
         if not self.behind:
@@ -403,8 +406,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it everywhere."""
         self.clear = False
-        self.gateway.forget(self)
-        self.gateway.connections.discard(self)
+        self.host.forget(self)
+        self.host.connections.discard(self)
         self.behind = None
         self._transport = None
         # The transport closes the socket only after this, so that until now it was nobody else's.
@@ -414,7 +417,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from the front."""
         self._transport = transport = cast(asyncio.Transport, transport)
-        set_send_buffer(transport, self.gateway.limits.send_buffer_bytes)
+        set_send_buffer(transport, self.host.limits.send_buffer_bytes)
         if self.DIRECT and (fd := plain_socket(transport)) is not None:
             self.fd = fd
             self.clear = True

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qs
 
 from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
@@ -22,17 +22,15 @@ from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.publication import Position
 from common.web.request_head import HEAD_MAX_BYTES
+from ws_gateway.channels.member import HeardChannel
+from ws_gateway.channels.pending import JoinedWrite
 from ws_gateway.protocol.close_codes import REASONS, CloseCode
 from ws_gateway.protocol.event_ids import EventIds, longest_id, read_event_id
 from ws_gateway.protocol.frames import payloads
 from ws_gateway.protocol.handshake import refusal
 from ws_gateway.protocol.messages import ClientError, Register, parse_message
 from ws_gateway.transport.connection import Connection
-
-if TYPE_CHECKING:
-    from ws_gateway.channels.channel import Channel
-    from ws_gateway.channels.fan_out import Pass
-    from ws_gateway.sessions.gateway import Gateway
+from ws_gateway.transport.host import Host
 
 EVENTS_PATH: Final = "/events"
 HEAD: Final = (
@@ -121,8 +119,8 @@ class EventStream(Connection):
 
     DIRECT: ClassVar = False
 
-    def __init__(self, gateway: "Gateway", number: int, address: str) -> None:
-        super().__init__(gateway, number, address)
+    def __init__(self, host: Host[Connection], number: int, address: str) -> None:
+        super().__init__(host, number, address)
         self._ids: EventIds | None = None
         self._resume: Mapping[str, Position] = {}
         self._received = 0
@@ -135,11 +133,11 @@ class EventStream(Connection):
             lines: more lines of the answer's head, whatever the answer is.
         """
         assert self._transport is not None
-        most = self.gateway.admission.most_rooms(self.principal)
+        most = self.host.admission.most_rooms(self.principal)
         try:
             register = parse_message(message.decode(), registered=False, max_rooms=most)
             assert isinstance(register, Register)
-            self.gateway.admission.admit(self, register)
+            self.host.admission.admit(self, register)
         except ClientError as error:
             extra = [_RETRY_AFTER] if error.code is ProblemCode.TOO_MANY_CONNECTIONS else []
             # The query is no body: what is wrong with it is 400, and not 422.
@@ -149,8 +147,8 @@ class EventStream(Connection):
             return
         self._resume = register.resume
         self._transport.write(HEAD + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n")
-        self.gateway.connections.add(self)
-        self.gateway.handle(self, message.decode())
+        self.host.connections.add(self)
+        self.host.handle(self, message.decode())
 
     def data_received(self, data: bytes) -> None:
         """Drop what comes, as there is nothing to say; close if it is too much."""
@@ -175,21 +173,21 @@ class EventStream(Connection):
             self._ids.move(body["channel"], Position(body["epoch"], body["offset"]))
         self.write_if_bounded(self._event(payload, body["type"]))
 
-    def write_frames(self, channel: "Channel", frames: bytes) -> None:
+    def write_frames(self, channel: HeardChannel, frames: bytes) -> None:
         """Send text frames of a channel as events."""
         if self._transport and not self._transport.is_closing():
             self._transport.write(self._events(channel, frames))
 
-    def deliver(self, a_pass: "Pass") -> bool:
+    def deliver(self, channel: HeardChannel, joined: JoinedWrite) -> bool:
         """Take its part of a pass, unless it is behind."""
-        if not self.may_be_given(a_pass):
+        if not self.may_be_given(channel, joined.before):
             return False
-        self.write_frames(a_pass.channel, a_pass.data)
+        self.write_frames(channel, joined.data)
         return True
 
     def ping(self) -> None:
         """Keep what lies between from closing the connection; nobody answers this."""
-        self.seen = self.gateway.clock.now
+        self.seen = self.host.clock.now
         self.write_if_bounded(_COMMENT)
 
     def _part(self, transport: asyncio.Transport, code: CloseCode) -> None:
@@ -197,7 +195,7 @@ class EventStream(Connection):
         transport.write(b"event: close\ndata: %b\n\n" % json.dumps(reason).encode())
         transport.close()
 
-    def _events(self, channel: "Channel", frames: bytes) -> bytes:
+    def _events(self, channel: HeardChannel, frames: bytes) -> bytes:
         events = []
         assert self._ids is not None
         for payload in payloads(frames):

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from common.auth.failed_attempts import TOO_MANY_FAILURES
 from common.auth.principal import Principal
@@ -36,16 +36,14 @@ from ws_gateway.transport.event_stream import (
     refuse_large,
     registration,
 )
-
-if TYPE_CHECKING:
-    from ws_gateway.sessions.gateway import Gateway
+from ws_gateway.transport.host import Host
 
 
 class Front(asyncio.Protocol):
     """A connection until its head has come.
 
     Args:
-        gateway: whose connection it may become.
+        host: whose connection it may become.
         fronts: it is in this set until it is decided; the sweep ends those that take too long.
         aiohttp_handler: makes the protocol for plain HTTP.
         number: of this connection.
@@ -56,8 +54,8 @@ class Front(asyncio.Protocol):
         "_aiohttp_handler",
         "_eof",
         "_fronts",
-        "_gateway",
         "_head",
+        "_host",
         "_in_line",
         "_lines",
         "_number",
@@ -67,12 +65,12 @@ class Front(asyncio.Protocol):
 
     def __init__(
         self,
-        gateway: "Gateway",
+        host: Host[Connection],
         fronts: "set[Front]",
         aiohttp_handler: Callable[[], asyncio.Protocol],
         number: int,
     ) -> None:
-        self._gateway = gateway
+        self._host = host
         self._fronts = fronts
         self._aiohttp_handler = aiohttp_handler
         self._number = number
@@ -82,7 +80,7 @@ class Front(asyncio.Protocol):
         self._eof = False
         self._lines: list[str] = []
         self._transport: asyncio.Transport | None = None
-        self.since = gateway.clock.now
+        self.since = host.clock.now
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -127,10 +125,10 @@ class Front(asyncio.Protocol):
                 return
         if upgrade:
             self._in_line = True
-            self._gateway.pacer.do(self, lambda: self._upgrade(request, end))
+            self._host.pacer.do(self, lambda: self._upgrade(request, end))
         elif events:
             self._in_line = True
-            self._gateway.pacer.do(self, lambda: self._stream_events(request, end))
+            self._host.pacer.do(self, lambda: self._stream_events(request, end))
         else:
             self._hand_over(transport, self._aiohttp_handler(), head)
 
@@ -142,7 +140,7 @@ class Front(asyncio.Protocol):
         return self._in_line and not is_tls
 
     def _must_wait(self, transport: asyncio.Transport, request: RequestHead) -> bool:
-        admission, now = self._gateway.admission, time.monotonic()
+        admission, now = self._host.admission, time.monotonic()
         if admission.counts_addresses:
             forwarded_for = request.field(b"x-forwarded-for")
             self._address = peer_address(transport, forwarded_for, admission.proxies)
@@ -169,14 +167,14 @@ class Front(asyncio.Protocol):
 
     def _admitted(self) -> asyncio.Transport | None:
         """The transport, if the client is still there and there is room for it."""
-        gateway, transport = self._gateway, self._transport
+        host, transport = self._host, self._transport
         if transport is None or transport.is_closing():
             return None
-        if gateway.draining:
+        if host.draining:
             # It was accepted before the listener closed; nobody would tell it to come back.
             self._turn_away(transport, ProblemCode.DRAINING, "this gateway is about to stop")
             return None
-        if len(gateway.connections) >= gateway.limits.max_connections:
+        if len(host.connections) >= host.limits.max_connections:
             self._turn_away(
                 transport, ProblemCode.FULL, "this gateway has no room for more connections"
             )
@@ -204,7 +202,7 @@ class Front(asyncio.Protocol):
             if asked.ticket is not None:
                 self._redeem(asked.ticket, lambda found: self._stream_by_ticket(asked, found))
                 return
-            principal = self._gateway.admission.principal_of(token, self._address)
+            principal = self._host.admission.principal_of(token, self._address)
         except ValueError as error:
             self._turn_down(transport, ClientError(ProblemCode.UNAUTHORIZED, str(error)))
             return
@@ -215,7 +213,7 @@ class Front(asyncio.Protocol):
 
     def _stream_by_ticket(self, asked: Registration, found: Grant | ClientError) -> None:
         try:
-            principal = self._gateway.admission.principal_of_ticket(found, self._address)
+            principal = self._host.admission.principal_of_ticket(found, self._address)
         except ClientError as error:
             if transport := self._admitted():
                 self._turn_down(transport, error)
@@ -227,19 +225,19 @@ class Front(asyncio.Protocol):
         self, transport: asyncio.Transport, asked: Registration, principal: Principal
     ) -> None:
         metrics.handshakes.labels("accepted").inc()
-        stream = EventStream(self._gateway, self._number, self._address)
-        self._gateway.let_in(stream, principal)
+        stream = EventStream(self._host, self._number, self._address)
+        self._host.let_in(stream, principal)
         self._hand_over(transport, stream, b"")
         stream.begin(asked.message, *self._lines)
 
     def _redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
         """Go on, in line, when it is known what a ticket stands for."""
-        gateway = self._gateway
+        host = self._host
 
         def redeemed(found: Grant | ClientError) -> None:
-            gateway.pacer.do(self, lambda: then(found))
+            host.pacer.do(self, lambda: then(found))
 
-        gateway.admission.redeem(ticket, redeemed)
+        host.admission.redeem(ticket, redeemed)
 
     def _cors_lines(self, origin: str | None) -> list[str]:
         if origin is None or not self._may_connect(origin):
@@ -247,7 +245,7 @@ class Front(asyncio.Protocol):
         return answer_lines(origin)
 
     def _upgrade(self, request: RequestHead, end: int) -> None:
-        gateway, transport = self._gateway, self._admitted()
+        host, transport = self._host, self._admitted()
         if transport is None:
             return
         answer = answer_upgrade(request)
@@ -261,7 +259,7 @@ class Front(asyncio.Protocol):
                     )
                     return
                 if answer.token is not None:
-                    principal = gateway.admission.principal_of(answer.token, self._address)
+                    principal = host.admission.principal_of(answer.token, self._address)
             except ClientError as error:
                 self._turn_down(transport, error)
                 return
@@ -275,7 +273,7 @@ class Front(asyncio.Protocol):
     def _socket_by_ticket(self, answer: Answer, end: int, found: Grant | ClientError) -> None:
         principal, refused = None, None
         try:
-            principal = self._gateway.admission.principal_of_ticket(found, self._address)
+            principal = self._host.admission.principal_of_ticket(found, self._address)
         except ClientError as error:
             refused = error
         transport = self._admitted()
@@ -296,10 +294,10 @@ class Front(asyncio.Protocol):
         principal: Principal | None,
         refused: ClientError | None = None,
     ) -> None:
-        gateway, rest = self._gateway, self._head[end:]
-        connection = Connection(gateway, self._number, self._address)
-        gateway.let_in(connection, principal)
-        gateway.connections.add(connection)
+        host, rest = self._host, self._head[end:]
+        connection = Connection(host, self._number, self._address)
+        host.let_in(connection, principal)
+        host.connections.add(connection)
         if refused is None:
             self._hand_over(transport, connection, rest)
             return
@@ -314,7 +312,7 @@ class Front(asyncio.Protocol):
             raise ClientError(ProblemCode.FORBIDDEN, "pages of this origin may not connect")
 
     def _may_connect(self, origin: str) -> bool:
-        return is_one_origin(origin) and self._gateway.admission.allows_origin(origin)
+        return is_one_origin(origin) and self._host.admission.allows_origin(origin)
 
     def _turn_down(self, transport: asyncio.Transport, error: ClientError) -> None:
         metrics.handshakes.labels("refused").inc()

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from common.model.publication import Position
 from tests.support.stores.job_queue import KEYS
-from ws_gateway.channels.channel import Channel, Pending
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.pending import Pending
 from ws_gateway.reports.delivery_counts import EVENTS_AT_ONCE, WriteCounts
 
 CHANNELS = 2 * EVENTS_AT_ONCE + 1

@@ -9,15 +9,21 @@ from weakref import WeakValueDictionary
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side, State
 
-from ws_gateway.channels.channel import Channel, Pending
-from ws_gateway.channels.fan_out import Pass
-from ws_gateway.transport.connection import Connection
+from common.model.publication import Position
+from ws_gateway.channels.channel import Channel
+from ws_gateway.channels.member import HeardChannel, Member
+from ws_gateway.channels.pending import JoinedWrite, Pending
+from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.frames import text_frame
 
 _fds = itertools.count(1_000_000)
 
 
 class FakeConnection:
-    """Keeps what is written to it; its socket takes at most `room` bytes of each write."""
+    """A member of channels that keeps what is written to it.
+
+    Its socket takes at most `room` bytes of each write.
+    """
 
     by_fd: ClassVar[WeakValueDictionary[int, "FakeConnection"]] = WeakValueDictionary()
 
@@ -26,6 +32,10 @@ class FakeConnection:
         self.fd = next(_fds)
         self.by_fd[self.fd] = self
         self.clear = True
+        self.choked = False
+        self.closing_since: float | None = None
+        self.closed_with: CloseCode | None = None
+        self.behind: dict[HeardChannel, Position] | None = None
         self.cut_off = False
         self.room: float = inf
         self.writes: list[bytes] = []
@@ -34,10 +44,31 @@ class FakeConnection:
         self.clear = False
         self.writes.append(bytes(data))
 
-    def deliver(self, a_pass: Pass) -> bool:
+    def deliver(self, channel: HeardChannel, joined: JoinedWrite) -> bool:
         if not self.cut_off:
-            self.writes.append(a_pass.data)
+            self.writes.append(joined.data)
         return not self.cut_off
+
+    def write_frames(self, channel: HeardChannel, frames: bytes) -> None:
+        self.writes.append(frames)
+
+    def catch_up_with(self, channel: HeardChannel) -> None:
+        assert self.behind is not None
+        del self.behind[channel]
+        channel.pass_by(self)
+
+    def send(self, payload: bytes) -> None:
+        self.writes.append(text_frame(payload))
+
+    def close(self, code: CloseCode) -> None:
+        self.closing_since, self.closed_with = 0.0, code
+
+    def abort(self) -> None:
+        self.cut_off = True
+
+    @property
+    def id(self) -> str:
+        return self.name
 
     @property
     def texts(self) -> list[bytes]:
@@ -50,17 +81,12 @@ def unwritten(channel: Channel, items: list[Pending], written: int) -> None:
     """Nobody counts."""
 
 
-def add(channel: Channel, connection: FakeConnection) -> None:
-    channel.add(as_connection(connection))
+def add(channel: Channel, connection: Member) -> None:
+    channel.add(connection)
 
 
-def remove(channel: Channel, connection: FakeConnection) -> None:
-    channel.remove(as_connection(connection))
-
-
-def as_connection(connection: FakeConnection) -> Connection:
-    anything: Any = connection
-    return anything  # type: ignore[no-any-return]
+def remove(channel: Channel, connection: Member) -> None:
+    channel.remove(connection)
 
 
 def send(fd: int, data: bytes) -> int:
