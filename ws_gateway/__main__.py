@@ -11,7 +11,6 @@ import itertools
 import logging
 import secrets
 import sys
-import time
 
 from aiohttp import web
 
@@ -133,7 +132,7 @@ async def serve(settings: Settings) -> None:
     listeners.append(sent.note)
     sights = Sights(control, keys, settings, gateway_id)
     catch_up = CatchUp(reader, replayed, sent.note_read)
-    clock = Clock(time.monotonic())
+    clock = Clock()
     pacer = Pacer(loop, lambda: hub.received)
     directory = Directory(control, keys)
     authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)

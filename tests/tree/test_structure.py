@@ -6,12 +6,12 @@ from tools.structure import Figure, figures
 
 MEASURED = figures()
 STANDS_AT = {
-    "circles of imports between rooms": 1,
+    "circles of imports between rooms": 0,
     "folders with more than 11 rooms": 1,
     "class names that are defined twice": 0,
     "docstrings that open with What, Who, Whether or How": 0,
     "places that list the errors of Redis": 0,
-    "modules without a test module of their own": 116,
+    "modules without a test module of their own": 115,
 }
 """Where a figure has not come down to its bar yet. Lower these with the tree; never raise one."""
 

@@ -1,10 +1,19 @@
 """Coarse time, for connections by the thousand."""
 
-from dataclasses import dataclass
+import time
 
 
-@dataclass(slots=True)
 class Clock:
-    """Monotonic seconds, moved on once a second by the sweep; connections share its values."""
+    """Seconds of `time.monotonic()`, moved on once a second by the sweep.
 
-    now: float
+    Until the next tick `now` is the same object, so that connections share it.
+    """
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def tick(self) -> None:
+        """Move on."""
+        self.now = time.monotonic()

@@ -14,7 +14,7 @@ C = TypeVar("C")
 
 
 class Host(Protocol[C]):
-    """What connections of the type `C` need of their gateway.
+    """The gateway that connections of the type `C` belong to.
 
     It is structural: the gateway does not name it.
     """

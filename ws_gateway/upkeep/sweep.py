@@ -26,7 +26,7 @@ class Sweep:
         """Sweep until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            self._gateway.clock.now = time.monotonic()
+            self._gateway.clock.tick()
             await self.sweep()
 
     async def sweep(self) -> None:
