@@ -13,6 +13,8 @@ from tests.support.skips import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_INS = ROOT / "deploy/docker/stand-in-images"
+# Puts them into the places of the public images.
+STAND_INS_FILE = "deploy/docker/stand-ins.yaml"
 # debootstrap, three images, and Docker itself, on a slow machine.
 STAND_INS_TIMEOUT_S = 900
 
@@ -37,29 +39,36 @@ def start_engine() -> Any:
     return client
 
 
-def provide_base_images(client: Any) -> None:
-    """Pull the base images that aren't here, or build stand-ins for them where none can be had."""
-    for kind, image in base_images().items():
-        try:
-            client.images.get(image)
-        except docker.errors.ImageNotFound:
+def provide_base_images(client: Any) -> list[str]:
+    """Pull the base images that aren't here; stand-ins for all of them where one can't be had.
+
+    Returns:
+        What has to join the compose files.
+    """
+    try:
+        for image in base_images().values():
             try:
+                client.images.get(image)
+            except docker.errors.ImageNotFound:
                 client.images.pull(image)
-            except docker.errors.APIError:
-                _stand_in(kind)
+    except docker.errors.APIError:
+        for kind in base_images():
+            _stand_in(kind)
+        return [STAND_INS_FILE]
+    return []
 
 
 def base_images() -> dict[str, str]:
     """What the Dockerfiles and compose.yaml start from, by the kind that stand-in-images knows."""
     sources = {
-        "python": (ROOT / "deploy/docker/Dockerfile", r"^FROM (python:\S+)"),
-        "haproxy": (ROOT / "deploy/haproxy/Dockerfile", r"^FROM (haproxy:\S+)"),
-        "valkey": (ROOT / "compose.yaml", r"^ +image: (valkey\S+)$"),
-        "kafka": (ROOT / "compose.yaml", r"^ +image: (apache/kafka\S+)$"),
-        "postgres": (ROOT / "compose.yaml", r"^ +image: (postgres\S+)$"),
+        "python": ("deploy/docker/Dockerfile", r"^ARG PYTHON_IMAGE=(python:\S+)$"),
+        "haproxy": ("deploy/haproxy/Dockerfile", r"^ARG HAPROXY_IMAGE=(haproxy:\S+)$"),
+        "valkey": ("compose.yaml", r"^ +image: (valkey\S+)$"),
+        "kafka": ("compose.yaml", r"^ +image: (apache/kafka\S+)$"),
+        "postgres": ("compose.yaml", r"^ +image: (postgres\S+)$"),
     }
     found = {
-        kind: re.search(pattern, path.read_text(), re.MULTILINE)
+        kind: re.search(pattern, (ROOT / path).read_text(), re.MULTILINE)
         for kind, (path, pattern) in sources.items()
     }
     return {kind: match[1] for kind, match in found.items() if match}

@@ -70,10 +70,14 @@ SENT_THROUGH_A_DEATH = 60
 def client() -> Iterator[Any]:
     engine = start_engine()
     try:
-        provide_base_images(engine)
         yield engine
     finally:
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def stand_ins(client: Any) -> list[str]:
+    return provide_base_images(client)
 
 
 def _started(stack: Stack, *, first_client: bool = False) -> Iterator[Stack]:
@@ -85,8 +89,9 @@ def _started(stack: Stack, *, first_client: bool = False) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def production(client: Any) -> Iterator[Stack]:
-    yield from _started(Stack(client, ROOT, ["compose.yaml"]), first_client=True)
+def production(client: Any, stand_ins: list[str]) -> Iterator[Stack]:
+    files = ["compose.yaml", *stand_ins]
+    yield from _started(Stack(client, ROOT, files), first_client=True)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +108,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def development(client: Any, tree: Path) -> Iterator[Stack]:
-    yield from _started(Stack(client, tree, ["compose.yaml", "compose.override.yaml"]))
+def development(client: Any, stand_ins: list[str], tree: Path) -> Iterator[Stack]:
+    files = ["compose.yaml", "compose.override.yaml", *stand_ins]
+    yield from _started(Stack(client, tree, files))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import yaml
 
 from common.config.settings import Settings
 from common.version import VERSION
-from tests.system.compose.engine import ROOT, base_images
+from tests.system.compose.engine import ROOT, STAND_INS_FILE, base_images
 
 # What only `make run` reads.
 LOCAL_ONLY = {"DATA_DIR", "VERBOSE", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"}
@@ -42,9 +42,30 @@ def test_nothing_is_open_in_production_because_of_a_file() -> None:
             assert said[setting] == str(Settings.model_fields[setting.lower()].default)
 
 
-def test_images_are_pinned_and_say_which_version_and_ports_they_are() -> None:
-    for image in base_images().values():
-        assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
+PINNED = re.compile(r"[a-z/]+:\d+\.\d+(\.\d+)?(-[a-z-]+)?@sha256:[0-9a-f]{64}")
+
+
+def test_every_public_image_is_pinned_by_digest_and_says_its_version() -> None:
+    found = set()
+    for path in ROOT.glob("compose*.yaml"):
+        for service in yaml.safe_load(path.read_text())["services"].values():
+            found.add(service.get("image", "roomcast"))
+    for path in ROOT.glob("deploy/**/Dockerfile*"):
+        lines = re.findall(r"^(ARG|FROM) (\S+)(?: AS (\S+))?$", path.read_text(), re.MULTILINE)
+        stages = {stage for _, _, stage in lines if stage}
+        defaults = {
+            f"${{{name}}}": value
+            for name, _, value in (
+                given.partition("=") for word, given, _ in lines if word == "ARG"
+            )
+        }
+        found |= {defaults.get(image, image) for word, image, _ in lines if word == "FROM"} - stages
+    public = {image for image in found if not image.startswith("roomcast")}
+    assert [image for image in public if not PINNED.fullmatch(image)] == []
+    assert public == set(base_images().values())
+
+
+def test_images_say_which_version_and_ports_they_are() -> None:
     dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
     assert f"\nARG VERSION={VERSION}\n" in dockerfile
     ports = [
@@ -71,8 +92,20 @@ def test_stand_ins_install_what_the_lock_names() -> None:
     assert script.count("--no-deps --require-hashes --requirement /tmp/locked.txt") == 3
 
 
-def test_every_base_image_has_a_stand_in() -> None:
+def test_every_base_image_has_a_stand_in_and_a_place_for_it() -> None:
     assert set(base_images()) == {"python", "valkey", "postgres", "kafka", "haproxy"}
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    instead = yaml.safe_load((ROOT / STAND_INS_FILE).read_text())["services"]
+    assert set(instead) == set(services)
+    for name, service in services.items():
+        kind = {"deploy/docker/Dockerfile": "python", None: name}[
+            service.get("build", {}).get("dockerfile")
+        ]
+        stand_in = f"roomcast-stand-in-{kind}"
+        if "build" in service:
+            assert instead[name] == {"build": {"args": {f"{kind.upper()}_IMAGE": stand_in}}}
+        else:
+            assert instead[name] == {"image": stand_in}
 
 
 def test_gateways_believe_the_proxy_in_front_of_them_and_it_believes_nobody() -> None:
