@@ -85,7 +85,7 @@ async def write_history(settings: Settings) -> None:
         await writer.run()
 
     async def finish() -> None:
-        readiness.draining = True
+        readiness.drain()
         # What can't be written by then is not acknowledged, and comes again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FINISH_TIMEOUT_S):

@@ -25,7 +25,7 @@ from common.telemetry.readiness import Readiness
 from common.web.aiohttp_connection import PlainSite
 from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems, refuse_encodings
-from kafka_bridge.brokers import make_topics, refuse_unusable
+from kafka_bridge.brokers import kafka_outage, make_topics, refuse_unusable, report_lost
 from kafka_bridge.ingest.consumer import Ingest
 from kafka_bridge.ingest.job_queue import JobQueue
 from kafka_bridge.mirror.mirror import Mirror
@@ -56,11 +56,9 @@ async def work(settings: Settings) -> None:
     async def delivers() -> str | None:
         if not connected.is_set():
             return "kafka or redis was not reached yet"
-        return (
-            mirror.trouble
-            or ingest.trouble
-            or await dead_out.trouble(settings.kafka_requests_topic)
-        )
+        # Asked each time, so that it is known at once whether the brokers are away.
+        away = await dead_out.trouble(settings.kafka_requests_topic)
+        return mirror.trouble or ingest.trouble or away
 
     readiness = Readiness(delivers)
     app = web.Application(middlewares=[problems, refuse_encodings])
@@ -90,14 +88,14 @@ async def work(settings: Settings) -> None:
     collect_seldom(100_000)
 
     async def finish() -> None:
-        readiness.draining = True
+        readiness.drain()
         if connected.is_set():
             stopping = [asyncio.ensure_future(part.stop()) for part in (mirror, ingest)]
             _, late = await asyncio.wait(stopping, timeout=DRAIN_S)
             for task in late:
                 task.cancel()
             if late:
-                log.warning("not all was settled; it will come again")
+                log.info("not all was settled; it will come again")
 
     try:
         await run_until_stopped(bridge(), readiness.run(connected), at_stop=finish)
@@ -114,9 +112,10 @@ async def _wait_for_brokers(settings: Settings) -> None:
         try:
             await asyncio.to_thread(make_topics, settings, settings.kafka_events_topic)
         except KafkaException as error:
-            log.warning("kafka does not answer yet", extra={"reason": str(error)})
+            report_lost("start", error)
             await asyncio.sleep(wait)
         else:
+            kafka_outage.back("start")
             return
 
 

@@ -1,6 +1,7 @@
 """librdkafka's connection settings, and the topics that must exist."""
 
 import logging
+import re
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -8,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from common.config.settings import Settings, refuse
+from common.telemetry.outage import Outage
 
 log = logging.getLogger("roomcast.kafka")
 
@@ -17,6 +19,32 @@ ADMIN_TIMEOUT_S: Final = 5.0
 SAID_AGAIN_S: Final = 10.0
 """Time before the same connection failure is logged again."""
 _SAID_MAX: Final = 100
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - these are public, as librdkafka's
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+"""Errors that mean only that the brokers are away; all others are refusals."""
+_CONNECTION_LOST: Final = re.compile(r"Connect to \S+ failed|Disconnected|[Tt]imed out")
+
+kafka_outage: Final = Outage("kafka")
+"""The outage of this process's brokers."""
+
+
+class RefusedByBrokersError(Exception):
+    """The brokers answered, and refused; the text is theirs."""
+
+
+def report_lost(who: str, error: KafkaException) -> None:
+    """Report to `kafka_outage` that a part of this process lost the brokers."""
+    cause = error.args[0]
+    lost = ConnectionError if cause.code() in _AWAY else RefusedByBrokersError
+    kafka_outage.lost(who, lost(cause.str()))
 
 
 class _Noise(logging.Filter):
@@ -36,6 +64,9 @@ class _Noise(logging.Filter):
         if text.startswith("FATAL") and "gap-less" in text:
             # It is how a refused batch stops what is behind it, and `careful` goes on from there.
             record.levelno, record.levelname = logging.INFO, "INFO"
+        if text.startswith("SESSTMOUT"):
+            # So is it when the brokers are away; the consumer joins its group again by itself.
+            record.levelno, record.levelname = logging.INFO, "INFO"
         if not text.startswith("FAIL"):
             return True
         # Without the client, its thread and its name for the broker before it, and how long it took
@@ -48,9 +79,11 @@ class _Noise(logging.Filter):
         if len(self._said) >= _SAID_MAX:
             self._said.clear()
         self._said[what] = record.created
-        if record.levelno > logging.WARNING:
-            # It connects again by itself.
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        # It connects again by itself, and `kafka_outage` says that the brokers are away.
+        lost = _CONNECTION_LOST.search(text)
+        most = logging.INFO if lost else logging.WARNING
+        if record.levelno > most:
+            record.levelno, record.levelname = most, logging.getLevelName(most)
         return True
 
 

@@ -163,7 +163,7 @@ async def serve(settings: Settings) -> None:
         await watch.run()
 
     async def finish() -> None:
-        readiness.draining = True
+        readiness.drain()
         listener.close()
         for connection in list(connections):
             connection.stop()

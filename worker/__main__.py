@@ -91,7 +91,7 @@ async def work(settings: Settings) -> None:
         await asyncio.Event().wait()
 
     async def finish() -> None:
-        readiness.draining = True
+        readiness.drain()
         for loop in loops:
             loop.stop()
         # A loop ends after the batch in hand, at the latest when its wait for a turn is over.

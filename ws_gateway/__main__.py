@@ -198,7 +198,7 @@ async def serve(settings: Settings) -> None:
         await subscription.run()
 
     async def finish() -> None:
-        readiness.draining = True
+        readiness.drain()
         listener.close()
         await drain(gateway, settings.drain_s)
 

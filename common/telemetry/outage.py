@@ -5,7 +5,8 @@ all would log the same news. So they report to the one `Outage` of that store, w
 loss, and the end when all loops that lost it have it back. A refusal for another reason (no memory,
 no permission) is logged separately.
 
-A store that was not reached yet is given time: at a start, it may be starting too.
+A store that was not reached yet is given time: at a start, it may be starting too. A process that
+drains warns of no store: at a stop, they may be stopping too.
 """
 
 import logging
@@ -27,11 +28,18 @@ _AWAY: Final = (OSError, TimeoutError, RedisConnectionError, RedisTimeoutError)
 _STARTING: Final = ("LOADING", "MASTERDOWN")
 """First words of replies from a server that is still starting, as redis-py may pass them on."""
 _outages: "list[Outage]" = []
+_leaving = False
 
 
-def is_any_open() -> bool:
-    """Return True if one of this process's stores is away now."""
-    return any(_outages)
+def leave() -> None:
+    """Log every later loss at INFO at most: this process drains."""
+    global _leaving
+    _leaving = True
+
+
+def is_any_recent() -> bool:
+    """Return True if one of this process's stores is away, or was within the last `RECENT_S`."""
+    return any(one.is_recent for one in _outages)
 
 
 class Outage:
@@ -55,6 +63,7 @@ class Outage:
         self._lost_by: set[str] = set()
         self._kinds: set[str] = set()
         self._since = 0.0
+        self._first_at: float | None = None
         self._warned = False
         self._was_reached = False
         self._ended_at = float("-inf")
@@ -77,7 +86,7 @@ class Outage:
             self._since = now
         self._lost_by.add(who)
         kind = self._kind(error)
-        is_late = self._was_reached or now - self._since >= START_S
+        is_late = self._is_late(now)
         is_news = kind not in self._kinds or (is_late and not self._warned)
         level = logging.DEBUG
         if is_news:
@@ -94,12 +103,21 @@ class Outage:
         """
         kind = self._kind(error)
         now = self._clock()
+        is_late = self._is_late(now)
         is_news = (
             kind not in self._kinds and now - self._noticed_at.get(kind, -RECENT_S) >= RECENT_S
         )
+        level = logging.DEBUG
         if is_news:
             self._noticed_at[kind] = now
-        self._say(logging.WARNING if is_news else logging.DEBUG, who, error, kind)
+            level = logging.WARNING if is_late or kind else logging.INFO
+        self._say(level, who, error, kind)
+
+    def _is_late(self, now: float) -> bool:
+        """Return True if the store had its time to start."""
+        if self._first_at is None:
+            self._first_at = now
+        return self._was_reached or now - self._first_at >= START_S
 
     @property
     def is_recent(self) -> bool:
@@ -125,7 +143,7 @@ class Outage:
 
     def _say(self, level: int, who: str, error: Exception, kind: str) -> None:
         log.log(
-            level,
+            min(level, logging.INFO) if _leaving else level,
             "%s %s",
             self._store,
             "refuses what it is asked" if kind else "does not answer",

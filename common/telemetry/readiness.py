@@ -9,8 +9,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from common.telemetry import outage
 from common.telemetry.metrics import collect_replicas, export_build, is_summed
-from common.telemetry.outage import START_S, is_any_open
 
 log = logging.getLogger("roomcast.readiness")
 
@@ -43,9 +43,14 @@ class Readiness:
         self._began = time.monotonic()
         self._was_ready = False
         self._warned = False
-        self.draining = False
+        self._draining = False
         _ready_at.set(0)
         export_build()
+
+    def drain(self) -> None:
+        """Answer not ready from now on, and warn no more: whatever is lost is being left."""
+        self._draining = True
+        outage.leave()
 
     async def run(self, first_after: asyncio.Event) -> None:
         """Probe until cancelled, beginning once connected or after the time of one probe.
@@ -81,9 +86,11 @@ class Readiness:
                 log.info("ready")
             self._was_ready, self._warned = True, False
             return
-        # At a start, and while a store is away, this is expected.
-        expected = is_any_open() or not (
-            self._was_ready or time.monotonic() - self._began > START_S
+        # At a start, at a stop, and while a store is away, this is expected.
+        expected = (
+            self._draining
+            or outage.is_any_recent()
+            or not (self._was_ready or time.monotonic() - self._began > outage.START_S)
         )
         if reason != self._reason or not (expected or self._warned):
             level = logging.INFO if expected else logging.WARNING
@@ -92,7 +99,7 @@ class Readiness:
 
     def status(self) -> tuple[bool, dict[str, str]]:
         """Return True if this process and its replicas deliver, and the body of `/readyz`."""
-        if self.draining:
+        if self._draining:
             return False, {"status": "draining", **self._notes}
         if self._reason is not None:
             return False, {"status": "not ready", "reason": self._reason, **self._notes}

@@ -19,7 +19,7 @@ from confluent_kafka import Message as Taken
 from common.config.settings import Settings
 from common.process.backoff import jittered
 from kafka_bridge import metrics
-from kafka_bridge.brokers import connection, make_topics
+from kafka_bridge.brokers import connection, kafka_outage, make_topics, report_lost
 from kafka_bridge.ingest.job_queue import JobQueue, NeverFitsError, NoRoomError
 from kafka_bridge.ingest.requests import Headers, Request, RubbishError, head_of, letter, plan
 from kafka_bridge.messages.message import Message
@@ -120,8 +120,9 @@ class Ingest:
         try:
             await asyncio.to_thread(make_topics, self._settings, *topics)
         except KafkaException as error:
-            log.warning("the topics can't be looked up", extra={"reason": str(error)})
+            report_lost("topics", error)
             return False
+        kafka_outage.back("topics")
         self._topic_is_gone = False
         return True
 
@@ -157,7 +158,9 @@ class Ingest:
         error = message.error()
         if error is None:
             return False
-        log.warning("kafka has nothing to take", extra={"reason": error.str()})
+        # A broker that keeps nothing on disk comes back without its topics.
+        level = logging.INFO if kafka_outage.is_recent else logging.WARNING
+        log.log(level, "kafka has nothing to take", extra={"reason": error.str()})
         self._refused = self.trouble = f"kafka: {error.str()}"
         self._refused_at = time.perf_counter()
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

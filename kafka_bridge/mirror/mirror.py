@@ -28,7 +28,7 @@ from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from kafka_bridge import metrics
-from kafka_bridge.brokers import make_topics
+from kafka_bridge.brokers import kafka_outage, make_topics, report_lost
 from kafka_bridge.messages.cloud_events import head_of, to_message
 from kafka_bridge.messages.message import Message
 from kafka_bridge.mirror.careful_writer import CarefulWriter
@@ -112,8 +112,9 @@ class Mirror:
             try:
                 events = await self._reader.read()
             except REDIS_ERRORS as error:
-                self.trouble = f"redis: {type(error).__name__}: {error}"
+                # At a stop its connection is closed.
                 if not self._stopping:
+                    self.trouble = f"redis: {type(error).__name__}: {error}"
                     redis_outage.lost("reading events", error)
                 await asyncio.sleep(next(waits))
                 continue
@@ -209,6 +210,7 @@ class Mirror:
                 continue
             waits = jittered()
             await self._acknowledge(sent, places)
+            kafka_outage.back("events topic")
             self.trouble = None
             metrics.mirrored.inc(len(sent.messages))
             metrics.mirror_seconds.observe(time.perf_counter() - sent.at)
@@ -232,7 +234,7 @@ class Mirror:
                     continue
                 self.trouble = "kafka: the brokers do not acknowledge"
                 if quiet_s >= STALLED_S and await self._outbox.answers(self._topic):
-                    log.warning("kafka answers, but acknowledges nothing; sending again")
+                    _say_stalled()
                     break
         finally:
             if not writing.done():
@@ -248,7 +250,7 @@ class Mirror:
         if time.perf_counter() - sent.handed_over_at < STALLED_S:
             return
         if await self._outbox.answers(self._topic):
-            log.warning("kafka answers, but acknowledges nothing; sending again")
+            _say_stalled()
             await self._send_again(carefully=False)
 
     async def _send_again(self, *, carefully: bool) -> None:
@@ -260,7 +262,9 @@ class Mirror:
                 # It may be gone: a broker that keeps nothing on disk was restarted.
                 await asyncio.to_thread(make_topics, self._settings, self._topic)
             except KafkaException as error:
-                log.warning("the topic can't be looked up", extra={"reason": str(error)})
+                report_lost("events topic", error)
+            else:
+                kafka_outage.back("events topic")
             for sent in self._under_way:
                 sent.written = None
             self._under_way[0].carefully |= carefully
@@ -301,6 +305,12 @@ class Mirror:
             % (opening, story[0][0], story[-1][0], b",".join([entry for _, entry in story]))
             for story in stories
         ]
+
+
+def _say_stalled() -> None:
+    # Soon after an outage it is what brokers do that keep nothing on disk.
+    level = logging.INFO if kafka_outage.is_recent else logging.WARNING
+    log.log(level, "kafka answers, but acknowledges nothing; sending again")
 
 
 @lru_cache(maxsize=10_000)

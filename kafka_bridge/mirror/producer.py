@@ -17,7 +17,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.config.settings import Settings
-from kafka_bridge.brokers import MESSAGE_MAX_BYTES, connection
+from kafka_bridge.brokers import MESSAGE_MAX_BYTES, connection, kafka_outage, report_lost
 from kafka_bridge.messages.message import Message
 
 log = logging.getLogger("roomcast.kafka")
@@ -224,7 +224,7 @@ class Outbox:
             self._poll_in(pause_s)
 
     async def trouble(self, topic: str) -> str | None:
-        """Ask the brokers for a topic: why they can't be reached, or None."""
+        """Ask the brokers for a topic: why they can't be reached, or None. Reports their outage."""
         if self._producer is None:
             return "kafka: the producer is made again"
         try:
@@ -232,7 +232,9 @@ class Outbox:
                 self._producer.list_topics, topic, timeout=_ASK_TIMEOUT_S
             )
         except KafkaException as error:
-            return f"kafka: {error}"
+            report_lost("asking", error)
+            return f"kafka: {error.args[0].str()}"
+        kafka_outage.back("asking")
         gone = found.topics[topic].error
         return f"kafka: {topic}: {gone.str()}" if gone is not None else None
 

@@ -77,6 +77,17 @@ def test_a_healthy_start_warns_of_nothing_and_a_lost_valkey_is_said_once(
     assert "redis answers again" in quiet.said()
 
 
+def test_a_lost_kafka_is_said_in_our_words(quiet: LocalStack) -> None:
+    before = warnings(quiet)["bridge"]
+    os.kill(quiet.started_pids()["kafka"], signal.SIGKILL)
+    wait_until(lambda: "kafka runs again" in quiet.said(), "its return is said", 60)
+    wait_until(lambda: quiet.is_ready("KAFKA_BRIDGE_PORT"), "the bridge is ready")
+    assert "[thrd:" not in quiet.said()
+    assert "[thrd:" in (quiet.data_dir / "logs" / "bridge.log").read_text()
+    later = warnings(quiet)["bridge"][len(before) :]
+    assert all("kafka does not answer" in line for line in later) and len(later) <= 1, later
+
+
 def test_a_part_that_is_killed_again_and_again_comes_back(quiet: LocalStack) -> None:
     def killed_until_given_up() -> bool:
         with suppress(ProcessLookupError, KeyError):
@@ -116,9 +127,13 @@ def test_a_part_whose_port_is_taken_for_a_while_comes_back(quiet: LocalStack) ->
     wait_until(lambda: quiet.is_ready("HISTORY_PORT"), "it works")
 
 
-def test_the_end_says_where_the_data_is(quiet: LocalStack) -> None:
+def test_the_end_warns_of_nothing_and_says_where_the_data_is(quiet: LocalStack) -> None:
+    before = warnings(quiet)
+    for number in range(200):
+        quiet.notify({"userId": 2, "message": str(number), "type": "broadcast"})
     quiet.console.send_signal(signal.SIGINT)
     assert quiet.console.wait(60) == 0
+    assert warnings(quiet) == before
     last = quiet.said().splitlines()[-1]
     assert f"data is in {quiet.data_dir / 'valkey'} and " in last
     assert str(quiet.data_dir / "logs") in last

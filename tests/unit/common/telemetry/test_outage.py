@@ -4,7 +4,7 @@ import pytest
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from common.telemetry.outage import RECENT_S, START_S, Outage, is_any_open
+from common.telemetry.outage import RECENT_S, START_S, Outage, is_any_recent
 
 AWAY = RedisConnectionError("refused")
 
@@ -48,7 +48,7 @@ def test_whatever_loses_it_it_is_said_once_and_once_that_it_is_back(watched: Wat
             outage.lost(part, OSError(111, "refused"))
             outage.lost(part, ResponseError("LOADING Valkey is loading the dataset in memory"))
     assert watched.logged() == [("WARNING", "redis does not answer")]
-    assert is_any_open()
+    assert is_any_recent()
     outage.back("leases")
     outage.lost("door", AWAY)
     outage.back("loop")
@@ -56,6 +56,7 @@ def test_whatever_loses_it_it_is_said_once_and_once_that_it_is_back(watched: Wat
     outage.back("door")
     assert watched.logged() == [("INFO", "redis answers again")]
     assert not outage
+    watched.now += RECENT_S
     outage.lost("door", AWAY)
     assert watched.logged() == [("WARNING", "redis does not answer")]
     outage.back("door")
@@ -82,6 +83,19 @@ def test_what_was_never_reached_is_given_time_to_start(watched: Watched) -> None
     watched.now += 2
     outage.lost("loop", AWAY)
     outage.lost("loop", AWAY)
+    assert watched.logged() == [("WARNING", "redis does not answer")]
+
+
+def test_who_only_notices_gives_it_the_same_time_to_start(watched: Watched) -> None:
+    outage = watched.outage
+    outage.noticed("limits", AWAY)
+    watched.now += START_S - 1
+    outage.noticed("tickets", AWAY)
+    assert watched.logged() == [("INFO", "redis does not answer")] * 2
+    outage.noticed("tickets", ResponseError("NOPERM no right"))
+    assert watched.logged() == [("WARNING", "redis refuses what it is asked")]
+    watched.now += RECENT_S
+    outage.noticed("limits", AWAY)
     assert watched.logged() == [("WARNING", "redis does not answer")]
 
 
