@@ -21,6 +21,16 @@ log = logging.getLogger("roomcast.auth")
 _BEARER: Final = "bearer "
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="roomcast"'}
 _RETRY_AFTER_S: Final = 1
+MISSING: Final = (
+    "credentials are missing: send an API key as `x-api-key: rk_...`, "
+    "or a key or user token as `Authorization: Bearer ...`"
+)
+"""Detail of the 401 for a request without credentials, wherever it comes in."""
+UNIDENTIFIED: Final = (
+    "credentials are missing: send a user token as `Authorization: Bearer ...`, "
+    'or on a socket as "token" in the registration'
+)
+"""The same for a socket or an event stream, which an API key does not open."""
 
 
 def mode_notes(settings: Settings) -> dict[str, str]:
@@ -72,7 +82,7 @@ class Authenticator:
         """
         if authorization is None and api_key is None:
             if self.required:
-                raise unauthorized("credentials are missing")
+                raise unauthorized(MISSING)
             return OPEN
         if authorization is not None and api_key is not None:
             raise unauthorized("credentials are there twice")
@@ -98,6 +108,21 @@ class Authenticator:
         if not principal.operator or Scope.ADMIN not in principal.scopes:
             raise Problem(ProblemCode.FORBIDDEN, "this is for operators")
         return principal
+
+    def of_socket(self, token: str | None) -> Principal:
+        """Authenticate the user of a socket or an event stream.
+
+        Args:
+            token: as it was shown; None: there is none.
+
+        Raises:
+            Problem: as `of_headers`.
+        """
+        if token is not None:
+            return self.of_token(token)
+        if self.required:
+            raise unauthorized(UNIDENTIFIED)
+        return OPEN
 
     def of_token(self, token: str) -> Principal:
         """Authenticate a user by a token.

@@ -234,7 +234,7 @@ class Mirror:
                     continue
                 self.trouble = "kafka: the brokers do not acknowledge"
                 if quiet_s >= STALLED_S and await self._outbox.answers(self._topic):
-                    _say_stalled()
+                    self._say_stalled()
                     break
         finally:
             if not writing.done():
@@ -250,8 +250,14 @@ class Mirror:
         if time.perf_counter() - sent.handed_over_at < STALLED_S:
             return
         if await self._outbox.answers(self._topic):
-            _say_stalled()
+            self._say_stalled()
             await self._send_again(carefully=False)
+
+    def _say_stalled(self) -> None:
+        # Soon after an outage it is what brokers do that keep nothing on disk.
+        expected = self._stopping or kafka_outage.is_recent
+        level = logging.INFO if expected else logging.WARNING
+        log.log(level, "kafka answers, but acknowledges nothing; sending again")
 
     async def _send_again(self, *, carefully: bool) -> None:
         """Send all that is under way again, with a new producer; the first may be at fault."""
@@ -305,12 +311,6 @@ class Mirror:
             % (opening, story[0][0], story[-1][0], b",".join([entry for _, entry in story]))
             for story in stories
         ]
-
-
-def _say_stalled() -> None:
-    # Soon after an outage it is what brokers do that keep nothing on disk.
-    level = logging.INFO if kafka_outage.is_recent else logging.WARNING
-    log.log(level, "kafka answers, but acknowledges nothing; sending again")
 
 
 @lru_cache(maxsize=10_000)

@@ -317,7 +317,9 @@ def say_who(paths: Json) -> None:
             one["description"] = f"{said}\n\n{needs}".strip()
             one["responses"] |= {
                 "401": {
-                    **problem("Credentials are missing or not accepted."),
+                    **problem(
+                        "Credentials are missing (`detail` says how to send them) or refused."
+                    ),
                     "headers": {"WWW-Authenticate": {"schema": STRING}},
                 },
                 "403": problem("These credentials are not for this."),

@@ -73,9 +73,7 @@ class Admission:
         if self.failed and self.failed.wait_s(address, time.monotonic()):
             raise ClientError(ProblemCode.UNAUTHORIZED, TOO_MANY_FAILURES)
         try:
-            if token is None:
-                return self._authenticator.of_headers(None, None)
-            return self._authenticator.of_token(token)
+            return self._authenticator.of_socket(token)
         except Problem as problem:
             known = problem.status == HTTPStatus.UNAUTHORIZED
             if known:

@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from common.auth.authenticator import UNIDENTIFIED
 from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made, token_of
 from tests.support.waiting import until
@@ -38,8 +39,9 @@ async def test_a_token_in_the_first_frame_registers_its_user(
 ) -> None:
     text = await token_of(api, shop)
     async with opening(auth_stack) as socket:
+        answer = await ask(socket, userId="ann")
+        assert (answer["code"], answer["message"]) == ("unauthorized", UNIDENTIFIED)
         for wrong, code in (
-            ({"userId": "ann"}, "unauthorized"),
             ({"userId": "ann", "token": "x"}, "unauthorized"),
             ({"userId": "ann", "token": 1}, "invalid"),
             ({"userId": "bob", "token": text}, "forbidden"),
@@ -180,6 +182,8 @@ async def test_event_streams_take_tokens_in_the_header_and_never_in_the_url(
         ):
             async with session.get(url + query, headers=headers) as response:
                 assert response.status == status, query
+                if not headers and status == 401:
+                    assert (await response.json())["detail"] == UNIDENTIFIED
                 if status == 200:
                     assert b"registered" in await response.content.readuntil(b"\n\n")
 
