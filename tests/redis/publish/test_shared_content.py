@@ -7,7 +7,7 @@ import pytest
 
 from common.model.publication import Position, parse_publication
 from common.redis.scripts import Script
-from tests.redis.events.test_events import trim
+from tests.redis.events.test_event_trimmer import trim
 from tests.redis.events.test_group_reader import read
 from tests.support.stores.job_queue import KEYS, Queue, notification
 from tests.support.waiting import until

@@ -1,18 +1,19 @@
-"""The event stream: what is trimmed, and receipts on it. On a real Valkey."""
+"""What is trimmed from the event stream, and what the operator is told. On a real Valkey."""
 
 import json
-from typing import Any
+import logging
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.exceptions import ResponseError
 
 from common.config.settings import Settings
 from common.events.event import EventKind
 from common.events.receipts import Receipts
-from common.model.problems import Problem
 from common.redis.scripts import Script
 from tests.redis.events.test_group_reader import read
 from tests.support.stores.job_queue import KEYS, Queue, notification
+from worker.event_trimmer import EventTrimmer
 
 TRIM_KEYS = [KEYS.events, KEYS.dropped, KEYS.event_clients]
 
@@ -141,61 +142,59 @@ async def test_entries_are_counted_by_client_and_forgotten_with_the_stream(queue
     assert await queue.redis.hgetall(KEYS.event_clients) == {}
 
 
-@pytest.mark.parametrize("kind", [EventKind.DELIVERED, EventKind.READ])
-async def test_receipts_are_written_together_and_what_was_read_leaves_the_unread(
-    queue: Queue, kind: EventKind
+def trimmer(queue: Queue, **settings: object) -> EventTrimmer:
+    made = Settings(_env_file=None, **settings)  # type: ignore[arg-type]
+    return EventTrimmer(queue.redis, KEYS, made)
+
+
+async def test_a_stream_at_its_bound_is_full_until_its_readers_have_read(queue: Queue) -> None:
+    one = trimmer(queue, event_readers="history", events_bound=100)
+    reader = queue.reader(200)
+    await reader.read()
+    states = []
+    for count in (99, 1):
+        await queue.add(count)
+        await one.trim()
+        states.append(one.full)
+    assert REGISTRY.get_sample_value("roomcast_events_unread", {"reader": "history"}) == 100
+    await reader.acknowledge(await read(reader, 100))
+    await one.trim()
+    assert [*states, one.full] == [False, True, False]
+    assert REGISTRY.get_sample_value("roomcast_event_entries") == 1
+
+
+async def test_the_operator_is_told_once_of_a_loss_and_once_of_its_end(
+    queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unread = KEYS.unread("default/1")
-    await queue.redis.zadd(unread, {"a": 1, "b": 2, "c": 3})
-    settings = Settings(_env_file=None)
-    listening = queue.redis.pubsub()
-    await listening.subscribe(KEYS.pub("default/user:1"))
-    await Receipts(queue.redis, KEYS, settings, "g").record(kind, "1", ["a", "b"], connection="g-7")
-    events = await queue.events()
-    assert [event[b"k"] for event in events] == [kind.encode()] * 2
-    assert b'"id":"b","userId":"1","at":"20' in events[1][b"p"]
-    told: list[Any] = [await listening.get_message(timeout=0.1) for _ in range(5)]
-    await listening.aclose()
-    signals = [message["data"] for message in told if message and message["type"] == "message"]
-    if kind is EventKind.READ:
-        assert await queue.redis.zrange(unread, 0, -1) == [b"c"]
-        assert signals == [b'! g-7\n{"type":"read","userId":"1","ids":["a","b"]}']
-    else:
-        assert await queue.redis.zcard(unread) == 3
-        assert signals == []
+    caplog.set_level(logging.WARNING)
+    one = trimmer(queue, event_readers="kafka:drop", events_bound=100)
+    reader = queue.reader(200, "kafka")
+    await reader.read()
+    await queue.add(100)
+    for _ in range(3):
+        await one.trim()
+    assert not one.full
+    (told,) = caplog.records
+    assert told.levelno == logging.ERROR
+    lost = int(one.notes["kafka"].split()[3])
+    assert one.notes == {"kafka": f"too far behind: {lost} events were dropped unread"}
+    assert await queue.redis.xlen(KEYS.events) == 100 - lost
+    caplog.clear()
+    await reader.acknowledge(await read(reader, 100 - lost))
+    for _ in range(3):
+        await one.trim()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert one.notes == {}
 
 
-@pytest.mark.parametrize("kind", [EventKind.DELIVERED, EventKind.READ])
-async def test_a_repeated_receipt_is_no_new_event(queue: Queue, kind: EventKind) -> None:
-    receipts = Receipts(queue.redis, KEYS, Settings(_env_file=None), "g")
-    listening = queue.redis.pubsub()
-    await listening.subscribe(KEYS.pub("default/user:1"))
-    for ids in (["a", "b"], ["b", "a"], ["b", "c"], ["a", "b", "c"]):
-        await receipts.record(kind, "1", ids)
-    await receipts.record(kind, "2", ["a"])
-    written = [json.loads(event[b"p"]) for event in await queue.events()]
-    assert [(one["userId"], one["id"]) for one in written] == [
-        ("1", "a"), ("1", "b"), ("1", "c"), ("2", "a"),
-    ]  # fmt: skip
-    told: list[Any] = [await listening.get_message(timeout=0.1) for _ in range(6)]
-    await listening.aclose()
-    signals = [one for one in told if one and one["type"] == "message"]
-    assert len(signals) == (2 if kind is EventKind.READ else 0)
-
-
-async def test_receipts_are_refused_while_half_of_the_event_stream_waits_for_readers(
-    queue: Queue,
-) -> None:
-    bounded = Settings(_env_file=None, event_readers="history", events_bound=200)
-    receipts = Receipts(queue.redis, KEYS, bounded, "g")
-    await receipts.record(EventKind.DELIVERED, "1", [f"n{k}" for k in range(100)])
-    with pytest.raises(Problem) as refused:
-        await receipts.record(EventKind.READ, "1", ["n1"])
-    assert (refused.value.status, refused.value.code) == (503, "events-filling")
-    assert await queue.redis.xlen(KEYS.events) == 100
-    assert await queue.redis.exists(KEYS.reads("default/1"), KEYS.changes("default/1")) == 0
-    # A repeat writes nothing, so there is nothing to refuse.
-    await receipts.record(EventKind.DELIVERED, "1", ["n1"])
-    # Without readers the stream is trimmed, and never full.
-    unbounded = Receipts(queue.redis, KEYS, Settings(_env_file=None, events_bound=200), "g")
-    await unbounded.record(EventKind.READ, "1", ["n1"])
+async def test_all_contents_that_nothing_refers_to_are_deleted(queue: Queue) -> None:
+    one = trimmer(queue, log_ttl_s=1)
+    for number in range(1_001):
+        await queue.redis.set(f"{KEYS.content_prefix}{number}", "x")
+    await queue.redis.zadd(KEYS.contents, {str(number): 1 for number in range(1_000)})
+    await queue.redis.zadd(KEYS.contents, {"1000": 10**15})
+    await one.clean()
+    assert await queue.redis.zrange(KEYS.contents, 0, -1) == [b"1000"]
+    assert [key async for key in queue.redis.scan_iter(f"{KEYS.content_prefix}*")] == [
+        f"{KEYS.content_prefix}1000".encode()
+    ]

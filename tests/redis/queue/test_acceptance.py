@@ -1,8 +1,11 @@
+"""Acceptances, and what the acceptance script makes of them on a real Valkey."""
+
 import asyncio
 
 import pytest
 from redis.exceptions import ResponseError
 
+from common.jobs.acceptance import Acceptance
 from tests.support.stores.job_queue import KEYS, Queue, request
 
 ONE = ("high", 3, b"one")
@@ -114,3 +117,32 @@ async def test_so_does_a_set_or_list_of_turns(queue: Queue, broken: str) -> None
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await queue.accept(request(ONE, key="k"))
     assert await queue.snapshot() == before
+
+
+async def test_a_request_that_came_too_late_only_asks_whether_it_is_a_repeat(queue: Queue) -> None:
+    late = Acceptance("k", "f", "new id", [])
+    assert await queue.accept(late) == [[b"late"]]
+    # Neither that nor its key is remembered.
+    assert await queue.accept(request(ONE, key="k", answer="id")) == [[b"ok"]]
+    assert await queue.accept(late) == [[b"replay", b"id"]]
+    assert await queue.accept(late._replace(fingerprint="g")) == [[b"conflict"]]
+    assert await queue.waiting_count() == 1
+
+
+async def test_each_request_of_a_call_is_read_to_its_own_end(queue: Queue) -> None:
+    several = [
+        Acceptance("", "", "", [ONE, TWO], weights=[1, 2], client="a", lane_max=5),
+        Acceptance("k", "f", "id", []),
+        Acceptance("k", "f", "id", [("low", 0, b"")], client="b"),
+        Acceptance("", "", "", [("critical", 63, b"line\nbreak\0")]),
+    ]
+    assert await queue.accept(*several) == [[b"ok"], [b"late"], [b"ok"], [b"ok"]]
+    assert await queue.waiting(3) == [b"one", b"two"]
+    assert await queue.redis.lrange(KEYS.jobs("critical", 63), 0, -1) == [b"line\nbreak\0"]
+    counted = await queue.redis.hgetall(KEYS.backlog)
+    assert counted == {b"bytes": b"3", b"high/a": b"2", b"low/b": b"1", b"critical/default": b"1"}
+
+
+def test_the_size_is_that_of_all_jobs_in_bytes() -> None:
+    assert request(("high", 1, "é".encode()), ("low", 2, b"xyz")).size == 5
+    assert request().size == 0

@@ -1,13 +1,15 @@
+"""Leases: who holds turns, when it loses them, and what becomes of jobs that kill their worker."""
+
 import asyncio
-import json
+import logging
 
 import pytest
 
+from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
-from common.jobs.planning import plan_one
-from common.model.channels import PARTITIONS
+from common.model.channels import PARTITIONS, Lane
 from tests.support.stores.job_queue import KEYS, Queue, notification, request
-from worker.dead_letters import DeadLetters
+from worker.leases import RETURNS_UNTIL_DEAD, Holders
 
 HOLDER = "w:high.0.1"
 OTHER = "v:high.0.1"
@@ -162,49 +164,71 @@ async def test_an_audit_leaves_what_is_ready_or_held_alone(queue: Queue) -> None
     assert await queue.snapshot() == before
 
 
-async def condemn(queue: Queue, client: str) -> str:
-    """Accept a job of a client, whose worker dies once too often; return its id."""
-    body = b'{"type":"broadcast","userId":1,"message":"x"}'
-    plan = plan_one(body, client=client)
-    await queue.accept(plan)
-    await queue.lease("w:high.0.1", lease_ms=-1_000)
-    await queue.take("w:high.0.1")
-    assert (await queue.lease(condemned=1))[:2] == (1, 1)
-    return plan.answer
+def worker(queue: Queue, usage: Usage | None = None) -> Holders:
+    """The leases of a worker process."""
+    return Holders(queue.redis, KEYS, Settings(_env_file=None), usage or Usage(queue.redis, KEYS))
 
 
-async def test_a_client_s_dead_letters_do_not_push_out_another_s(queue: Queue) -> None:
-    first = await condemn(queue, "a")
-    letters = DeadLetters(queue.redis, KEYS, Settings(_env_file=None))
-    own = await condemn(queue, "default")
-    # Whatever becomes of the others.
-    await queue.redis.xtrim(KEYS.dead, maxlen=0, approximate=False)
-    await condemn(queue, "b")
-    await queue.redis.xtrim(KEYS.dead_of("b"), maxlen=0, approximate=False)
-    (letter,) = [one async for one in letters.all()]
-    assert (letter.client, json.loads(letter.job)["id"]) == ("a", first)
-    assert letter.entry.startswith("a:")
-    assert own not in letter.job
-    assert await letters.requeue(letter) == "ok"
-    assert await letters.requeue(letter) == "gone"
-    (waiting,) = (await queue.take("w:high.0.2")).values()
-    assert json.loads(waiting[0])["id"] == first
-
-
-async def test_letters_are_dropped_by_name(queue: Queue) -> None:
-    await condemn(queue, "a")
-    await condemn(queue, "default")
-    letters = DeadLetters(queue.redis, KEYS, Settings(_env_file=None))
-    default, other = [one async for one in letters.all()]
-    await letters.drop(other)
-    assert [one async for one in letters.all()] == [default]
-    await letters.drop(default)
-    assert [one async for one in letters.all()] == []
-
-
-async def test_a_letter_is_kept_where_somebody_wrote_over_its_client_s_stream(
+async def test_every_life_has_a_name_of_its_own_and_a_lease_before_its_first_turn(
     queue: Queue,
 ) -> None:
-    await queue.redis.set(KEYS.dead_of("a"), "x")
-    await condemn(queue, "a")
-    assert len(await queue.dead()) == 1
+    one, other = worker(queue), worker(queue)
+    names = [await who.begin_life(Lane.HIGH, 0) for who in (one, one, other)]
+    assert len(set(names)) == 3
+    assert set(await queue.redis.zrange(KEYS.workers, 0, -1)) == {name.encode() for name in names}
+
+
+async def test_the_turns_of_an_ended_life_go_back_at_the_next_renewal(queue: Queue) -> None:
+    one = worker(queue)
+    ended, alive = [await one.begin_life(Lane.HIGH, number) for number in (0, 1)]
+    await queue.accept(request(("high", 1, b"a")), request(("high", 2, b"b")))
+    for holder in (ended, alive):
+        await queue.take(holder, turns=1)
+    one.end_life(ended)
+    assert await queue.ready() == []
+    await one.renew()
+    assert await queue.ready() == [b"1"]
+    assert await queue.held(alive) == [b"2"]
+
+
+async def test_a_worker_that_stops_keeps_no_turn(queue: Queue) -> None:
+    one = worker(queue)
+    await queue.accept(*(request(("high", p, b"x")) for p in range(10)))
+    for number in range(3):
+        await queue.take(await one.begin_life(Lane.HIGH, number), turns=3)
+    await one.close()
+    assert len(await queue.ready()) == 10
+
+
+async def test_a_client_is_charged_for_its_condemned_job(queue: Queue) -> None:
+    charged: list[tuple[str, Outcome]] = []
+
+    class Listening(Usage):
+        def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
+            charged.append((client, outcome))
+
+    one = worker(queue, Listening(queue.redis, KEYS))
+    poison = notification()._replace(client="shop")
+    (lane, partition, text) = poison.jobs[0]
+    text = text.replace(b'"id"', b'"client":"shop","id"')
+    await queue.accept(poison._replace(jobs=[(lane, partition, text)]))
+    for _ in range(RETURNS_UNTIL_DEAD):
+        await stopped(queue)
+        await one.renew()
+    assert charged == [("shop", Outcome.FAILED)]
+
+
+async def test_a_worker_that_renews_too_late_says_so(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    one = worker(queue)
+    holder = await one.begin_life(Lane.HIGH, 0)
+    await one.renew()
+    assert not caplog.records
+    await queue.redis.zadd(KEYS.workers, {holder: 1})
+    await worker(queue).renew()
+    await one.renew()
+    assert [record.message for record in caplog.records] == [
+        "own leases had run out before they were renewed"
+    ]
