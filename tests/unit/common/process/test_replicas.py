@@ -37,12 +37,16 @@ TINY = """
 import asyncio, os, sys
 from common.process.replicas import replica_number, run, run_until_stopped
 
-async def work():
+async def duty():
+    # Signals are taken by now.
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     print("began", replica_number(), os.getpid(), folder, flush=True)
+    await asyncio.Event().wait()
+
+async def work():
     async def finish():
         print("ended", replica_number(), flush=True)
-    await run_until_stopped(asyncio.Event().wait(), at_stop=finish)
+    await run_until_stopped(duty(), at_stop=finish)
 
 run("tiny", int(os.environ["PROCESSES"]), work)
 """
