@@ -47,11 +47,12 @@ test: $(DEV) ## all tests but those of compose, with branch coverage by module
 	$(if $(ARGS),,$(PYTEST) -n 2 --dist loadfile $(UNMEASURED))
 	$(if $(ARGS),,$(PYTEST) $(CONTRACT))
 
-check: $(DEV) ## formatting, lint, types, import rules, known vulnerabilities
+check: $(DEV) ## formatting, lint, types, import rules, links of the docs, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zensical build --strict --clean
 	$(BIN)/python -m tools.audit $(AUDIT)
 
 structure: $(DEV) ## figures of the tree beside their bars (ARGS=-v lists what was counted)
@@ -69,14 +70,15 @@ compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	tools/lock.sh $(ARGS)
 
-docs: $(DEV) ## write the tables of settings and problems in docs/reference
+docs: $(DEV) ## write the tables of docs/reference, then build the site of the docs into .data/docs
 	$(BIN)/python -m tools.settings_table
 	$(BIN)/python -m tools.problem_table
+	$(BIN)/zensical build --strict --clean
 
 clean: ## remove .venv, caches and the data of `make run`
 	$(or $(wildcard $(BIN)/python),$(PYTHON),python3) -m deploy.local.clean
 	rm -rf $(VENV) .data .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache \
-	    .hypothesis .import_linter_cache
+	    .hypothesis .import_linter_cache .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
