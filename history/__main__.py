@@ -20,7 +20,7 @@ from common.model.channels import HISTORY_GROUP
 from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
 from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.client import UnfitRedisError, connect, wait_until_reached
 from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
@@ -46,7 +46,7 @@ async def write_history(settings: Settings) -> None:
     """Write events until stopped.
 
     Raises:
-        UnfitRedisError: Redis can't keep accepted jobs safe.
+        UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
     redis = connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
@@ -80,7 +80,7 @@ async def write_history(settings: Settings) -> None:
         log.warning("EVENT_READERS does not name history: events may be trimmed unread")
 
     async def write() -> None:
-        await wait_until_fit(redis)
+        await wait_until_reached(redis)
         collect_seldom(COLLECTED_EVERY)
         await writer.run()
 
@@ -115,8 +115,8 @@ def _migrate(settings: Settings) -> int:
 def main() -> None:
     """Start it, or do what the command line says instead."""
     arguments = read_arguments()
-    settings = load_settings()
     number = replica_number()
+    settings = load_settings(warn=number is None)
     set_up_logs(settings, f"history.{number}" if number else "history")
     # It tells at every start which database it speaks.
     logging.getLogger("alembic").setLevel(logging.WARNING)

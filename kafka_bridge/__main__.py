@@ -18,7 +18,7 @@ from common.process.backoff import jittered
 from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
 from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.client import UnfitRedisError, connect, wait_until_reached
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
@@ -43,7 +43,7 @@ async def work(settings: Settings) -> None:
     """Mirror and ingest until stopped.
 
     Raises:
-        UnfitRedisError: Redis can't keep accepted jobs safe.
+        UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
     keys = Keys()
@@ -75,7 +75,7 @@ async def work(settings: Settings) -> None:
     log.info("working", extra={"brokers": settings.kafka_brokers})
 
     async def bridge() -> None:
-        await wait_until_fit(redis)
+        await wait_until_reached(redis)
         await _wait_for_brokers(settings)
         events_out.open()
         dead_out.open()
@@ -122,11 +122,11 @@ async def _wait_for_brokers(settings: Settings) -> None:
 def main() -> None:
     """Start it, or restore."""
     arguments = read_arguments()
-    settings = load_settings()
+    number = replica_number()
+    settings = load_settings(warn=number is None)
     if not settings.kafka_brokers:
         refuse("KAFKA_BROKERS", "it is empty, so there is nothing to bridge to; name host:port,…")
     refuse_unusable(settings)
-    number = replica_number()
     set_up_logs(settings, f"bridge.{number}" if number else "bridge")
     if arguments.command:
         sys.exit(restore.main(settings, arguments.since))

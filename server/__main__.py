@@ -7,6 +7,7 @@ if __name__ == "__main__":
     read_arguments()
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import sys
@@ -22,7 +23,7 @@ from common.config.settings import Settings, load_settings
 from common.events.receipts import Receipts
 from common.process.garbage_collection import collect_seldom
 from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.client import UnfitRedisError, connect, wait_until_reached
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
@@ -30,7 +31,7 @@ from common.web.aiohttp_connection import plain_http
 from common.web.cors import add_cors
 from common.web.slices import Slices
 from common.web.tls import listen_options, refuse_unusable
-from history.database import Database
+from history.database import Database, database_outage
 from server.access.client_limits import Limiter
 from server.access.credentials import Gate
 from server.access.route_access import access_control
@@ -54,6 +55,8 @@ log = logging.getLogger("roomcast.server")
 BACKLOG = 1024
 LIMITS_TIMEOUT_S = 1.0
 """Seconds that a request waits for Redis to count it; then nothing is counted for a while."""
+FIRST_LOOK_S = 1.0
+"""Seconds that a start waits for Redis to say whether it is fit."""
 HISTORY_TIMEOUT_S = 2.0
 """Seconds that the routes of history wait for Redis."""
 
@@ -93,11 +96,24 @@ def make_history(settings: Settings, keys: Keys, name: str) -> History | None:
     return History(database, redis, contexts, Clients(database, redis, keys, settings, name))
 
 
+def lacks_clients(settings: Settings, directory: Directory) -> str | None:
+    """Return None if a client is known, or else what to do, or what is missing to make one."""
+    if len(directory):
+        return None
+    if not directory.asked.is_set():
+        return "the clients were not read yet"
+    if not settings.database_url:
+        return "no client is known, and none can be made: DATABASE_URL is empty"
+    if database_outage:
+        return "no client is known, and none can be made: the database does not answer"
+    return "no client is known: python -m server create-client --admin NAME EMAIL"
+
+
 async def serve(settings: Settings) -> None:
     """Serve until stopped.
 
     Raises:
-        UnfitRedisError: Redis can't keep accepted jobs safe.
+        UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
     keys = Keys()
@@ -112,11 +128,13 @@ async def serve(settings: Settings) -> None:
     acceptor = Acceptor(keys, settings, lambda: watch.room)
 
     async def can_queue() -> str | None:
+        if watch.trouble:
+            return watch.trouble
         if watch.events_full:
             return "the event stream is full"
-        if authenticator.required and not len(directory):
-            return "no client is known: python -m server create-client --admin NAME EMAIL"
-        return watch.trouble or ("redis is nearly full" if watch.nearly_full else None)
+        if watch.nearly_full:
+            return "redis is nearly full"
+        return lacks_clients(settings, directory) if authenticator.required else None
 
     gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
     counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
@@ -146,6 +164,10 @@ async def serve(settings: Settings) -> None:
     handler = plain_http(runner, slices)
     heads = HeadReader()
     tls = listen_options(settings)
+    # Nothing is to be accepted by a Redis that could lose it.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_LOOK_S):
+            await watch.look()
     listener = await asyncio.get_running_loop().create_server(
         lambda: NotifyFront(heads, intake, gate, limiter, handler, connections, slices),
         settings.host,
@@ -159,7 +181,7 @@ async def serve(settings: Settings) -> None:
     collect_seldom()
 
     async def watch_redis() -> None:
-        await wait_until_fit(control)
+        await wait_until_reached(control)
         await watch.run()
 
     async def finish() -> None:
@@ -194,7 +216,8 @@ async def serve(settings: Settings) -> None:
 def main() -> None:
     """Start the server, or run the given command instead."""
     arguments = read_arguments()
-    settings = load_settings()
+    number = replica_number()
+    settings = load_settings(warn=number is None)
     if arguments.command:
         # It imports Alembic, which takes longer than all other imports together.
         from server.clients.command_line import create_client
@@ -209,7 +232,6 @@ def main() -> None:
             )
         )
     refuse_unusable(settings)
-    number = replica_number()
     set_up_logs(settings, f"server.{number}" if number else "server")
     try:
         run("server", settings.server_processes, lambda: serve(settings))

@@ -18,7 +18,7 @@ from common.config.settings import Settings, load_settings
 from common.model.channels import Lane
 from common.process.garbage_collection import collect_seldom
 from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.client import UnfitRedisError, connect, wait_until_reached
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
@@ -40,7 +40,7 @@ async def work(settings: Settings) -> None:
     """Publish until stopped.
 
     Raises:
-        UnfitRedisError: Redis can't keep accepted jobs safe.
+        UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
     keys = Keys()
@@ -78,7 +78,7 @@ async def work(settings: Settings) -> None:
     )
 
     async def publish() -> None:
-        await wait_until_fit(control)
+        await wait_until_reached(control)
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop.run())
@@ -104,7 +104,7 @@ async def work(settings: Settings) -> None:
             observer.run(),
             trimmer.run(),
             usage.run(),
-            readiness.run(holders.renewed),
+            readiness.run(holders.renewed, observer.looked),
             at_stop=finish,
         )
     finally:
@@ -120,8 +120,8 @@ async def work(settings: Settings) -> None:
 def main() -> None:
     """Start it."""
     read_arguments()
-    settings = load_settings()
     number = replica_number()
+    settings = load_settings(warn=number is None)
     set_up_logs(settings, f"worker.{number}" if number else "worker")
     try:
         run("worker", settings.worker_processes, lambda: work(settings))

@@ -25,6 +25,8 @@ class QueueObserver:
         self._keys = keys
         self.unfit: str | None = None
         """Reason why Redis could lose the queue, as of the last check."""
+        self.looked = asyncio.Event()
+        """Set after the first check, even if Redis refused it."""
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
@@ -33,6 +35,7 @@ class QueueObserver:
                 await self.look()
             except REDIS_ERRORS as error:
                 log.debug("the queue could not be observed", extra={"reason": str(error)})
+            self.looked.set()
             await asyncio.sleep(OBSERVE_INTERVAL_S)
 
     async def look(self) -> None:

@@ -24,7 +24,7 @@ from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.process.garbage_collection import collect_seldom
 from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_fit
+from common.redis.client import UnfitRedisError, connect, wait_until_reached
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
@@ -194,7 +194,7 @@ async def serve(settings: Settings) -> None:
     collect_seldom()
 
     async def subscribe() -> None:
-        await wait_until_fit(control)
+        await wait_until_reached(control)
         await subscription.run()
 
     async def finish() -> None:
@@ -235,9 +235,9 @@ async def serve(settings: Settings) -> None:
 def main() -> None:
     """Start it."""
     read_arguments()
-    settings = load_settings()
-    refuse_unusable(settings)
     number = replica_number()
+    settings = load_settings(warn=number is None)
+    refuse_unusable(settings)
     set_up_logs(settings, f"gateway.{number}" if number else "gateway")
     try:
         run("ws_gateway", settings.gateway_processes, lambda: serve(settings))

@@ -4,6 +4,7 @@ The environment is read here and nowhere else. An invalid value is refused at st
 setting's name (`load_settings`). The README's table is generated from `Settings`.
 """
 
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator
@@ -36,6 +37,10 @@ _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 SECRETS: Final = ("redis_client", "database_url", "kafka_password")
 """Settings that are secrets or contain one: never shown, and readable from files, too."""
 ENV_FILE: Final = ".env"
+_NEAR: Final = 0.7
+"""Likeness from which on a name in `.env` is taken for a misspelt setting."""
+_MISSPELT: Final = 0.9
+"""The same for a name in the environment: a letter or two differ."""
 COMPOSE_NAMES: Final = frozenset({"IMAGE_TAG"})
 """Names in `.env` that only compose uses, besides those that begin with `COMPOSE_`."""
 
@@ -521,25 +526,34 @@ def refuse(name: str, reason: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def find_unknown(names: Collection[str]) -> Iterator[str]:
-    """Find names in `.env` that nothing reads; yield a sentence for each, with the nearest setting.
+def find_unknown(in_file: Collection[str], in_environment: Collection[str] = ()) -> Iterator[str]:
+    """Find names that nothing reads; yield a sentence for each, with the nearest setting.
 
-    The environment is not checked: it is full of variables of other programs.
+    Args:
+        in_file: names in `.env`, all of which should be settings.
+        in_environment: names in the environment, of which only those count that look like a
+            misspelt setting: it is full of variables of other programs.
     """
     settings = {name.upper() for name in Settings.model_fields}
     known = settings | {f"{name.upper()}_FILE" for name in SECRETS} | COMPOSE_NAMES
-    for name in map(str.upper, names):
+    names = dict.fromkeys(map(str.upper, in_environment), "the environment")
+    names |= dict.fromkeys(map(str.upper, in_file), ENV_FILE)
+    for name, where in names.items():
         if name in known or name.startswith("COMPOSE_"):
             continue
-        near = get_close_matches(name, known, n=1, cutoff=0.7)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        yield f"WARNING {ENV_FILE} sets {name}, which is no setting, and is ignored{meant}"
+        cutoff = _NEAR if where == ENV_FILE else _MISSPELT
+        near = get_close_matches(name, known, n=1, cutoff=cutoff)
+        if near or where == ENV_FILE:
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"WARNING {where} sets {name}, which is no setting, and is ignored{meant}"
 
 
-def load_settings() -> Settings:
+def load_settings(*, warn: bool = True) -> Settings:
     """Read the settings, or exit with the name and the fault of every wrong one.
 
-    Names in `.env` that are no settings are ignored, with a line on stderr for each.
+    Args:
+        warn: whether to write a line on stderr for each name in `.env` that is no setting, and in
+            the environment that looks like a misspelt one. Replicas leave that to their parent.
 
     Raises:
         SystemExit: status 2, after one line on stderr for each setting that was refused.
@@ -560,5 +574,6 @@ def load_settings() -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"the settings in .env can't be read: {error}\n")
         raise SystemExit(2) from None
-    sys.stderr.writelines(f"{line}\n" for line in find_unknown(in_file))
+    if warn:
+        sys.stderr.writelines(f"{line}\n" for line in find_unknown(in_file, os.environ))
     return settings

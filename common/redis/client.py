@@ -63,6 +63,22 @@ def says_full(error: BaseException | None) -> bool:
     )
 
 
+def check_version(info: dict[str, Any]) -> None:
+    """Refuse a server that is too old for our scripts.
+
+    Args:
+        info: the reply to INFO (section server).
+
+    Raises:
+        UnfitRedisError: it is.
+    """
+    valkey = info.get("valkey_version")
+    if valkey and _version(valkey) < _VALKEY_MINIMUM:
+        raise UnfitRedisError(f"Valkey {valkey} is too old: 8.0 or newer is needed")
+    if not valkey and _version(str(info["redis_version"])) < _REDIS_MINIMUM:
+        raise UnfitRedisError(f"Redis {info['redis_version']} is too old: 7.2 or newer is needed")
+
+
 def check_fitness(info: dict[str, Any]) -> None:
     """Refuse a server on which accepted notifications could be lost.
 
@@ -72,11 +88,7 @@ def check_fitness(info: dict[str, Any]) -> None:
     Raises:
         UnfitRedisError: too old, or it evicts keys.
     """
-    valkey = info.get("valkey_version")
-    if valkey and _version(valkey) < _VALKEY_MINIMUM:
-        raise UnfitRedisError(f"Valkey {valkey} is too old: 8.0 or newer is needed")
-    if not valkey and _version(str(info["redis_version"])) < _REDIS_MINIMUM:
-        raise UnfitRedisError(f"Redis {info['redis_version']} is too old: 7.2 or newer is needed")
+    check_version(info)
     policy = info.get("maxmemory_policy", REQUIRED_POLICY)
     if policy != REQUIRED_POLICY:
         raise UnfitRedisError(
@@ -85,14 +97,14 @@ def check_fitness(info: dict[str, Any]) -> None:
         )
 
 
-async def wait_until_fit(redis: Redis) -> dict[str, Any]:
-    """Wait for the server to answer, as long as it takes, and check it.
+async def wait_until_reached(redis: Redis) -> None:
+    """Wait for the server to answer, as long as it takes, and check its version.
 
-    Returns:
-        Its INFO.
+    Settings that can be mended while it runs, such as its `maxmemory-policy`, are for those to
+    watch that take jobs.
 
     Raises:
-        UnfitRedisError: it answers, and is unfit.
+        UnfitRedisError: it answers, and is too old.
     """
     for wait in jittered():
         try:
@@ -102,8 +114,8 @@ async def wait_until_fit(redis: Redis) -> dict[str, Any]:
             await asyncio.sleep(wait)
             continue
         redis_outage.back("start")
-        check_fitness(info)
-        return info
+        check_version(info)
+        return
     raise AssertionError("unreachable: jittered() never ends")
 
 
@@ -113,7 +125,8 @@ __all__ = [
     "Connection",
     "UnfitRedisError",
     "check_fitness",
+    "check_version",
     "connect",
     "says_full",
-    "wait_until_fit",
+    "wait_until_reached",
 ]

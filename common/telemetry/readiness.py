@@ -52,15 +52,16 @@ class Readiness:
         self._draining = True
         outage.leave()
 
-    async def run(self, first_after: asyncio.Event) -> None:
+    async def run(self, *first_after: asyncio.Event) -> None:
         """Probe until cancelled, beginning once connected or after the time of one probe.
 
         Args:
-            first_after: set when the process is connected.
+            first_after: all set when the process is connected.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await first_after.wait()
+                for event in first_after:
+                    await event.wait()
         while True:
             await self.check()
             await asyncio.sleep(PROBE_INTERVAL_S)

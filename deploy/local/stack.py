@@ -39,7 +39,7 @@ _STEADY_S: Final = 30.0
 
 _EXITED: Final = re.compile(rb".* exited: (\w+) \((.+?)(?:; (?:not )?expected)?\)")
 _NOT_LISTENING: Final = "not listening yet"
-_NO_CLIENT: Final = "no client is known"
+_NO_CLIENT: Final = "no client is known: "
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,38 @@ async def test_the_server_is_not_ready_until_it_can_queue_again(
     assert [process.pid for process in processes if process.is_alive] == pids
 
 
+async def test_a_start_with_an_unfit_redis_waits_until_it_is_mended(make_stack: MakeStack) -> None:
+    stack = make_stack(history=1)
+    body = {"type": "private", "userId": 1, "target": 1, "message": "x"}
+    stack.valkey.command(*config("maxmemory-policy", "allkeys-lru"))
+    for process in stack.processes.values():
+        process.stop()
+        process.start()
+    server, worker = stack.processes["server-1"], stack.processes["worker-1"]
+    reason = "maxmemory-policy is allkeys-lru"
+    for name in ("server-1", "worker-1"):
+        await until(lambda name=name: reason in stack.get(name, "/readyz")[1], name)  # type: ignore[misc]
+        assert not stack.is_ready(name)
+    # They deliver what there is.
+    for name in ("gateway-1", "history-1"):
+        await until(lambda name=name: stack.is_ready(name), name)  # type: ignore[misc]
+    refused = await post(stack, body)
+    assert (refused.status, refused.body["code"]) == (503, "redis-unfit")
+    for process in (server, worker):
+        lines = process.log_lines()
+        begins = max(at for at, line in enumerate(lines) if line["message"] == "stopped")
+        levels = [line["level"] for line in lines[begins:] if reason in line.get("reason", "")]
+        assert levels.count("WARNING") == (process is server), "it is said once"
+    pids = [server.pid, worker.pid]
+    stack.valkey.command(*config("maxmemory-policy", "noeviction"))
+    async with Client(stack.ws_urls[0], user=1) as client:
+        for name in ("server-1", "worker-1"):
+            await until(lambda name=name: stack.is_ready(name), name)  # type: ignore[misc]
+        sent = await post(stack, body)
+        await until(lambda: client.ids == [sent.id])
+    assert [one.pid for one in (server, worker) if one.is_alive] == pids
+
+
 async def test_a_key_of_another_type_is_said_once_and_as_an_error(make_stack: MakeStack) -> None:
     stack = make_stack(workers=0, gateways=0)
     server = stack.processes["server-1"]

@@ -17,12 +17,15 @@ from deploy.local.parts import LOOPBACK
 from deploy.local.postgres import folder_for
 from tests.system.local.stack import PROJECT, LocalStack, free_ports, local_stack, wait_until
 
+OURS = ("history", "bridge", "gateway", "worker", "server")
 PARTS = ("valkey", "postgres", "kafka", "history", "bridge", "gateway", "worker", "server")
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with local_stack(tmp_path_factory.mktemp("quiet") / "data", VERBOSE="0") as stack:
+    with local_stack(
+        tmp_path_factory.mktemp("quiet") / "data", VERBOSE="0", LANE_MAXJOBS="5"
+    ) as stack:
         stack.wait_until_ready()
         yield stack
 
@@ -35,6 +38,12 @@ def said_by_screen(stack: LocalStack) -> tuple[list[str], str]:
 
 def test_a_start_is_a_few_lines_and_the_logs_are_in_files(quiet: LocalStack) -> None:
     before, screen = said_by_screen(quiet)
+    # The environment has this name: said once here, and in the log of each process.
+    misspelt = "WARNING the environment sets LANE_MAXJOBS, which is no setting"
+    assert before.pop(0).startswith(misspelt)
+    for name in OURS:
+        assert misspelt in (quiet.data_dir / "logs" / f"{name}.log").read_text()
+    assert misspelt not in screen
     # At most one line for each part, as they become ready.
     assert 2 <= len(before) <= 1 + len(PARTS), before
     assert before[0].startswith("starting ")
@@ -53,7 +62,7 @@ def warnings(stack: LocalStack) -> dict[str, list[str]]:
     """Lines at WARNING or above in the log of each process of ours."""
     return {
         name: [line for line in lines if re.match(r"\S+ \S+ +(WARNING|ERROR|CRITICAL) ", line)]
-        for name in ("history", "bridge", "gateway", "worker", "server")
+        for name in OURS
         for lines in [(stack.data_dir / "logs" / f"{name}.log").read_text().splitlines()]
     }
 

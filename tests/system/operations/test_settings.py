@@ -201,6 +201,38 @@ def test_a_name_in_the_file_that_is_no_setting_is_warned_of(
     assert "s3cret" not in line
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LANE_MAXJOBS", "LANE_MAX_JOBS"),
+        ("Kafka_Broker", "KAFKA_BROKERS"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("HOSTNAME", None),
+        ("SERVER_PORT", None),
+        ("REDIS_CLIENT_ID", None),
+        ("KAFKA_USERNAME", None),
+    ],
+)
+def test_a_misspelt_name_in_the_environment_is_warned_of_and_no_stranger(
+    name: str,
+    meant: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "s3cret")
+    load_settings()
+    said = f"WARNING the environment sets {name.upper()}, which is no setting, and is ignored; "
+    assert capsys.readouterr().err == (f"{said}did you mean {meant}?\n" if meant else "")
+    # In the file, too: it is said once. And a replica leaves it to its parent.
+    (tmp_path / ".env").write_text(f"{name}=1\n")
+    load_settings()
+    assert capsys.readouterr().err.count("WARNING") == 1
+    load_settings(warn=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_names_that_something_reads_are_not_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
