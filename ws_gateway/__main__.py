@@ -46,6 +46,7 @@ from ws_gateway.channels.member import HeardChannel
 from ws_gateway.channels.pending import Pending
 from ws_gateway.channels.run import Run
 from ws_gateway.channels.subscription import Subscription
+from ws_gateway.protocol.event_stream_format import EVENTS_PATH
 from ws_gateway.reports.delivered_usage import DeliveredUsage
 from ws_gateway.reports.delivery_counts import WriteCounts
 from ws_gateway.reports.first_sights import Sights
@@ -54,7 +55,6 @@ from ws_gateway.reports.receipts import ReceiptWriter
 from ws_gateway.reports.sent_ids import SentIds
 from ws_gateway.sessions.gateway import Gateway
 from ws_gateway.transport.clock import Clock
-from ws_gateway.transport.event_stream import EVENTS_PATH
 from ws_gateway.transport.first_bytes import Front
 from ws_gateway.upkeep.drain import drain
 from ws_gateway.upkeep.open_files import raise_open_files

@@ -18,7 +18,7 @@ from tests.support.clients.socket_client import Client
 from tests.support.processes.stack import Stack
 from tests.support.waiting import WAIT_TIMEOUT_S
 from ws_gateway.protocol.event_ids import longest_id
-from ws_gateway.transport.event_stream import refuse_large
+from ws_gateway.protocol.event_stream_format import refuse_large
 
 
 class Listener:

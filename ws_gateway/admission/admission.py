@@ -128,7 +128,7 @@ class Admission:
         return self._authenticator.still_good(principal)
 
     def admit(self, connection: Applicant, message: Register) -> None:
-        """Check that a connection may register, and note its principal.
+        """Check that a connection may register, note its principal and give it its seat.
 
         Raises:
             ClientError: it may not.
@@ -140,14 +140,6 @@ class Admission:
             raise ClientError(ProblemCode.FORBIDDEN, "the token is another user's")
         refuse_rooms(principal, message.rooms)
         self.refuse_number(principal, len(message.rooms))
-        self._seats.refuse(connection)
-
-    def take_seat(self, connection: Applicant) -> None:
-        """Count a connection among those of its client, once.
-
-        Raises:
-            ClientError: the client has as many as it may.
-        """
         self._seats.take(connection)
 
     def leave(self, connection: Applicant) -> None:

@@ -22,8 +22,8 @@ from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channels.log_reader import LogReader, Replay
 from ws_gateway.channels.member import HeardChannel, Member
+from ws_gateway.channels.pending import JoinedWrite, Pending
 from ws_gateway.channels.run import Run
-from ws_gateway.protocol.frames import text_frame
 from ws_gateway.protocol.messages import reset_text
 
 log = logging.getLogger("roomcast.gateway")
@@ -46,21 +46,23 @@ class Missed:
     def __init__(self, after: Position, replay: Replay) -> None:
         self.after = after
         self.replay = replay
-        self._joined: tuple[Position, bytes, Position, list[Run]] | None = None
+        self._joined: tuple[Position, JoinedWrite, Position, list[Run]] | None = None
 
-    def until(self, channel: HeardChannel) -> tuple[bytes, Position, list[Run]]:
-        """Frames of what the channel's fan-out has begun to send by now.
+    def until(self, channel: HeardChannel) -> tuple[JoinedWrite, Position, list[Run]]:
+        """Join what the channel's fan-out has begun to send by now.
 
         Returns:
-            The frames, the position behind them, and the runs of publications that they are.
+            What is to be written, the position behind it, and the runs of publications in it.
         """
         handed = channel.handed
         if self._joined is None or self._joined[0] != handed:
             self._joined = (handed, *self._join(channel, handed))
         return self._joined[1:]
 
-    def _join(self, channel: HeardChannel, handed: Position) -> tuple[bytes, Position, list[Run]]:
-        frames: list[bytes] = []
+    def _join(
+        self, channel: HeardChannel, handed: Position
+    ) -> tuple[JoinedWrite, Position, list[Run]]:
+        items: list[Pending] = []
         runs: list[Run] = []
         at = self.after
         for publication in self.replay.publications:
@@ -73,16 +75,20 @@ class Missed:
                 break
             if position.epoch != at.epoch:
                 before = Position(position.epoch, position.offset - 1)
-                frames.append(text_frame(reset_text(channel.label, before, recovered=True)))
-            frames.append(text_frame(publication.text))
+                items.append(_reset(channel, before, recovered=True))
+            items.append(Pending(publication.text, position, publication.accepted_ms))
             first = runs.pop().first if runs and position.epoch == at.epoch else position.offset
             runs.append(Run(position.epoch, first, position.offset))
             at = position
         if not self.replay.publications and at != handed == self.replay.now:
             # The epoch ended and nothing came since.
-            frames.append(text_frame(reset_text(channel.label, handed, recovered=True)))
+            items.append(_reset(channel, handed, recovered=True))
             at = handed
-        return b"".join(frames), at, runs
+        return JoinedWrite(self.after, items), at, runs
+
+
+def _reset(channel: HeardChannel, position: Position, *, recovered: bool) -> Pending:
+    return Pending(reset_text(channel.label, position, recovered=recovered), position, 0)
 
 
 class CatchUp:
@@ -159,19 +165,20 @@ class CatchUp:
         assert connection.behind is not None
         if not missed.replay.exact:
             metrics.unrecovered.inc()
-            connection.send(reset_text(channel.label, channel.handed, recovered=False))
+            reset = _reset(channel, channel.handed, recovered=False)
+            connection.write_joined(channel, JoinedWrite(missed.after, [reset]))
             connection.catch_up_with(channel)
             return True
-        data, at, runs = missed.until(channel)
-        if data:
-            connection.write_frames(channel, data)
+        joined, at, runs = missed.until(channel)
+        if joined.items:
+            connection.write_joined(channel, joined)
             self._on_replayed(channel, runs)
             metrics.replayed.inc(sum(run.last - run.first + 1 for run in runs))
         connection.behind[channel] = at
         if at == channel.handed:
             connection.catch_up_with(channel)
             return True
-        return bool(data)
+        return bool(joined.items)
 
     def _shared(self, name: str, after: Position) -> "asyncio.Task[Missed]":
         key = (name, after)

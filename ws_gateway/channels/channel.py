@@ -16,7 +16,6 @@ from typing import Final
 from common.model.publication import Position, Publication
 from ws_gateway.channels.member import Member
 from ws_gateway.channels.pending import JoinedWrite, Pending
-from ws_gateway.protocol.frames import text_frame
 from ws_gateway.protocol.messages import reset_text
 
 HELD_BACK_MAX: Final = 1_000
@@ -226,18 +225,17 @@ class Channel:
         return self._release()
 
     def take_join(self) -> JoinedWrite:
-        """Take the frames that go out in one write, and move `handed` on."""
+        """Take what goes out in one write, and move `handed` on."""
         size = count = 0
         for item in self.pending:
-            if count and size + len(item.frame) > JOIN_MAX_BYTES:
+            if count and size + len(item.text) > JOIN_MAX_BYTES:
                 break
-            size += len(item.frame)
+            size += len(item.text)
             count += 1
         taken, self.pending = self.pending[:count], self.pending[count:]
         self.pending_bytes -= size
         before, self.handed = self.handed, taken[-1].position
-        data = taken[0].frame if len(taken) == 1 else b"".join([t.frame for t in taken])
-        return JoinedWrite(before, taken, data)
+        return JoinedWrite(before, taken)
 
     def _hold_back(self, publication: Publication) -> None:
         if self._held_back is None:
@@ -245,16 +243,15 @@ class Channel:
         self._held_back.append(publication)
 
     def _queue(self, publication: Publication) -> None:
-        frame = text_frame(publication.text)
         self._move(Position(publication.epoch, publication.offset))
-        self.pending.append(Pending(frame, self.position, publication.accepted_ms))
-        self.pending_bytes += len(frame)
+        self.pending.append(Pending(publication.text, self.position, publication.accepted_ms))
+        self.pending_bytes += len(publication.text)
 
     def _reset(self, position: Position, *, recovered: bool) -> None:
         """Tell clients from which position on they hear the channel."""
-        frame = text_frame(reset_text(self.label, position, recovered=recovered))
-        self.pending.append(Pending(frame, position, 0))
-        self.pending_bytes += len(frame)
+        text = reset_text(self.label, position, recovered=recovered)
+        self.pending.append(Pending(text, position, 0))
+        self.pending_bytes += len(text)
 
     def _move(self, position: Position) -> None:
         if position.epoch != self.position.epoch:

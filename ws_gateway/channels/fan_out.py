@@ -21,7 +21,7 @@ SLICE_WRITES: Final = 100
 
 
 class Pass:
-    """One joined run of frames on its way to the members of one channel."""
+    """One joined write on its way to the members of one channel."""
 
     __slots__ = ("at", "channel", "joined", "members", "written")
 
@@ -120,7 +120,7 @@ class FanOut:
 
     def _advance(self, a_pass: Pass, writes: int) -> None:
         channel, joined, send = a_pass.channel, a_pass.joined, self._send
-        data, left = joined.data, channel.left
+        data, left = joined.frames, channel.left
         size = len(data)
         start = a_pass.at
         a_pass.at = end = min(start + writes, len(a_pass.members))

@@ -35,8 +35,8 @@ class Member(Protocol):
     def deliver(self, channel: "HeardChannel", joined: JoinedWrite) -> bool:
         """Take its part of a pass; return whether it was written to."""
 
-    def write_frames(self, channel: "HeardChannel", frames: bytes) -> None:
-        """Write text frames of a channel, out of the fan-out's way."""
+    def write_joined(self, channel: "HeardChannel", joined: JoinedWrite) -> None:
+        """Write what it missed of a channel, out of the fan-out's way."""
 
     def catch_up_with(self, channel: "HeardChannel") -> None:
         """Hear a channel live again."""

@@ -1,7 +1,7 @@
 """WebSocket frames (RFC 6455): built here for sending, read with wsproto's sans-I/O decoders."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,30 +10,27 @@ from wsproto.frame_protocol import Frame, FrameDecoder, MessageDecoder, Opcode, 
 from ws_gateway.protocol.close_codes import REASONS, CloseCode
 
 PING: Final = b"\x89\x00"
+_MEDIUM_HEAD: Final = struct.Struct("!BBH").pack
 _CLOSE_CODES_MAX: Final = 4999
 _LOCAL_ONLY: Final = frozenset({1004, 1005, 1006, 1015})
 
 
 def text_frame(payload: bytes) -> bytes:
     """Whole unmasked text frame of UTF-8 text."""
-    size = len(payload)
+    return _text_head(len(payload)) + payload
+
+
+def text_frames(payloads: Sequence[bytes]) -> bytes:
+    """Text frames one after another."""
+    return b"".join([part for payload in payloads for part in (_text_head(len(payload)), payload)])
+
+
+def _text_head(size: int) -> bytes:
     if size < 126:
-        return bytes((0x81, size)) + payload
+        return bytes((0x81, size))
     if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
-
-
-def payloads(frames: bytes) -> Iterator[bytes]:
-    """Texts of a run of frames that `text_frame` made."""
-    at = 0
-    while at < len(frames):
-        size, at = frames[at + 1], at + 2
-        if size >= 126:
-            width = 2 if size == 126 else 8
-            size, at = int.from_bytes(frames[at : at + width], "big"), at + width
-        yield frames[at : at + size]
-        at += size
+        return _MEDIUM_HEAD(0x81, 0x7E, size)
+    return b"\x81\x7f" + size.to_bytes(8, "big")
 
 
 def pong_frame(payload: bytes) -> bytes:

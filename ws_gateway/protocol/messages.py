@@ -188,7 +188,21 @@ def _id(value: object, name: str) -> str:
         raise ClientError(ProblemCode.INVALID, f"{name} {error}") from None
 
 
-def _rooms(value: object, max_rooms: int) -> tuple[str, ...]:
+def read_user(value: object) -> str:
+    """Read the user of a registration.
+
+    Raises:
+        ClientError: it is no id.
+    """
+    return _id(value, "userId")
+
+
+def read_rooms(value: object, max_rooms: int) -> tuple[str, ...]:
+    """Read one room or a list of them, each once.
+
+    Raises:
+        ClientError: one is no id, or there are more than `max_rooms`.
+    """
     values = value if isinstance(value, list) else [value]
     if len(values) > max_rooms:
         raise ClientError(ProblemCode.TOO_MANY_ROOMS, f"at most {max_rooms} rooms")
@@ -250,8 +264,8 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
         if registered:
             raise ClientError(ProblemCode.ALREADY_REGISTERED, "this connection is registered")
         _only(fields, "userId", "room", "resume", "token")
-        rooms = _rooms(fields["room"], max_rooms) if "room" in fields else ()
-        user = _id(fields["userId"], "userId")
+        rooms = read_rooms(fields["room"], max_rooms) if "room" in fields else ()
+        user = read_user(fields["userId"])
         token = _token(fields["token"]) if "token" in fields else None
         return Register(user, rooms, _resume(fields.get("resume", {}), user, rooms), token)
     if action == "ping":
@@ -273,7 +287,7 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
     _only(fields, "action", "room")
     if "room" not in fields:
         raise ClientError(ProblemCode.INVALID, "room is missing")
-    rooms = _rooms(fields["room"], max_rooms)
+    rooms = read_rooms(fields["room"], max_rooms)
     return Join(rooms) if action == "join" else Leave(rooms)
 
 

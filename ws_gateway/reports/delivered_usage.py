@@ -20,7 +20,7 @@ class DeliveredUsage:
         """Note that these publications were written to so many sockets."""
         client = client_of(channel.name)
         if written and client != DEFAULT_CLIENT:
-            self._add(client, sum([1 for item in items if item.accepted_ms]) * written)
+            self._add(client, sum([1 for item in items if not item.is_reset]) * written)
 
     def note_replayed(self, channel: HeardChannel, runs: list[Run]) -> None:
         """Note that one connection got publications from the log."""

@@ -53,7 +53,7 @@ class WriteCounts:
         first = last = 0
         epoch = ""
         for item in items:
-            if not item.accepted_ms:
+            if item.is_reset:
                 continue
             if first and (item.position.epoch != epoch or item.position.offset != last + 1):
                 self._add(channel.name, epoch, first, last, written)

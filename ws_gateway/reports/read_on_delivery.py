@@ -4,25 +4,16 @@ import asyncio
 import logging
 from typing import Final
 
-import msgspec
-
 from common.events.event import EventKind
 from common.model.channels import client_of, user_channel
 from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.pending import Pending
-from ws_gateway.protocol.frames import payloads
+from ws_gateway.protocol.notification_id import notification_id
 from ws_gateway.reports.receipts import ReceiptWriter
 
 log = logging.getLogger("roomcast.gateway")
 
 _USER: Final = user_channel("")
-
-
-class _Delivered(msgspec.Struct):
-    id: str
-
-
-_decode: Final = msgspec.json.Decoder(_Delivered).decode
 
 
 class ReadOnDelivery:
@@ -36,8 +27,7 @@ class ReadOnDelivery:
         """Note that these publications were written to so many sockets."""
         if not written or not channel.label.startswith(_USER):
             return
-        frames = b"".join([item.frame for item in items if item.accepted_ms])
-        ids = [_decode(text).id for text in payloads(frames)]
+        ids = [notification_id(item.text) for item in items if not item.is_reset]
         if ids:
             client, user = client_of(channel.name), channel.label[len(_USER) :]
             task = asyncio.ensure_future(self._record(client, user, ids))

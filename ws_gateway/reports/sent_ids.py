@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import msgspec
 from redis.asyncio import Redis
 
 from common.model.channels import scoped
@@ -20,7 +19,7 @@ from common.redis.scripts import Script
 from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.member import Member
 from ws_gateway.channels.pending import Pending
-from ws_gateway.protocol.frames import payloads
+from ws_gateway.protocol.notification_id import notification_id
 from ws_gateway.reports.receipt_limits import Buckets
 
 REMEMBERED: Final = 50_000
@@ -34,16 +33,6 @@ USER_LOOKS_BURST: Final = 20
 LOOK_MAX_ENTRIES: Final = 1_000
 LOOK_MAX_BYTES: Final = 256 * 1024
 """Entries and bytes of logs that one look goes through, about."""
-_ID: Final = b'"id":"'
-_ID_WITHIN: Final = 80
-"""Bytes from the start of a frame within which the id begins: only the type comes before it."""
-
-
-class _SentNotification(msgspec.Struct):
-    id: str
-
-
-_decode: Final = msgspec.json.Decoder(_SentNotification).decode
 
 
 class SentIds:
@@ -74,14 +63,14 @@ class SentIds:
         """Remember what was written to so many sockets."""
         if self._is_on and written:
             for item in items:
-                if item.accepted_ms:
-                    self._remember(_id_of_frame(item.frame), channel.name)
+                if not item.is_reset:
+                    self._remember(notification_id(item.text), channel.name)
 
     def note_read(self, name: str, publications: Iterable[Publication]) -> None:
         """Remember what was read of a channel's log, to be replayed."""
         if self._is_on:
             for publication in publications:
-                self._remember(_id_of_text(publication.text), name)
+                self._remember(notification_id(publication.text), name)
 
     def unknown(self, connection: Member, ids: Sequence[str]) -> list[str]:
         """Return those ids that are not known to have been sent to a connection's channels."""
@@ -145,20 +134,3 @@ class SentIds:
             names.add(name)
         elif names != name:
             self._now[an_id] = {names, name}
-
-
-def _id_of_frame(frame: bytes) -> str:
-    return _short(frame) or _decode(next(payloads(frame))).id
-
-
-def _id_of_text(text: bytes) -> str:
-    return _short(text) or _decode(text).id
-
-
-def _short(data: bytes) -> str:
-    """Return the id without reading all of the JSON; empty: it is not that simple."""
-    at = data.find(_ID, 0, _ID_WITHIN) + len(_ID)
-    if at < len(_ID):
-        return ""
-    raw = data[at : data.find(b'"', at)]
-    return "" if b"\\" in raw else raw.decode()

@@ -37,7 +37,6 @@ from ws_gateway.protocol.messages import (
     parse_message,
     receipt_text,
     refreshed_text,
-    registered_text,
 )
 from ws_gateway.reports.first_sights import Sight, Sights
 from ws_gateway.reports.receipt_limits import Buckets, ReceiptLimits
@@ -134,7 +133,8 @@ class Gateway:
                 case PingAction():
                     connection.send(PONG_TEXT)
                 case Register():
-                    self._register(connection, message)
+                    self.admission.admit(connection, message)
+                    self.register(connection, message)
                 case Join():
                     self._join(connection, message)
                 case Leave():
@@ -205,9 +205,8 @@ class Gateway:
         assert principal.expires_s is not None
         connection.send(refreshed_text(principal.expires_s))
 
-    def _register(self, connection: Connection, message: Register) -> None:
-        self.admission.admit(connection, message)
-        self.admission.take_seat(connection)
+    def register(self, connection: Connection, message: Register) -> None:
+        """Register a connection that is admitted, as soon as its channels are open."""
         assert connection.principal is not None
         names = _names(connection.principal, message.user, message.rooms)
         client = connection.principal.client
@@ -286,9 +285,7 @@ class Gateway:
         recovered = {
             label: label not in missed or missed[label].replay.exact for label in message.resume
         }
-        connection.send(
-            registered_text(message.user, message.rooms, connection.id, positions, recovered)
-        )
+        connection.confirm(message, positions, recovered)
         for exact in recovered.values():
             metrics.resumed.labels("yes" if exact else "no").inc()
         for channel in channels:

@@ -7,6 +7,7 @@ reading of this socket, so nothing queues up behind it.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import ClassVar, Final, cast
 
 from common.auth.principal import Principal
@@ -30,7 +31,7 @@ from ws_gateway.protocol.frames import (
     pong_frame,
     text_frame,
 )
-from ws_gateway.protocol.messages import ClientError, error_text
+from ws_gateway.protocol.messages import ClientError, Register, error_text, registered_text
 from ws_gateway.transport.host import Host
 from ws_gateway.transport.send_buffer import (
     CATCH_UP_SEND_BUFFER_BYTES,
@@ -258,6 +259,15 @@ class Connection(asyncio.Protocol):
         """Send one text message."""
         self.write_if_bounded(text_frame(payload))
 
+    def confirm(
+        self,
+        message: Register,
+        positions: Mapping[str, Position],
+        recovered: Mapping[str, bool],
+    ) -> None:
+        """Answer its registration; see `registered_text`."""
+        self.send(registered_text(message.user, message.rooms, self.id, positions, recovered))
+
     def refuse(self, error: ClientError) -> None:
         """Answer with an error frame."""
         metrics.client_errors.labels(error.code).inc()
@@ -283,7 +293,7 @@ class Connection(asyncio.Protocol):
         """
         if not self.may_be_given(channel, joined.before):
             return False
-        self.write_rest(joined.data)
+        self.write_rest(joined.frames)
         return True
 
     def write_rest(self, data: bytes | memoryview) -> None:
@@ -312,10 +322,10 @@ class Connection(asyncio.Protocol):
             return False
         return True
 
-    def write_frames(self, channel: HeardChannel, frames: bytes) -> None:
-        """Write text frames of a channel, out of the fan-out's way."""
+    def write_joined(self, channel: HeardChannel, joined: JoinedWrite) -> None:
+        """Write what it missed of a channel, out of the fan-out's way."""
         if self._transport and not self._transport.is_closing():
-            self._transport.write(frames)
+            self._transport.write(joined.frames)
 
     def fall_behind(self, channel: HeardChannel, position: Position) -> None:
         """Hear nothing of a channel but what comes from its log, from a position on."""

@@ -18,6 +18,12 @@ from common.web.problem_middleware import refuse_encoded
 from common.web.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
 from ws_gateway.protocol.close_codes import CloseCode
+from ws_gateway.protocol.event_stream_format import (
+    EVENTS_PATH,
+    StreamRequest,
+    read_stream_request,
+    refuse_large,
+)
 from ws_gateway.protocol.handshake import (
     Answer,
     answer_upgrade,
@@ -29,13 +35,7 @@ from ws_gateway.protocol.handshake import (
 )
 from ws_gateway.protocol.messages import ClientError
 from ws_gateway.transport.connection import Connection
-from ws_gateway.transport.event_stream import (
-    EVENTS_PATH,
-    EventStream,
-    Registration,
-    refuse_large,
-    registration,
-)
+from ws_gateway.transport.event_stream import EventStream
 from ws_gateway.transport.host import Host
 
 
@@ -187,8 +187,8 @@ class Front(asyncio.Protocol):
             return
         last_event_id = request.field(b"last-event-id")
         try:
-            asked = registration(request.query, last_event_id)
-            refuse_large(end, last_event_id, asked.channels)
+            asked = read_stream_request(request.query, last_event_id)
+            refuse_large(end, last_event_id, len(asked.channels))
         except ValueError as error:
             self.refuse(Problem(ProblemCode.BAD_REQUEST, str(error)))
             return
@@ -211,7 +211,7 @@ class Front(asyncio.Protocol):
             return
         self._begin_stream(transport, asked, principal)
 
-    def _stream_by_ticket(self, asked: Registration, found: Grant | ClientError) -> None:
+    def _stream_by_ticket(self, asked: StreamRequest, found: Grant | ClientError) -> None:
         try:
             principal = self._host.admission.principal_of_ticket(found, self._address)
         except ClientError as error:
@@ -222,13 +222,13 @@ class Front(asyncio.Protocol):
             self._begin_stream(transport, asked, principal)
 
     def _begin_stream(
-        self, transport: asyncio.Transport, asked: Registration, principal: Principal
+        self, transport: asyncio.Transport, asked: StreamRequest, principal: Principal
     ) -> None:
         metrics.handshakes.labels("accepted").inc()
         stream = EventStream(self._host, self._number, self._address)
         self._host.let_in(stream, principal)
         self._hand_over(transport, stream, b"")
-        stream.begin(asked.message, *self._lines)
+        stream.begin(asked, *self._lines)
 
     def _redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
         """Go on, in line, when it is known what a ticket stands for."""

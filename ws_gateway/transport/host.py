@@ -8,6 +8,7 @@ from common.web.slices import Slices
 from ws_gateway.admission.admission import Admission
 from ws_gateway.admission.pacer import Pacer
 from ws_gateway.channels.catch_up import CatchUp
+from ws_gateway.protocol.messages import Register
 from ws_gateway.transport.clock import Clock
 
 C = TypeVar("C")
@@ -36,6 +37,9 @@ class Host(Protocol[C]):
 
     def let_in(self, connection: C, principal: Principal | None) -> None:
         """Take a connection whose handshake was accepted, with the credentials it showed."""
+
+    def register(self, connection: C, message: Register) -> None:
+        """Register a connection that is admitted."""
 
     def handle(self, connection: C, text: str) -> None:
         """Do what a client's message says; every message is answered."""

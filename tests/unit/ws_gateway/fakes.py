@@ -46,11 +46,11 @@ class FakeConnection:
 
     def deliver(self, channel: HeardChannel, joined: JoinedWrite) -> bool:
         if not self.cut_off:
-            self.writes.append(joined.data)
+            self.writes.append(joined.frames)
         return not self.cut_off
 
-    def write_frames(self, channel: HeardChannel, frames: bytes) -> None:
-        self.writes.append(frames)
+    def write_joined(self, channel: HeardChannel, joined: JoinedWrite) -> None:
+        self.writes.append(joined.frames)
 
     def catch_up_with(self, channel: HeardChannel) -> None:
         assert self.behind is not None

@@ -184,7 +184,7 @@ class ChannelMachine(RuleBasedStateMachine):
     @invariant()
     def bytes_that_wait_are_counted(self) -> None:
         assert self.fan_out.waiting_bytes == self.channel.pending_bytes
-        assert self.channel.pending_bytes == sum(len(p.frame) for p in self.channel.pending)
+        assert self.channel.pending_bytes == sum(len(p.text) for p in self.channel.pending)
 
     def teardown(self) -> None:
         if self.channel.state is State.OPENING:
@@ -274,7 +274,7 @@ def told(channel: Channel) -> list[dict[str, Any]]:
     """What members are told when everything pending goes out, in order: offsets and resets."""
     heard = FakeConnection()
     while channel.pending:
-        heard.write_rest(channel.take_join().data)
+        heard.write_rest(channel.take_join().frames)
     found = []
     for text in heard.texts:
         body = json.loads(text)
@@ -320,18 +320,18 @@ def test_a_silent_channel_takes_a_new_epoch_over_only_from_the_one_it_was_in() -
     assert [reset["epoch"] for reset in told(channel)] == ["b"]
 
 
-def test_a_join_is_bounded_but_takes_at_least_one() -> None:
+def test_a_joined_write_is_bounded_but_takes_at_least_one() -> None:
     channel = opened()
     sizes = [JOIN_MAX_BYTES // 2] * 3 + [2 * JOIN_MAX_BYTES, 1]
     for offset, size in enumerate(sizes, 1):
         channel.receive(publication(offset, text=b"x" * size))
     runs = []
     while channel.pending:
-        _, items, data = channel.take_join()
+        items = channel.take_join().items
         runs.append([item.position.offset for item in items])
-        assert len(items) == 1 or len(data) <= JOIN_MAX_BYTES
+        assert len(items) == 1 or sum(len(item.text) for item in items) <= JOIN_MAX_BYTES
         assert channel.handed == items[-1].position
-    assert runs == [[1], [2], [3], [4], [5]]
+    assert runs == [[1, 2], [3], [4], [5]]
     assert channel.pending_bytes == 0
 
 
