@@ -17,12 +17,7 @@ $(shell test -x $(BIN)/python || rm -f $(VENV)/.installed-*)
 LOCAL := $(call mark,local)
 DEV := $(call mark,dev)
 
-PYTEST := $(BIN)/python -m pytest -m "not compose"
-# By itself: its tests, one per operation, have one name, which two runs side by side can't share.
-CONTRACT := tests/api/openapi/test_contract.py
-# To be measured doubles the CPU time of every process, and these start the most and the busiest.
-UNMEASURED := tests/system/acceptance tests/system/failures tests/system/local tests/security/transport \
-    tests/security/credentials/test_contract.py tests/security/credentials/test_kills.py
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install run dev client test check structure load bench compose-test lock docs clean
 
@@ -41,11 +36,15 @@ client: $(LOCAL) ## a client application of the running stack, and its API key: 
 	@NAME='$(subst ','\'',$(value NAME))' EMAIL='$(subst ','\'',$(value EMAIL))' ADMIN='$(ADMIN)' \
 	    $(BIN)/python -m deploy.local.client
 
-test: $(DEV) ## all tests but those of compose, with branch coverage by module
-	$(PYTEST) -n 2 --dist loadfile --cov --cov-report=term \
-	    $(or $(ARGS),$(addprefix --ignore ,$(CONTRACT) $(UNMEASURED)))
-	$(if $(ARGS),,$(PYTEST) -n 2 --dist loadfile $(UNMEASURED))
-	$(if $(ARGS),,$(PYTEST) $(CONTRACT))
+# The markers are explained in pyproject.toml. A later -m, in ARGS, replaces the first one.
+test: $(DEV) ## all tests but those of compose, with coverage; or those that ARGS names, without
+ifeq ($(strip $(ARGS)),)
+	$(PYTEST) -m "not compose and not unmeasured and not alone" -n 2 --dist loadfile --cov --cov-report=term
+	$(PYTEST) -m "unmeasured and not compose and not alone" -n 2 --dist loadfile
+	$(PYTEST) -m "alone and not compose"
+else
+	$(PYTEST) -m "not compose" $(ARGS)
+endif
 
 check: $(DEV) ## formatting, lint, types, import rules, links of the docs, known vulnerabilities
 	$(BIN)/ruff format --check .
@@ -65,7 +64,7 @@ bench: $(DEV) ## the benchmarks of docs/design/benchmarks.md; takes a while
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
 compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
-	$(BIN)/python -m pytest -m compose tests/system/compose $(ARGS)
+	$(PYTEST) -m compose tests/system/compose $(ARGS)
 
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	tools/lock.sh $(ARGS)

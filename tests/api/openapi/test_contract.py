@@ -26,6 +26,8 @@ from server.openapi.document import openapi_document
 from tests.support.examples import count
 from tests.support.processes.stack import Stack
 
+pytestmark = pytest.mark.alone
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -26,6 +26,8 @@ from tests.support.credentials import AuthStack, Made, make_client
 from tests.support.examples import count
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.unmeasured
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -13,7 +13,7 @@ from tests.support.credentials import AuthStack, Made, make_client, token_of
 from tests.support.waiting import until
 
 EACH = 250
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.unmeasured]
 
 
 async def _send(api: Api, client: Made, room: str, answered: list[str]) -> None:
