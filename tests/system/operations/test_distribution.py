@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from websockets.asyncio.client import connect
 
 from common.config.settings import Settings
@@ -155,38 +153,6 @@ def test_a_build_needs_what_the_lock_pins() -> None:
     locked = "".join((ROOT / "requirements" / f"{n}.txt").read_text() for n in ("dev", "local"))
     for requirement in project["build-system"]["requires"]:
         assert f"\n{requirement} \\\n" in locked, requirement
-
-
-def test_the_version_stands_in_one_place() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert "version" not in project
-    assert project["dynamic"] == ["version"]
-    asyncapi = yaml.safe_load((ROOT / "docs" / "reference" / "asyncapi.yaml").read_text())
-    assert asyncapi["info"]["version"] == VERSION
-    assert f"\nARG VERSION={VERSION}\n" in (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
-
-
-def test_the_changelog_has_a_section_for_this_version_or_is_on_the_way_to_it() -> None:
-    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert sections[0] == "[Unreleased]"
-    released = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d", s) for s in sections[1:]]
-    assert all(released), sections
-    versions = [tuple(map(int, match.groups())) for match in released if match]
-    assert versions == sorted(versions, reverse=True)
-    current = tuple(map(int, VERSION.split(".")))
-    assert current == versions[0]
-
-
-def test_the_changelog_says_each_thing_once() -> None:
-    text = (ROOT / "CHANGELOG.md").read_text()
-    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
-    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        headings = re.findall(r"^### (.+)$", section, re.MULTILINE)
-        assert len(headings) == len(set(headings)), section.splitlines()[0]
-        assert set(headings) <= kinds
-    # What merges by union can bring a line twice.
-    entries = re.findall(r"^- .+$", text, re.MULTILINE)
-    assert len(entries) == len(set(entries)), [e for e in entries if entries.count(e) > 1]
 
 
 def test_nothing_of_it_is_importable_by_others(installed: Installed) -> None:

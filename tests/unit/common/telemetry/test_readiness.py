@@ -1,67 +1,211 @@
+"""Readiness: what the last probe said, for how long that counts, and what is logged of it."""
+
 import asyncio
 import logging
 
 import pytest
 
 from common.telemetry import outage, readiness
-from common.telemetry.readiness import Readiness
+from common.telemetry.outage import Outage
+from common.telemetry.readiness import STALE_AFTER_S, Readiness
 
 
-@pytest.fixture
-def reasons() -> list[str | None]:
-    """What the probe answers, one after the other; the last one again and again."""
-    return [None, "the lead was given up"]
-
-
-@pytest.fixture
-def probed(reasons: list[str | None], monkeypatch: pytest.MonkeyPatch) -> Readiness:
-    # What other tests lost is none of its business, nor theirs that this one leaves.
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> Outage:
+    """The only store of this process; the process is not yet about to end."""
     monkeypatch.setattr(outage, "_outages", [])
     monkeypatch.setattr(outage, "_leaving", False)
-    monkeypatch.setattr(readiness, "export_build", lambda: None)
-
-    async def probe() -> str | None:
-        return reasons.pop(0) if len(reasons) > 1 else reasons[0]
-
-    return Readiness(probe)
+    return Outage("store")
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+class Clock:
+    """`time` as the module under test sees it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
 
 
-def test_a_process_that_was_ready_and_no_longer_is_warns_once(
-    probed: Readiness, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(readiness, "time", clock)
+    return clock
+
+
+class Probe:
+    """A probe that says what it is told to say; an exception is raised."""
+
+    def __init__(self, said: str | Exception | None = None) -> None:
+        self.said = said
+        self.count = 0
+
+    async def __call__(self) -> str | None:
+        self.count += 1
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+async def test_it_is_not_ready_until_a_probe_has_succeeded() -> None:
+    one = Readiness(Probe(), {"mode": "open"})
+    assert one.status() == (
+        False,
+        {"status": "not ready", "reason": "not probed yet", "mode": "open"},
+    )
+    await one.check()
+    assert one.status() == (True, {"status": "ready", "mode": "open"})
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("the door is shut", "the door is shut"),
+        (OSError("no route"), "OSError: no route"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
+)
+async def test_the_reason_is_the_probe_s_word_or_its_error(
+    said: str | Exception, reason: str
 ) -> None:
-    for _ in range(3):
-        asyncio.run(probed.check())
-    assert warnings(caplog) == ["not ready"]
+    probe = Probe()
+    one = Readiness(probe)
+    await one.check()
+    probe.said = said
+    await one.check()
+    assert one.status() == (False, {"status": "not ready", "reason": reason})
+    probe.said = None
+    await one.check()
+    assert one.status()[0]
 
 
-def test_a_process_that_drains_does_not_warn_of_what_it_leaves(
-    probed: Readiness, caplog: pytest.LogCaptureFixture
+async def test_a_probe_that_does_not_come_back_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "PROBE_TIMEOUT_S", 0.05)
+
+    async def hangs() -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+    one = Readiness(hangs)
+    async with asyncio.timeout(10):
+        await one.check()
+    assert "did not come back" in one.status()[1]["reason"]
+
+
+async def test_a_success_counts_only_for_a_while(clock: Clock) -> None:
+    one = Readiness(Probe())
+    await one.check()
+    clock.now += STALE_AFTER_S
+    assert one.status()[0]
+    clock.now += 0.1
+    assert not one.status()[0]
+
+
+async def test_who_drains_is_not_ready_whatever_the_probe_says() -> None:
+    one = Readiness(Probe(), {"mode": "open"})
+    await one.check()
+    one.drain()
+    assert one.status() == (False, {"status": "draining", "mode": "open"})
+
+
+async def test_notes_are_those_of_now() -> None:
+    notes: dict[str, str] = {}
+    one = Readiness(Probe(), notes)
+    notes["kafka"] = "too far behind"
+    assert one.status()[1]["kafka"] == "too far behind"
+
+
+async def test_it_probes_as_soon_as_the_process_is_connected_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asyncio.run(probed.check())
-    probed.drain()
-    asyncio.run(probed.check())
-    outage.Outage("redis").lost("leases", OSError(111, "refused"))
-    outage.Outage("kafka").noticed("requests", ValueError("refused"))
-    assert warnings(caplog) == []
-    assert probed.status()[1]["status"] == "draining"
+    monkeypatch.setattr(readiness, "PROBE_INTERVAL_S", 0.01)
+    probe, connected = Probe(), asyncio.Event()
+    running = asyncio.create_task(Readiness(probe).run(connected))
+    await asyncio.sleep(0.05)
+    assert probe.count == 0
+    connected.set()
+    async with asyncio.timeout(10):
+        while probe.count < 3:
+            await asyncio.sleep(0.01)
+    running.cancel()
 
 
-def test_an_outage_explains_what_is_not_ready_until_shortly_after_its_end(
-    probed: Readiness, caplog: pytest.LogCaptureFixture
+async def test_a_process_that_never_connects_is_probed_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 1000.0
-    store = outage.Outage("redis", clock=lambda: now)
-    asyncio.run(probed.check())
-    store.back("leases")
-    store.lost("leases", OSError(111, "refused"))
-    store.back("leases")
+    monkeypatch.setattr(readiness, "PROBE_TIMEOUT_S", 0.05)
+    probe = Probe("away")
+    running = asyncio.create_task(Readiness(probe).run(asyncio.Event()))
+    async with asyncio.timeout(10):
+        while not probe.count:
+            await asyncio.sleep(0.01)
+    running.cancel()
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
+    found = [record.levelno for record in caplog.records if record.name == "roomcast.readiness"]
     caplog.clear()
-    asyncio.run(probed.check())
-    assert warnings(caplog) == []
-    now += outage.RECENT_S
-    asyncio.run(probed.check())
-    assert warnings(caplog) == ["not ready"]
+    return found
+
+
+async def test_it_warns_once_when_a_process_that_was_ready_no_longer_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    probe = Probe("starting")
+    one = Readiness(probe)
+    await one.check()
+    await one.check()
+    assert levels(caplog) == [logging.INFO]
+    probe.said = None
+    await one.check()
+    await one.check()
+    assert levels(caplog) == [logging.INFO]
+    probe.said = "gone"
+    await one.check()
+    await one.check()
+    assert levels(caplog) == [logging.WARNING]
+
+
+async def test_a_start_that_takes_too_long_is_a_warning(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    one = Readiness(Probe("starting"))
+    await one.check()
+    clock.now += outage.START_S + 1
+    await one.check()
+    await one.check()
+    assert levels(caplog) == [logging.INFO, logging.WARNING]
+
+
+async def test_an_outage_that_is_known_is_no_warning_of_its_own(
+    caplog: pytest.LogCaptureFixture, store: Outage
+) -> None:
+    caplog.set_level(logging.INFO)
+    probe = Probe()
+    one = Readiness(probe)
+    await one.check()
+    levels(caplog)
+    store.lost("a part", OSError("away"))
+    probe.said = "the store is away"
+    await one.check()
+    assert levels(caplog) == [logging.INFO]
+
+
+async def test_what_a_process_that_drains_leaves_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    probe = Probe()
+    one = Readiness(probe)
+    await one.check()
+    levels(caplog)
+    one.drain()
+    probe.said = "the door is shut"
+    await one.check()
+    assert levels(caplog) == [logging.INFO]
