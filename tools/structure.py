@@ -124,7 +124,7 @@ def _modules_without_tests() -> Iterator[str]:
         if path.stem.startswith("__") or relative.parts[0] in {"deploy", "sdk", "tools"}:
             continue
         if relative.is_relative_to("history/schema/versions") or relative.stem == "env":
-            # Steps that ran once and never change, and Alembic's entry: test_migrations runs all.
+            # Steps that ran once and never change, and Alembic's entry: test_migrate runs all.
             continue
         if _has_protocols_only(path):
             continue

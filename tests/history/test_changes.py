@@ -1,7 +1,6 @@
 """Users, memberships and what was read through: made twice, late, or by the writer alone."""
 
 import asyncio
-import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,53 +9,17 @@ import aiohttp
 import asyncpg
 import pytest
 
-from common.events.event import EventKind
 from common.model.channels import DEFAULT_CLIENT
-from history.queries.inbox import rooms_of
-from history.queries.member_changes import Change, apply
-from history.queries.room_members import members
 from history.queries.users import find_user
-from history.schema.migrate import migrate
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, unread
 from tests.support.clients.api import Api
 from tests.support.clients.event_stream import events
 from tests.support.waiting import until
 
-JOINED, LEFT = EventKind.MEMBER_JOINED, EventKind.MEMBER_LEFT
-
 
 def entry(kind: str, channel: str, **body: Any) -> dict[str, Any]:
     return {"k": kind, "c": f"default/{channel}", "w": "s1", "p": json.dumps(body)}
-
-
-@pytest.mark.parametrize(
-    ("changes", "since"),
-    [
-        ([Change(JOINED, "1", "r", 100, "5-0"), Change(LEFT, "1", "r", 100, "5-1")], None),
-        ([Change(LEFT, "1", "r", 100, "9-0"), Change(JOINED, "1", "r", 120, "10-0")], 120),
-        ([Change(LEFT, "1", "r", 100, "5-0"), Change(LEFT, "1", "r", 120, "6-0")], None),
-    ],
-)
-async def test_in_whatever_order_and_however_often_the_last_one_wins(
-    make_stack: MakeStack, changes: list[Change], since: int | None
-) -> None:
-    stack = make_stack(servers=0, workers=0, gateways=0, database=True)
-    await migrate(stack.database_url)
-    connection = await asyncpg.connect(stack.database_url)
-    try:
-        for number, order in enumerate(itertools.permutations([*changes, *changes])):
-            room = str(number)
-            for change in order:
-                await apply(connection, DEFAULT_CLIENT, change._replace(room=room))
-            found = await members(connection, DEFAULT_CLIENT, room, after=None, limit=5)
-            assert [one.joined_ms for one in found] == ([] if since is None else [since])
-        joined = {} if since is None else {str(n): since for n in range(number + 1)}
-        assert await rooms_of(connection, DEFAULT_CLIENT, "1") == joined
-        ((held,),) = await connection.fetch("SELECT count(*) FROM changes")
-        assert held == 0
-    finally:
-        await connection.close()
 
 
 async def test_what_a_server_that_died_had_begun_is_done_by_the_writer(

@@ -12,7 +12,7 @@ import pytest
 from common.model.timestamps import format_time
 from tests.conftest import MakeStack
 from tests.history.stream import add, fetch, frame, published, unread
-from tests.history.test_migrations import LATER, NOON, change
+from tests.history.test_migrate import LATER, NOON, change
 from tests.support.clients.api import Api
 from tests.support.clients.event_stream import events
 from tests.support.clients.socket_client import Client

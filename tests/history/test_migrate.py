@@ -1,10 +1,12 @@
-"""What was there before a change of the schema is there after it, and after its way back."""
+"""Changes of the schema: made once, all or nothing, and nothing is lost on either way."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
@@ -14,6 +16,7 @@ from sqlalchemy.pool import NullPool
 import history
 from history.queries import notification_status
 from history.queries.notification_status import MirrorRecord, PublicationRecord
+from history.schema.migrate import DATABASE_ERRORS, describe, migrate
 from tests.support.processes.process import free_port
 from tests.support.stores.postgres import session_postgres
 
@@ -106,31 +109,66 @@ async def test_where_publications_are_in_kafka_outlives_the_change() -> None:
         await connection.close()
 
 
-async def test_a_batch_that_was_told_twice_is_one_place() -> None:
-    url = session_postgres(free_port()).make_database()
-    await change(url, "upgrade", "head")
-    one = publication("room:1", 1, NOON)
-    ms = one.published_ms
+async def tables(url: str) -> set[str]:
     connection: Any = await asyncpg.connect(url)
     try:
-        await connection.execute(
-            f"CREATE TABLE mirror_batches_{NOON:%Y%m%d} PARTITION OF mirror_batches"
-            f" FOR VALUES FROM ('{NOON.date()} 00:00+00') TO ('{LATER.date()} 00:00+00')"
+        rows = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = current_schema::regnamespace"
         )
-        here = '[["acme/room:1","e",1,0,7],["acme/room:1","e",2,0,9]]'
-        there = '[["acme/room:1","e",1,0,8]]'
-        batches = [
-            ("1-0", ms, ms, here, NOON),
-            ("2-0", ms - 5, ms + 5, here, NOON + timedelta(seconds=1)),
-            ("3-0", ms - 5, ms, there, NOON + timedelta(seconds=2)),
-            ("4-0", ms + 1, ms + 5, '[["acme/room:1","e",1,3,3]]', NOON),
-        ]
-        await connection.executemany(
-            "INSERT INTO mirror_batches VALUES ($1, 't', $2, $3, $4, $5)", batches
-        )
-        # Written to Kafka twice is at two places.
-        assert await notification_status.mirrors(connection, "acme", [one]) == {
-            ("room:1", "e", 1): [MirrorRecord("t", 0, 7, ms), MirrorRecord("t", 0, 8, ms + 2_000)]
-        }
+        return {row["relname"] for row in rows}
     finally:
         await connection.close()
+
+
+async def test_of_many_that_ask_at_once_one_makes_the_tables() -> None:
+    url = session_postgres(free_port()).make_database()
+    await asyncio.gather(*(migrate(url) for _ in range(4)))
+    found = await tables(url)
+    assert {"publications", "receipts", "clients", "sights"} <= found
+    await migrate(url)
+    assert await tables(url) == found
+
+
+async def test_a_database_of_a_later_version_is_refused_and_left_as_it_is() -> None:
+    url = session_postgres(free_port()).make_database()
+    await migrate(url)
+    connection: Any = await asyncpg.connect(url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
+    before = await tables(url)
+    with pytest.raises(DATABASE_ERRORS) as refused:
+        await migrate(url)
+    assert "9999" in describe(refused.value)
+    assert await tables(url) == before
+
+
+async def test_a_change_that_fails_leaves_nothing_behind() -> None:
+    url = session_postgres(free_port()).make_database()
+    await change(url, "upgrade", "0003")
+    connection: Any = await asyncpg.connect(url)
+    # What a later step is about to make.
+    await connection.execute("CREATE TABLE deleted_users (x int)")
+    await connection.close()
+    before = await tables(url)
+    with pytest.raises(DATABASE_ERRORS) as refused:
+        await migrate(url)
+    assert describe(refused.value) == 'relation "deleted_users" already exists'
+    assert await tables(url) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "TimeoutError"),
+        (OSError("refused\nmore"), "refused"),
+        (ValueError("  spaces\n"), "spaces"),
+    ],
+)
+def test_an_error_is_one_line(error: Exception, said: str) -> None:
+    assert describe(error) == said
+
+
+async def test_a_database_that_is_not_there_is_one_of_the_errors() -> None:
+    for url in (f"postgresql://127.0.0.1:{free_port()}/x", f"postgresql://{'x' * 70}.example/x"):
+        with pytest.raises(DATABASE_ERRORS):
+            await migrate(url)
