@@ -1,4 +1,4 @@
-"""The history writer on a real stream and a real database."""
+"""`history/writing/writer.py` as a process, on a real stream and a real database."""
 
 import json
 from collections.abc import Iterator

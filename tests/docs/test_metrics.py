@@ -1,9 +1,11 @@
+"""Metrics of all processes: on the page, set by somebody, and right for several replicas."""
+
 import importlib
 import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
 PROJECT = Path(__file__).parents[2]
@@ -68,3 +70,33 @@ def test_every_metric_that_a_page_mentions_is_in_a_table(page: Path) -> None:
     listed = {name for section in DEFINED_IN for name in _on_page(section)}
     named = set(re.findall(r"\broomcast_\w+", page.read_text())) - {"roomcast_client"}
     assert named <= listed
+
+
+def _metrics_of(module: str) -> dict[str, MetricWrapperBase]:
+    return {
+        name: value
+        for name, value in vars(importlib.import_module(module)).items()
+        if isinstance(value, MetricWrapperBase) and value in REGISTRY._collector_to_names
+    }
+
+
+@pytest.mark.parametrize(
+    "module", [name for names in DEFINED_IN.values() for name in names if name.endswith(".metrics")]
+)
+def test_every_metric_is_set_by_somebody(module: str) -> None:
+    folder = PROJECT / module.partition(".")[0]
+    texts = [path.read_text() for path in folder.rglob("*.py")]
+    for name in _metrics_of(module):
+        used = rf"\bmetrics\.{name}\b" if not name.startswith("_") else rf"\b{name}\.labels"
+        assert any(re.search(used, text) for text in texts), f"{module}.{name} is never set"
+
+
+@pytest.mark.parametrize(
+    "module", sorted({name for names in DEFINED_IN.values() for name in names})
+)
+def test_replicas_expose_one_value_of_a_gauge_and_leave_none_behind(module: str) -> None:
+    for name, metric in _metrics_of(module).items():
+        if isinstance(metric, Gauge):
+            # Any other has a series for each replica that ever was.
+            assert metric._multiprocess_mode.startswith("live"), name
+            assert "all" not in metric._multiprocess_mode, name
