@@ -72,6 +72,7 @@ lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for
 docs: $(DEV) ## write the tables of docs/reference, then build the site of the docs into .data/docs
 	$(BIN)/python -m tools.settings_table
 	$(BIN)/python -m tools.problem_table
+	$(BIN)/python -m tools.route_tables
 	$(BIN)/zensical build --strict --clean
 
 clean: ## remove .venv, caches and the data of `make run`

@@ -35,7 +35,7 @@ from history.database import Database, database_outage
 from server.access.client_limits import Limiter
 from server.access.credentials import Gate
 from server.access.route_access import access_control
-from server.app import Stored, make_app
+from server.app import ROUTES, Stored, make_app
 from server.clients.context import Context
 from server.clients.service import Clients
 from server.clients.ticket_issuer import TicketIssuer
@@ -49,6 +49,7 @@ from server.notify.fast_path import NotifyFront, close_overdue
 from server.notify.handler import Intake
 from server.notify.head_cache import HeadReader
 from server.notify.redis_watch import RedisWatch
+from server.web.route import access_rules
 
 log = logging.getLogger("roomcast.server")
 
@@ -146,7 +147,9 @@ async def serve(settings: Settings) -> None:
     app = make_app(
         intake,
         readiness,
-        access_control(gate, limiter, registration=settings.client_registration),
+        access_control(
+            access_rules(ROUTES), gate, limiter, registration=settings.client_registration
+        ),
         Context(
             history.clients if history else None,
             directory,

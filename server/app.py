@@ -1,32 +1,54 @@
-"""The HTTP application: routes, and problem documents for everything else."""
+"""The HTTP application: all routes, and problem documents for everything else.
 
-import re
-from collections.abc import Iterable
+Each route is declared with its subject; here is the list of subjects.
+"""
+
+import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from multidict import CIMultiDict
 
 from common.telemetry.readiness import Readiness
-from common.web.ops_routes import ops_routes
 from common.web.problem_middleware import problems
-from server.access.route_access import check_routes, principal_of
+from server.access.route_access import check_routes
+from server.clients import audit_routes, client_routes, key_routes, ticket_routes, token_routes
 from server.clients.context import Context
-from server.clients.routes import client_routes
+from server.inbox import inbox_routes
 from server.inbox.reader import Inbox
-from server.inbox.routes import inbox_routes
+from server.members import room_routes, user_routes
 from server.members.context import Members
-from server.members.room_routes import room_routes
-from server.members.user_routes import user_routes
+from server.notifications import list_routes, status_routes
 from server.notifications.context import SentNotifications
-from server.notifications.list_routes import sent_routes
-from server.notifications.status_routes import story_routes
-from server.notify.handler import Intake, Reply
-from server.openapi.docs_page import docs_routes
-from server.web.bodies import BODY_MAX_BYTES, read_body
-from server.web.guard import history_routes
+from server.notify import notify_routes
+from server.notify.handler import Intake
+from server.openapi import docs_routes
+from server.openapi.document import openapi_document
+from server.web import ops_routes
+from server.web.bodies import BODY_MAX_BYTES
+from server.web.guard import guarded, of_sender
+from server.web.route import Route, access_rules, exact_first, served
+
+_CLIENTS: Final = (
+    *client_routes.ROUTES,
+    *key_routes.ROUTES,
+    *token_routes.ROUTES,
+    *audit_routes.ROUTES,
+    *ticket_routes.ROUTES,
+)
+_MEMBERS: Final = (*user_routes.ROUTES, *room_routes.ROUTES)
+_NOTIFICATIONS: Final = (*list_routes.ROUTES, *status_routes.ROUTES)
+ROUTES: Final[tuple[Route[Any], ...]] = (
+    *notify_routes.ROUTES,
+    *inbox_routes.ROUTES,
+    *_MEMBERS,
+    *_NOTIFICATIONS,
+    *_CLIENTS,
+    *ops_routes.ROUTES,
+    *docs_routes.ROUTES,
+)
+"""All routes, in the order of the API document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +58,6 @@ class Stored:
     inbox: Inbox
     members: Members
     notifications: SentNotifications
-
-
-_ID: Final = re.compile(r"\{(\w+)\}")
 
 
 def make_app(
@@ -57,40 +76,20 @@ def make_app(
         clients: context of the routes of clients.
         stored: contexts of the routes of history.
     """
-
-    async def notify(request: web.Request) -> web.Response:
-        reply: Reply = await intake.reply(
-            await read_body(request),
-            request.headers.get("Content-Type", ""),
-            request.headers.get("Idempotency-Key"),
-            principal_of(request),
-        )
-        headers = CIMultiDict(reply.headers)
-        for line in reply.lines.splitlines():
-            name, _, value = line.partition(": ")
-            headers[name] = value
-        return web.Response(status=reply.status, body=reply.body, headers=headers)
-
+    document = json.dumps(openapi_document(ROUTES)).encode()
     app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems, control])
-    app.add_routes([web.post("/notify", notify), *ops_routes(readiness), *docs_routes()])
-    of_history = [
-        *history_routes(stored.inbox if stored else None, inbox_routes()),
-        *history_routes(stored.members if stored else None, [*room_routes(), *user_routes()]),
-        *history_routes(
-            stored.notifications if stored else None, [*sent_routes(), *story_routes()]
-        ),
-    ]
-    app.add_routes(_with_any_id(of_history))
-    app.add_routes(_with_any_id(client_routes(clients)))
-    check_routes(app)
-    return app
-
-
-def _with_any_id(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
-    """Let ids in routes have any character; aiohttp's own pattern leaves out braces."""
-    return [
-        web.RouteDef(
-            route.method, _ID.sub(r"{\1:[^/]+}", route.path), route.handler, dict(route.kwargs)
+    app.add_routes(
+        exact_first(
+            [
+                *served(notify_routes.ROUTES, intake),
+                *guarded(inbox_routes.ROUTES, of_sender(stored.inbox if stored else None)),
+                *guarded(_MEMBERS, of_sender(stored.members if stored else None)),
+                *guarded(_NOTIFICATIONS, of_sender(stored.notifications if stored else None)),
+                *guarded(_CLIENTS, lambda _: clients),
+                *served(ops_routes.ROUTES, readiness),
+                *served(docs_routes.ROUTES, document),
+            ]
         )
-        for route in routes
-    ]
+    )
+    check_routes(app, access_rules(ROUTES))
+    return app

@@ -197,11 +197,20 @@ class BroadcastNotification(_Notification):
 
 
 Notification = Annotated[
-    PrivateNotification | RoomNotification | BroadcastNotification, Field(discriminator="type")
+    PrivateNotification | RoomNotification | BroadcastNotification,
+    Field(discriminator="type", title="Notification"),
 ]
 """One notification, told apart by `type`."""
 
-NotificationBatch = Annotated[list[Notification], Field(min_length=1, max_length=BATCH_MAX)]
+NotificationBatch = Annotated[
+    list[Notification],
+    Field(
+        min_length=1,
+        max_length=BATCH_MAX,
+        title="NotificationBatch",
+        description="Accepted or refused as a whole.",
+    ),
+]
 """Up to 1,000 notifications, accepted or refused as a whole."""
 
 notification_adapter: Final[

@@ -90,7 +90,7 @@ class ProblemCode(StrEnum):
     UNAUTHORIZED = (
         "unauthorized",
         HTTPStatus.UNAUTHORIZED,
-        "Credentials are missing or not accepted.",
+        "Credentials are missing (`detail` says how to send them) or not accepted.",
     )
     FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN, "These credentials are not for this."
     CREDENTIALS_UNKNOWN = (

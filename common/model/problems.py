@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, get_args
+from typing import Annotated, Final, get_args
 
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
@@ -64,8 +66,19 @@ _TEXTS: Final = {
 class FieldError:
     """One bad field: its JSON pointer (RFC 6901, `` for the whole body) and what is wrong."""
 
-    pointer: str
+    pointer: Annotated[str, Meta(description="JSON pointer (RFC 6901).")]
     detail: str
+
+
+class ProblemJson(msgspec.Struct):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    code: Annotated[str, Meta(description="Stable name of the problem.")]
+    detail: str
+    errors: list[FieldError] | UnsetType = UNSET
 
 
 # Not frozen: handling an exception sets its traceback.
@@ -91,18 +104,16 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is a
 
     def body(self) -> bytes:
         """Return the problem document, JSON in UTF-8."""
-        document: dict[str, Any] = {
-            "type": f"urn:roomcast:problem:{self.code}",
-            "title": self.status.phrase,
-            "status": int(self.status),
-            "code": self.code,
-            "detail": self.detail,
-        }
-        if self.errors:
-            document["errors"] = [
-                {"pointer": error.pointer, "detail": error.detail} for error in self.errors
-            ]
-        return json.dumps(document, ensure_ascii=True).encode()
+        document = ProblemJson(
+            type=f"urn:roomcast:problem:{self.code}",
+            title=self.status.phrase,
+            status=int(self.status),
+            code=self.code,
+            detail=self.detail,
+            errors=list(self.errors) or UNSET,
+        )
+        # ASCII, because msgspec's encoder refuses lone surrogates, which a detail may quote.
+        return json.dumps(msgspec.to_builtins(document), ensure_ascii=True).encode()
 
     def response_headers(self) -> dict[str, str]:
         """Return the headers of the response, Content-Type included."""

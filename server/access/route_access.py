@@ -1,10 +1,10 @@
-"""Access rules of all routes in one table, and the middleware that enforces them.
+"""Access rules of routes, and the middleware that enforces them.
 
-A route that is not in the table is not served: `check_routes` refuses to start.
+A route without a rule is not served: `check_routes` refuses to start.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import Final
 
@@ -20,7 +20,8 @@ from common.web.problem_middleware import refuse_encoding
 from server.access.client_limits import Limiter
 from server.access.credentials import Gate
 
-_PRINCIPAL: Final = "principal"
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+"""Key of the sender in a request that showed credentials."""
 _CREDENTIALS: Final = ("Authorization", "x-api-key")
 
 
@@ -63,47 +64,7 @@ SCOPES: Final[dict[Access, frozenset[Scope]]] = {
 }
 """Scopes that a key must have, all of them."""
 
-ACCESS: Final[dict[tuple[str, str], Access]] = {
-    ("POST", "/notify"): Access.NOTIFY,
-    ("GET", "/notifications"): Access.READ,
-    ("GET", "/notifications/{id}"): Access.READ,
-    ("GET", "/users/{id}/notifications"): Access.INBOX,
-    ("GET", "/users/{id}/notifications/unread-count"): Access.INBOX,
-    ("POST", "/users/{id}/notifications/read-all"): Access.INBOX,
-    ("POST", "/users/{id}/notifications/{nid}/read"): Access.INBOX,
-    ("POST", "/users/{id}/notifications/{nid}/unread"): Access.INBOX,
-    ("POST", "/users/{id}/notifications/{nid}/archive"): Access.INBOX,
-    ("POST", "/users/{id}/notifications/{nid}/unarchive"): Access.INBOX,
-    ("POST", "/users"): Access.NOTIFY,
-    ("GET", "/users/{id}"): Access.READ,
-    ("DELETE", "/users/{id}"): Access.MINT,
-    ("GET", "/users/{id}/rooms"): Access.READ,
-    ("GET", "/rooms/{id}/members"): Access.READ,
-    ("PUT", "/rooms/{id}/members/{user}"): Access.NOTIFY,
-    ("DELETE", "/rooms/{id}/members/{user}"): Access.NOTIFY,
-    ("POST", "/tokens"): Access.MINT,
-    ("POST", "/tickets"): Access.TICKET,
-    ("POST", "/clients"): Access.REGISTRATION,
-    ("GET", "/clients"): Access.OPERATOR,
-    ("GET", "/clients/me"): Access.READ,
-    ("GET", "/clients/me/keys"): Access.ADMIN,
-    ("POST", "/clients/me/keys"): Access.ADMIN,
-    ("POST", "/clients/me/keys/{id}/rotate"): Access.ADMIN,
-    ("DELETE", "/clients/me/keys/{id}"): Access.ADMIN,
-    ("POST", "/clients/me/token-secret/rotate"): Access.SIGN,
-    ("GET", "/clients/me/token-keys"): Access.ADMIN,
-    ("PUT", "/clients/me/token-keys"): Access.SIGN,
-    ("GET", "/clients/me/audit"): Access.ADMIN,
-    ("GET", "/clients/{id}"): Access.OPERATOR,
-    ("PATCH", "/clients/{id}"): Access.OPERATOR,
-    ("GET", "/audit"): Access.OPERATOR,
-    ("GET", "/healthz"): Access.ANYONE,
-    ("GET", "/readyz"): Access.ANYONE,
-    ("GET", "/metrics"): Access.OPERATOR,
-    ("GET", "/openapi.json"): Access.ANYONE,
-    ("GET", "/docs"): Access.ANYONE,
-    ("GET", "/docs/{name}"): Access.ANYONE,
-}
+AccessRules = Mapping[tuple[str, str], Access]
 """Access rule of each route, by method and path."""
 
 
@@ -148,10 +109,13 @@ def _forbidden(detail: str) -> Problem:
     return Problem(ProblemCode.FORBIDDEN, detail)
 
 
-def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middleware:
+def access_control(
+    rules: AccessRules, gate: Gate, limiter: Limiter, *, registration: bool
+) -> Middleware:
     """Make the middleware that authenticates, authorizes and counts requests.
 
     Args:
+        rules: of all routes.
         gate: authenticates senders.
         limiter: has the limits of their clients.
         registration: whether everybody may make a client.
@@ -164,7 +128,7 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
         access = None
         if resource is not None and match.http_exception is None:
             method = "GET" if request.method == "HEAD" else request.method
-            access = ACCESS[method, resource.canonical]
+            access = rules[method, resource.canonical]
             is_free = access is Access.ANYONE or (access is Access.REGISTRATION and registration)
         else:
             # There is no such path or method: no secret, but it costs as much as any other.
@@ -180,7 +144,7 @@ def access_control(gate: Gate, limiter: Limiter, *, registration: bool) -> Middl
             await _count(limiter, principal)
             if access is not None:
                 allow(access, principal, match.get("id"))
-            request[_PRINCIPAL] = principal
+            request[PRINCIPAL] = principal
         refuse_encoding(request)
         return await handler(request)
 
@@ -213,12 +177,11 @@ def _header(request: web.Request, name: str) -> str | None:
 
 def principal_of(request: web.Request) -> Principal:
     """Return the sender of a request to a route that needs credentials."""
-    found: Principal = request[_PRINCIPAL]
-    return found
+    return request[PRINCIPAL]
 
 
-def check_routes(app: web.Application) -> None:
-    """Make sure that every route is in the table.
+def check_routes(app: web.Application, rules: AccessRules) -> None:
+    """Make sure that every route has an access rule.
 
     Raises:
         LookupError: one is not.
@@ -226,5 +189,5 @@ def check_routes(app: web.Application) -> None:
     for route in app.router.routes():
         method = "GET" if route.method == "HEAD" else route.method
         resource = route.resource
-        if resource is None or (method, resource.canonical) not in ACCESS:
+        if resource is None or (method, resource.canonical) not in rules:
             raise LookupError(f"nobody says who may use {route.method} {resource}")

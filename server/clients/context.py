@@ -1,6 +1,5 @@
 """Context and helpers that all routes of clients share."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -10,13 +9,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 from pydantic_core import PydanticKnownError
 
 from common.auth.client_directory import Directory
-from common.auth.principal import Principal
 from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem
 from common.model.timestamps import format_time, unix_ms
 from history.queries import clients as queries
 from history.queries.clients import Actor, Client
-from server.access.route_access import principal_of
+from server.access.route_access import PRINCIPAL, principal_of
 from server.clients.service import Clients
 from server.clients.ticket_issuer import TicketIssuer
 from server.clients.usage_report import UsageReport
@@ -86,14 +84,9 @@ class Context:
         return found
 
 
-Handler = Callable[[web.Request, Context], Awaitable[web.Response]]
-Route = tuple[str, str, Handler]
-"""Method, path and handler."""
-
-
 def actor_of(request: web.Request) -> Actor:
     """Return the actor for the audit log; an empty one where everybody may make a client."""
-    principal: Principal | None = request.get("principal")
+    principal = request.get(PRINCIPAL)
     return Actor(principal.client, principal.key) if principal else Actor("", "")
 
 
@@ -112,9 +105,14 @@ def bad(at: str, detail: str) -> Problem:
     return Problem(ProblemCode.INVALID, f"{at}: {detail}", [FieldError(at, detail)])
 
 
-def time_text(moment: datetime | None) -> str | None:
+def time_text(moment: datetime) -> str:
     """Format a time as answers have it."""
-    return None if moment is None else format_time(unix_ms(moment))
+    return format_time(unix_ms(moment))
+
+
+def time_or_null(moment: datetime | None) -> str | None:
+    """Format a time as answers have it, where there may be none."""
+    return None if moment is None else time_text(moment)
 
 
 NAME_MAX_CHARACTERS: Final = 100

@@ -14,12 +14,13 @@ from common.model.notification import Id
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
-from server.access.route_access import principal_of
-from server.clients.context import NO_STORE, WHOLE, Body, Context, Route, bad
+from server.access.route_access import Access, principal_of
+from server.clients.context import NO_STORE, WHOLE, Body, Context, bad
 from server.clients.token_routes import mint
-from server.web.answers import json_answer
+from server.web.answers import JsonModel, Time, json_answer
 from server.web.bodies import read_json
-from server.web.parameters import only
+from server.web.guard import OF_STORES
+from server.web.route import Route, RouteAnswer
 
 
 class NewTicket(Body):
@@ -30,8 +31,14 @@ class NewTicket(Body):
     ttl: Annotated[int, Field(ge=1), WHOLE] | None = None
 
 
+class CreateTicketResponse(JsonModel):
+    """Ticket for a URL."""
+
+    ticket: str
+    expires_at: Time
+
+
 async def _ticket(request: web.Request, context: Context) -> web.Response:
-    only(request, ())
     body = await read_json(request, NewTicket) if request.can_read_body else NewTicket()
     principal = principal_of(request)
     if principal.user is not None:
@@ -45,7 +52,9 @@ async def _ticket(request: web.Request, context: Context) -> web.Response:
     ticket = await context.tickets.issue(grant, principal.client, user)
     expires_ms = int(time.time() * 1000) + context.tickets.ttl_s * 1000
     return json_answer(
-        {"ticket": ticket, "expiresAt": format_time(expires_ms)}, HTTPStatus.CREATED, **NO_STORE
+        CreateTicketResponse(ticket=ticket, expires_at=format_time(expires_ms)),
+        HTTPStatus.CREATED,
+        **NO_STORE,
     )
 
 
@@ -59,4 +68,30 @@ def _own(request: web.Request, principal: Principal, body: NewTicket) -> Grant:
     return Grant(request.headers["Authorization"].partition(" ")[2].strip(" "))
 
 
-ROUTES: Final[list[Route]] = [("POST", "/tickets", _ticket)]
+ROUTES: Final[tuple[Route[Context], ...]] = (
+    Route(
+        method="POST",
+        path="/tickets",
+        access=Access.TICKET,
+        handler=_ticket,
+        name="createTicket",
+        tag="clients",
+        summary="Make a ticket that opens one event stream or socket, for a page that can send no "
+        "headers",
+        description="A user shows their token and sends no body, or an empty object. An API key "
+        "names the user and their rooms, as for `POST /tokens`. What the ticket opens ends with "
+        "the token, or after `ttl` seconds.",
+        body=NewTicket,
+        body_optional=True,
+        examples={"by an API key": {"userId": 1, "rooms": ["1"], "ttl": 60}},
+        answers=(
+            RouteAnswer(HTTPStatus.CREATED, "The ticket, shown this once.", CreateTicketResponse),
+        ),
+        errors=(
+            *OF_STORES,
+            ProblemCode.NO_CLIENT,
+            ProblemCode.TOO_MANY_TICKETS,
+            ProblemCode.REDIS_NEARLY_FULL,
+        ),
+    ),
+)

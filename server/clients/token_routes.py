@@ -12,21 +12,22 @@ from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
 from history.queries import clients as queries
+from server.access.route_access import Access
 from server.clients.context import (
     NO_STORE,
     WARNING,
     WHOLE,
     Body,
     Context,
-    Route,
     actor_of,
     bad,
     own,
 )  # fmt: skip
 from server.clients.key_routes import Rotation
-from server.web.answers import json_answer
+from server.web.answers import JsonModel, Time, json_answer
 from server.web.bodies import read_json
-from server.web.parameters import only
+from server.web.guard import OF_STORES
+from server.web.route import Route, RouteAnswer
 
 JWKS_MAX: Final = 10
 TTL_DEFAULT_S: Final = 3_600
@@ -47,6 +48,31 @@ class TokenKeys(Body):
     """Body of `PUT /clients/me/token-keys`: a JWK set (RFC 7517, section 5)."""
 
     keys: Annotated[list[dict[str, Any]], Field(max_length=JWKS_MAX)]
+
+
+class CreateTokenResponse(JsonModel):
+    """Token for a user."""
+
+    token: str
+    expires_at: Time
+
+
+class RotateTokenSecretResponse(JsonModel):
+    """New secret that user tokens are signed with."""
+
+    secret: str
+    algorithm: str
+    warning: str
+
+
+class GetTokenKeysResponse(JsonModel):
+    """JWK set of a client."""
+
+    keys: list[dict[str, Any]]
+
+
+class SetTokenKeysResponse(GetTokenKeysResponse):
+    """JWK set that a client has now."""
 
 
 def mint(
@@ -73,18 +99,16 @@ def mint(
 
 
 async def _token(request: web.Request, context: Context) -> web.Response:
-    only(request, ())
     body = await read_json(request, NewToken)
     token, expires_s = mint(context, own(request), str(body.userId), body.rooms, body.ttl)
     return json_answer(
-        {"token": token, "expiresAt": format_time(expires_s * 1000)},
+        CreateTokenResponse(token=token, expires_at=format_time(expires_s * 1000)),
         HTTPStatus.CREATED,
         **NO_STORE,
     )
 
 
 async def _rotate_secret(request: web.Request, context: Context) -> web.Response:
-    only(request, ())
     body = await read_json(request, Rotation)
     await context.client(own(request))
     async with context.clients.change(actor_of(request), own(request)) as change:
@@ -97,20 +121,19 @@ async def _rotate_secret(request: web.Request, context: Context) -> web.Response
             )
         secret = await change.add_secret(overlap_s)
     return json_answer(
-        {"secret": secret, "algorithm": "HS256", "warning": WARNING},
+        RotateTokenSecretResponse(secret=secret, algorithm="HS256", warning=WARNING),
         HTTPStatus.CREATED,
         **NO_STORE,
     )
 
 
 async def _token_keys(request: web.Request, context: Context) -> web.Response:
-    only(request, ())
     async with context.clients.database.connection() as connection:
-        return json_answer({"keys": await queries.jwks_of(connection, own(request))})
+        keys = await queries.jwks_of(connection, own(request))
+    return json_answer(GetTokenKeysResponse(keys=keys))
 
 
 async def _set_token_keys(request: web.Request, context: Context) -> web.Response:
-    only(request, ())
     body = await read_json(request, TokenKeys)
     kids = set()
     for index, jwk in enumerate(body.keys):
@@ -130,12 +153,62 @@ async def _set_token_keys(request: web.Request, context: Context) -> web.Respons
     await context.client(own(request))
     async with context.clients.change(actor_of(request), own(request)) as change:
         await change.set_jwks(keys)
-    return json_answer({"keys": keys})
+    return json_answer(SetTokenKeysResponse(keys=keys))
 
 
-ROUTES: Final[list[Route]] = [
-    ("POST", "/tokens", _token),
-    ("POST", "/clients/me/token-secret/rotate", _rotate_secret),
-    ("GET", "/clients/me/token-keys", _token_keys),
-    ("PUT", "/clients/me/token-keys", _set_token_keys),
-]
+ROUTES: Final[tuple[Route[Context], ...]] = (
+    Route(
+        method="POST",
+        path="/tokens",
+        access=Access.MINT,
+        handler=_token,
+        name="createToken",
+        tag="clients",
+        summary="Make a token for one of the client's users",
+        body=NewToken,
+        examples={"user in a room": {"userId": 1, "rooms": ["1"], "ttl": 60}},
+        answers=(RouteAnswer(HTTPStatus.CREATED, "The token.", CreateTokenResponse),),
+        errors=(*OF_STORES, ProblemCode.NO_CLIENT),
+    ),
+    Route(
+        method="POST",
+        path="/clients/me/token-secret/rotate",
+        access=Access.SIGN,
+        handler=_rotate_secret,
+        name="rotateTokenSecret",
+        tag="clients",
+        summary="Make the secret that user tokens are signed with (HS256)",
+        body=Rotation,
+        examples={"at once": {"overlapS": 0}},
+        answers=(
+            RouteAnswer(
+                HTTPStatus.CREATED, "The secret, shown this once.", RotateTokenSecretResponse
+            ),
+        ),
+        errors=(*OF_STORES, ProblemCode.CLIENT_NOT_FOUND, ProblemCode.TOO_MANY_SECRETS),
+    ),
+    Route(
+        method="GET",
+        path="/clients/me/token-keys",
+        access=Access.ADMIN,
+        handler=_token_keys,
+        name="getTokenKeys",
+        tag="clients",
+        summary="Public keys that user tokens may be signed by (RS256, EdDSA)",
+        answers=(RouteAnswer(HTTPStatus.OK, "A JWK set.", GetTokenKeysResponse),),
+        errors=OF_STORES,
+    ),
+    Route(
+        method="PUT",
+        path="/clients/me/token-keys",
+        access=Access.SIGN,
+        handler=_set_token_keys,
+        name="setTokenKeys",
+        tag="clients",
+        summary="Set these public keys",
+        body=TokenKeys,
+        examples={"none": {"keys": []}},
+        answers=(RouteAnswer(HTTPStatus.OK, "The JWK set.", SetTokenKeysResponse),),
+        errors=(*OF_STORES, ProblemCode.CLIENT_NOT_FOUND),
+    ),
+)

@@ -1,20 +1,46 @@
 """Usage, connections and quota shown by `GET /clients/me`."""
 
 import time
-from typing import Any, Final
+from typing import Annotated, Final, NamedTuple
 
+from msgspec import Meta
 from redis.asyncio import Redis
 
 from common.accounting.connection_counts import ConnectionCounts
-from common.accounting.usage import last_days, read_usage
+from common.accounting.usage import Outcome, last_days, read_usage
 from common.auth.principal import Principal
 from common.model.problem_codes import ProblemCode
 from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from server.access.client_limits import Limiter
-from server.web.answers import away
+from server.web.answers import JsonModel, away
 
 DAYS: Final = 30
+
+
+class OwnClientUsageItem(JsonModel):
+    """Usage of one UTC day."""
+
+    day: Annotated[str, Meta(extra_json_schema={"format": "date"})]
+    accepted: Annotated[int, Meta(description="Notifications that were queued.")]
+    published: Annotated[int, Meta(description="Publications: for three rooms, three.")]
+    delivered: Annotated[int, Meta(description="Writes to sockets.")]
+    failed: Annotated[int, Meta(description="Jobs that expired, or that no worker survived.")]
+
+
+class OwnClientQuota(JsonModel):
+    """Notifications of today (UTC)."""
+
+    limit: int
+    left: int
+
+
+class UsageNow(NamedTuple):
+    """Usage by day (newest first), current connections and today's quota of a client."""
+
+    days: list[OwnClientUsageItem]
+    connections: int
+    quota: OwnClientQuota
 
 
 class UsageReport:
@@ -32,8 +58,8 @@ class UsageReport:
         self._connections = ConnectionCounts(redis, keys)
         self._limiter = limiter
 
-    async def of(self, principal: Principal) -> dict[str, Any]:
-        """Read usage by day (newest first), current connections and today's quota, as JSON types.
+    async def of(self, principal: Principal) -> UsageNow:
+        """Read usage by day (newest first), current connections and today's quota.
 
         Raises:
             Problem: 503; Redis does not answer.
@@ -45,11 +71,19 @@ class UsageReport:
             left = await allowance.notifications.look() if allowance else 0
         except REDIS_ERRORS:
             raise away(ProblemCode.REDIS_AWAY, "Redis does not answer; repeat") from None
-        return {
-            "usage": [
-                {"day": day, **{str(outcome): count for outcome, count in counts.items()}}
+        return UsageNow(
+            days=[
+                OwnClientUsageItem(
+                    day=day,
+                    accepted=counts[Outcome.ACCEPTED],
+                    published=counts[Outcome.PUBLISHED],
+                    delivered=counts[Outcome.DELIVERED],
+                    failed=counts[Outcome.FAILED],
+                )
                 for day, counts in days.items()
             ],
-            "connections": connections,
-            "quota": {"limit": allowance.notifications.limit if allowance else 0, "left": left},
-        }
+            connections=connections,
+            quota=OwnClientQuota(
+                limit=allowance.notifications.limit if allowance else 0, left=left
+            ),
+        )

@@ -1,61 +1,58 @@
 """`/rooms/{id}/members`: members of a room, and when they joined."""
 
 import time
+from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
 from common.events.event import EventKind
 from common.model.timestamps import format_time
 from history.queries import room_members
+from server.access.route_access import Access
 from server.members.context import Members
-from server.web.answers import json_answer
-from server.web.guard import Route
-from server.web.parameters import (
-    CursorPlace,
-    cursor,
-    cursor_text,
-    limit_of,
-    only,
-    parameter,
-    path_id,
-)
+from server.web.answers import JsonModel, NextCursor, Time, json_answer
+from server.web.guard import OF_STORES
+from server.web.parameters import CURSOR, LIMIT, PathParameter, limit_of, next_cursor
+from server.web.route import Route, done, page_of
+
+_ROOM: Final = PathParameter("id", "The room.")
+_USER: Final = PathParameter("user", "The user.")
 
 
-def room_routes() -> list[Route[Members]]:
-    """Make the routes of rooms."""
-    return [
-        ("GET", "/rooms/{id}/members", _members),
-        ("PUT", "/rooms/{id}/members/{user}", _put),
-        ("DELETE", "/rooms/{id}/members/{user}", _delete),
-    ]
+class MemberJson(JsonModel):
+    """Member of a room."""
+
+    user_id: str
+    joined_at: Time
+
+
+class ListMembersResponse(JsonModel):
+    """Page of a room's members."""
+
+    members: list[MemberJson]
+    next_cursor: NextCursor
 
 
 async def _put(request: web.Request, members: Members) -> web.Response:
-    room, user = path_id(request, "id"), path_id(request, "user")
-    only(request, ())
-    await _change(members, EventKind.MEMBER_JOINED, room, user)
-    return web.Response(status=204)
+    return await _change(request, members, EventKind.MEMBER_JOINED)
 
 
 async def _delete(request: web.Request, members: Members) -> web.Response:
-    room, user = path_id(request, "id"), path_id(request, "user")
-    only(request, ())
-    await _change(members, EventKind.MEMBER_LEFT, room, user)
-    return web.Response(status=204)
+    return await _change(request, members, EventKind.MEMBER_LEFT)
 
 
-async def _change(members: Members, kind: EventKind, room: str, user: str) -> None:
+async def _change(request: web.Request, members: Members, kind: EventKind) -> web.Response:
+    room, user = _ROOM.of(request), _USER.of(request)
     # By the clock that stamps accepted notifications, not PostgreSQL's.
     at_ms = time.time_ns() // 1_000_000
     async with members.cached.change(user), members.database.connection() as connection:
         await members.changes.make(connection, kind, user, at_ms=at_ms, room=room)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def _members(request: web.Request, members: Members) -> web.Response:
-    room = path_id(request, "id")
-    only(request, ("limit", "cursor"))
-    limit = limit_of(request)
-    after = parameter(request, "cursor", cursor)
+    room, limit, after = _ROOM.of(request), limit_of(request), CURSOR.of(request)
     async with members.database.connection() as connection:
         found = await room_members.members(
             connection,
@@ -65,13 +62,53 @@ async def _members(request: web.Request, members: Members) -> web.Response:
             limit=limit + 1,
         )
     shown = found[:limit]
-    following = CursorPlace(shown[-1].joined_ms, shown[-1].user) if len(found) > limit else None
+    following = (shown[-1].joined_ms, shown[-1].user) if len(found) > limit else None
     return json_answer(
-        {
-            "members": [
-                {"userId": member.user, "joinedAt": format_time(member.joined_ms)}
+        ListMembersResponse(
+            members=[
+                MemberJson(user_id=member.user, joined_at=format_time(member.joined_ms))
                 for member in shown
             ],
-            "nextCursor": cursor_text(following) if following else None,
-        }
+            next_cursor=next_cursor(following),
+        )
     )
+
+
+ROUTES: Final[tuple[Route[Members], ...]] = (
+    Route(
+        method="GET",
+        path="/rooms/{id}/members",
+        access=Access.READ,
+        handler=_members,
+        name="listMembers",
+        tag="rooms",
+        summary="Members of a room in the order in which they joined",
+        parameters=(_ROOM, LIMIT, CURSOR),
+        answers=page_of(ListMembersResponse),
+        errors=OF_STORES,
+    ),
+    Route(
+        method="PUT",
+        path="/rooms/{id}/members/{user}",
+        access=Access.NOTIFY,
+        handler=_put,
+        name="addMember",
+        tag="rooms",
+        summary="Make a user a member: their inbox has what comes to the room from now on",
+        parameters=(_ROOM, _USER),
+        answers=done("They are a member."),
+        errors=OF_STORES,
+    ),
+    Route(
+        method="DELETE",
+        path="/rooms/{id}/members/{user}",
+        access=Access.NOTIFY,
+        handler=_delete,
+        name="removeMember",
+        tag="rooms",
+        summary="End a membership",
+        parameters=(_ROOM, _USER),
+        answers=done("They are no member."),
+        errors=OF_STORES,
+    ),
+)

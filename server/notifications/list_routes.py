@@ -2,14 +2,14 @@
 
 import heapq
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
 
 from common.events.event import EventKind
-from common.model.channels import kind_and_target
-from common.model.ids import identifier
+from common.model.channels import Kind, kind_and_target
 from common.model.job import Job, decode_job
 from common.model.timestamps import format_time, unix_ms
 from history.queries.inbox import InboxPlace
@@ -22,6 +22,7 @@ from history.queries.notifications import (
     dead_letters,
     sent,
 )
+from server.access.route_access import Access
 from server.notifications.context import SentNotifications
 from server.notifications.unwritten_events import (
     ExpiredText,
@@ -31,46 +32,71 @@ from server.notifications.unwritten_events import (
     decode_published,
 )
 from server.notifications.waiting_jobs import QueuedJobs, place_of
-from server.web.answers import json_answer
-from server.web.guard import Route
+from server.web.answers import JsonModel, NextCursor, Time, json_answer
+from server.web.guard import OF_STORES
 from server.web.parameters import (
-    CursorPlace,
-    cursor,
-    cursor_text,
+    CURSOR,
+    LIMIT,
+    choice_parameter,
+    id_parameter,
     limit_of,
-    moment,
-    one_of,
-    only,
-    parameter,
+    next_cursor,
+    time_parameter,
 )
+from server.web.route import Route, page_of
 
-STATUSES = ("queued", "published", "expired", "dead")
-KINDS = ("private", "room", "broadcast")
+STATUSES: Final = ("queued", "published", "expired", "dead")
+Status = Annotated[str, Meta(extra_json_schema={"enum": list(STATUSES)})]
+"""Status of a notification."""
+
+_KIND: Final = choice_parameter("type", "Only of this type.", tuple(Kind))
+_TARGET: Final = id_parameter("target", "Only what was sent to this user or room.")
+_STATUS: Final = choice_parameter("status", "Only with this status.", STATUSES)
+_SINCE: Final = time_parameter("since", "Only what was created at this time or later.")
+_UNTIL: Final = time_parameter("until", "Only what was created at this time or earlier.")
+_SENDER: Final = id_parameter("userId", "Only what this user sent.")
+
+
+class SentItem(JsonModel):
+    """Notification that was sent."""
+
+    id: str | None
+    status: Status
+    type: str | None
+    user_id: Annotated[str | None, Meta(description="Who sent it, where that is known.")]
+    targets: Annotated[list[str], Meta(description="The first ten.")]
+    target_count: int
+    priority: str | None
+    created_at: Time | None
+    published_at: Time | None
+    reason: Annotated[str, Meta(description="Why it is dead.")] | UnsetType = UNSET
+    dead_at: Time | UnsetType = UNSET
+
+
+class ListSentResponse(JsonModel):
+    """Page of sent notifications."""
+
+    notifications: list[SentItem]
+    next_cursor: NextCursor
 
 
 class _Source(NamedTuple):
     """Items from one source by their places, and the place at which it stopped looking."""
 
-    items: dict[InboxPlace, dict[str, Any]]
+    items: dict[InboxPlace, SentItem]
     horizon: InboxPlace | None
 
 
-def sent_routes() -> list[Route[SentNotifications]]:
-    """Make the route of the list."""
-    return [("GET", "/notifications", _list)]
-
-
 async def _list(request: web.Request, context: SentNotifications) -> web.Response:
-    only(request, ("limit", "cursor", "type", "target", "status", "since", "until", "userId"))
     filters = SentFilters(
-        kind=parameter(request, "type", one_of(*KINDS)),
-        target=parameter(request, "target", identifier),
-        status=parameter(request, "status", one_of(*STATUSES)),
-        since=parameter(request, "since", moment),
-        until=parameter(request, "until", moment),
-        sender=parameter(request, "userId", identifier),
+        kind=_KIND.of(request),
+        target=_TARGET.of(request),
+        status=_STATUS.of(request),
+        since=_SINCE.of(request),
+        until=_UNTIL.of(request),
+        sender=_SENDER.of(request),
     )
-    at = parameter(request, "cursor", cursor)
+    at = CURSOR.of(request)
     before = InboxPlace(*at) if at else None
     limit = limit_of(request)
     sources = []
@@ -88,16 +114,11 @@ async def _list(request: web.Request, context: SentNotifications) -> web.Respons
         if filters.status in (None, "dead"):
             sources.append(await _dead(connection, context.client, filters, before, limit))
     items, following = _merge(sources, limit)
-    return json_answer(
-        {
-            "notifications": items,
-            "nextCursor": cursor_text(CursorPlace(*following)) if following else None,
-        }
-    )
+    return json_answer(ListSentResponse(notifications=items, next_cursor=next_cursor(following)))
 
 
-def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], InboxPlace | None]:
-    everything: dict[InboxPlace, dict[str, Any]] = {}
+def _merge(sources: list[_Source], limit: int) -> tuple[list[SentItem], InboxPlace | None]:
+    everything: dict[InboxPlace, SentItem] = {}
     for source in sources:
         for place, item in source.items.items():
             known = everything.get(place)
@@ -112,11 +133,11 @@ def _merge(sources: list[_Source], limit: int) -> tuple[list[dict[str, Any]], In
     return [everything[place] for place in places], horizon
 
 
-def _joined(one: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+def _joined(one: SentItem, later: SentItem) -> SentItem:
     """Join the items of one notification whose parts have different statuses."""
-    targets = sorted({*one["targets"], *later["targets"]})
-    count = max(one["targetCount"], later["targetCount"], len(targets))
-    return {**one, **later, "targets": targets[:TARGETS_SHOWN], "targetCount": count}
+    targets = sorted({*one.targets, *later.targets})
+    count = max(one.target_count, later.target_count, len(targets))
+    return msgspec.structs.replace(later, targets=targets[:TARGETS_SHOWN], target_count=count)
 
 
 async def _published(
@@ -129,24 +150,24 @@ async def _published(
     )
 
 
-def _sent_item(one: Sent) -> dict[str, Any]:
-    return {
-        "id": one.place.id,
-        "status": one.status,
-        "type": one.kind,
-        "userId": one.sender or None,
-        "targets": one.targets,
-        "targetCount": one.target_count,
-        "priority": one.priority or None,
-        "createdAt": format_time(one.place.created_ms),
-        "publishedAt": None if one.published_ms is None else format_time(one.published_ms),
-    }
+def _sent_item(one: Sent) -> SentItem:
+    return SentItem(
+        id=one.place.id,
+        status=one.status,
+        type=one.kind,
+        user_id=one.sender or None,
+        targets=one.targets,
+        target_count=one.target_count,
+        priority=one.priority or None,
+        created_at=format_time(one.place.created_ms),
+        published_at=None if one.published_ms is None else format_time(one.published_ms),
+    )
 
 
 async def _queued(
     jobs: QueuedJobs, filters: SentFilters, before: InboxPlace | None, limit: int
 ) -> _Source:
-    items: dict[InboxPlace, dict[str, Any]] = {}
+    items: dict[InboxPlace, SentItem] = {}
     horizon: InboxPlace | None = None
     async for found, last in jobs.newest(before, limit + 1):
         if last is not None:
@@ -179,25 +200,25 @@ def _in_time(created_ms: int, filters: SentFilters) -> bool:
     )
 
 
-def _job_item(job: Job, status: str) -> dict[str, Any]:
+def _job_item(job: Job, status: str) -> SentItem:
     targets = job.targets or []
-    return {
-        "id": job.id,
-        "status": status,
-        "type": job.type,
-        "userId": job.user_id,
-        "targets": targets[:TARGETS_SHOWN],
-        "targetCount": len(targets),
-        "priority": job.priority,
-        "createdAt": job.created_at,
-        "publishedAt": None,
-    }
+    return SentItem(
+        id=job.id,
+        status=status,
+        type=job.type,
+        user_id=job.user_id,
+        targets=targets[:TARGETS_SHOWN],
+        target_count=len(targets),
+        priority=job.priority,
+        created_at=job.created_at,
+        published_at=None,
+    )
 
 
-def _add_targets(item: dict[str, Any], job: Job) -> None:
+def _add_targets(item: SentItem, job: Job) -> None:
     more = job.targets or []
-    item["targets"] = (item["targets"] + more)[:TARGETS_SHOWN]
-    item["targetCount"] += len(more)
+    item.targets = (item.targets + more)[:TARGETS_SHOWN]
+    item.target_count += len(more)
 
 
 async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | None) -> _Source:
@@ -236,7 +257,7 @@ class _Late:
     published_ms: int | None = None
     matches: bool = False
 
-    def item(self, place: InboxPlace) -> dict[str, Any]:
+    def item(self, place: InboxPlace) -> SentItem:
         return _sent_item(
             Sent(
                 place,
@@ -270,7 +291,7 @@ async def _dead(
     connection: Any, client: str, filters: SentFilters, before: InboxPlace | None, limit: int
 ) -> _Source:
     found = await dead_letters(connection, client, filters, before, DEAD_SCANNED_MAX)
-    items: dict[InboxPlace, dict[str, Any]] = {}
+    items: dict[InboxPlace, SentItem] = {}
     for letter in found:
         place = InboxPlace(letter.at_ms, letter.event)
         item = _dead_item(letter, filters)
@@ -282,24 +303,42 @@ async def _dead(
     return _Source(items, last)
 
 
-def _dead_item(letter: DeadNotification, filters: SentFilters) -> dict[str, Any] | None:
-    more = {"reason": letter.reason, "deadAt": format_time(letter.at_ms)}
+def _dead_item(letter: DeadNotification, filters: SentFilters) -> SentItem | None:
+    dead_at = format_time(letter.at_ms)
     try:
         job = decode_job(letter.text)
     except msgspec.MsgspecError:
         if filters.kind or filters.target or filters.sender:
             return None
-        return {
-            "id": letter.notification or None,
-            "status": "dead",
-            "type": None,
-            "userId": None,
-            "targets": [],
-            "targetCount": 0,
-            "priority": None,
-            "createdAt": None,
-            "publishedAt": None,
-            **more,
-        }
-    untimed = filters._replace(since=None, until=None)
-    return {**_job_item(job, "dead"), **more} if _fits(job, untimed) else None
+        return SentItem(
+            id=letter.notification or None,
+            status="dead",
+            type=None,
+            user_id=None,
+            targets=[],
+            target_count=0,
+            priority=None,
+            created_at=None,
+            published_at=None,
+            reason=letter.reason,
+            dead_at=dead_at,
+        )
+    if not _fits(job, filters._replace(since=None, until=None)):
+        return None
+    return msgspec.structs.replace(_job_item(job, "dead"), reason=letter.reason, dead_at=dead_at)
+
+
+ROUTES: Final[tuple[Route[SentNotifications], ...]] = (
+    Route(
+        method="GET",
+        path="/notifications",
+        access=Access.READ,
+        handler=_list,
+        name="listSent",
+        tag="notifications",
+        summary="What was sent, newest first",
+        parameters=(LIMIT, CURSOR, _KIND, _TARGET, _STATUS, _SINCE, _UNTIL, _SENDER),
+        answers=page_of(ListSentResponse),
+        errors=OF_STORES,
+    ),
+)

@@ -1,9 +1,11 @@
 """`GET /notifications/{id}`: status of one notification, with times."""
 
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
 
 from common.events.event import EventKind
 from common.model.channels import kind_and_target
@@ -19,7 +21,9 @@ from history.queries.notification_status import (
     ReceiptRecord,
     Writes,
 )
+from server.access.route_access import Access
 from server.notifications.context import SentNotifications
+from server.notifications.list_routes import Status
 from server.notifications.unwritten_events import (
     ExpiredText,
     LateEvents,
@@ -29,33 +33,120 @@ from server.notifications.unwritten_events import (
     decode_published,
 )
 from server.notifications.waiting_jobs import QueuedJobs
-from server.web.answers import json_answer
-from server.web.guard import Route
+from server.web.answers import JsonModel, NextCursor, Time, json_answer
+from server.web.guard import OF_STORES
 from server.web.parameters import (
-    CursorPlace,
-    cursor,
-    cursor_text,
+    CURSOR,
+    LIMIT,
+    PathParameter,
+    choice_parameter,
     limit_of,
-    one_of,
-    only,
-    parameter,
-    path_id,
+    next_cursor,
 )
+from server.web.route import Route, RouteAnswer
 
 _EARLIER_MS: Final = 1_000
+_NOTIFICATION: Final = PathParameter("id", "The notification.")
+_RECEIPTS: Final = choice_parameter(
+    "receipts", "Also who got it, or who read it, in pages.", ("delivered", "read")
+)
 
 
-def story_routes() -> list[Route[SentNotifications]]:
-    """Make the route of a notification's status."""
-    return [("GET", "/notifications/{id}", _story)]
+class StoryPublishedGatewaysItem(JsonModel):
+    """Report of one gateway."""
+
+    gateway: str
+    sockets: int
+    reported_at: Time
+
+
+class StoryPublishedMirrorsItem(JsonModel):
+    """Place of a publication in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    mirrored_at: Time
+
+
+class StoryPublished(JsonModel, tag_field="status", tag="published"):
+    """It was published in a channel."""
+
+    channel: str
+    epoch: str
+    offset: int
+    published_at: Time
+    worker: str
+    sockets: Annotated[int, Meta(description="How many it was written to.")]
+    gateways: list[StoryPublishedGatewaysItem]
+    mirrors: list[StoryPublishedMirrorsItem]
+
+
+class StoryExpired(JsonModel, tag_field="status", tag="expired"):
+    """It expired before it was published in a channel."""
+
+    channel: str
+    reason: str
+    expired_at: Time
+    worker: str
+
+
+StoryChannel = Annotated[
+    StoryPublished | StoryExpired,
+    Meta(title="StoryChannel", description="What became of the notification in one channel."),
+]
+
+
+class StoryDeadItem(JsonModel):
+    """Dead letter with a part of the notification."""
+
+    reason: str
+    at: Time
+
+
+class StoryReceipts(JsonModel):
+    """Numbers of users who received and read the notification."""
+
+    delivered: int
+    read: int
+
+
+class StoryNamesItem(JsonModel):
+    """User who received or read the notification."""
+
+    user_id: str
+    at: Time
+
+
+class Story(JsonModel):
+    """Status of a notification, with its channels, dead letters and receipts."""
+
+    id: str
+    status: Status
+    type: str | None
+    user_id: str | None
+    priority: str | None
+    accepted_at: Time | None
+    waiting: Annotated[int, Meta(description="Targets for which it still waits.")]
+    channels: list[StoryChannel]
+    dead: list[StoryDeadItem]
+    receipts: StoryReceipts
+    names: list[StoryNamesItem] | UnsetType = UNSET
+    next_cursor: NextCursor | UnsetType = UNSET
+
+
+class _Origin(NamedTuple):
+    """Fields of a story that its notification came with."""
+
+    type: str | None = None
+    user_id: str | None = None
+    priority: str | None = None
+    accepted_at: str | None = None
 
 
 async def _story(request: web.Request, context: SentNotifications) -> web.Response:
-    notification = path_id(request, "id")
-    only(request, ("receipts", "limit", "cursor"))
-    kind = parameter(request, "receipts", one_of("delivered", "read"))
-    after = parameter(request, "cursor", cursor)
-    limit = limit_of(request)
+    notification = _NOTIFICATION.of(request)
+    kind, after, limit = _RECEIPTS.of(request), CURSOR.of(request), limit_of(request)
     late = LateEvents(context.redis, context.keys, context.client)
     # Read before the database is: events written meanwhile are then looked for in both.
     written = await late.position()
@@ -79,141 +170,113 @@ async def _story(request: web.Request, context: SentNotifications) -> web.Respon
             if kind
             else []
         )
-    channels = [
+    channels: list[StoryPublished | StoryExpired] = [
         _channel(one, writes.get(_place(one), []), mirrors.get(_place(one), []))
         for one in published
     ]
-    dead = [{"reason": one.reason, "at": format_time(one.at_ms)} for one in letters]
+    dead = [StoryDeadItem(reason=one.reason, at=format_time(one.at_ms)) for one in letters]
     head = _head(published, waiting)
     if not channels and not dead:
         head_of_late, channels, dead = await _late(late, written, notification)
         head = head or head_of_late
     if not channels and not dead and not waiting:
         raise Problem(ProblemCode.NOTIFICATION_NOT_FOUND, "no such notification is known")
-    body = {
-        "id": notification,
-        "status": _status(channels, dead, waiting),
-        **(head or _UNKNOWN_HEAD),
-        "waiting": sum(len(job.targets or ("",)) for job in waiting),
-        "channels": channels,
-        "dead": dead,
-        "receipts": counts,
-    }
+    origin = head or _Origin()
+    story = Story(
+        id=notification,
+        status=_status(channels, dead, waiting),
+        type=origin.type,
+        user_id=origin.user_id,
+        priority=origin.priority,
+        accepted_at=origin.accepted_at,
+        waiting=sum(len(job.targets or ("",)) for job in waiting),
+        channels=channels,
+        dead=dead,
+        receipts=StoryReceipts(delivered=counts["delivered"], read=counts["read"]),
+    )
     if kind:
         shown = names[:limit]
-        more = len(names) > limit
-        body["names"] = [{"userId": one.user, "at": format_time(one.at_ms)} for one in shown]
-        body["nextCursor"] = (
-            cursor_text(CursorPlace(shown[-1].at_ms, shown[-1].user)) if more else None
-        )
-    return json_answer(body)
-
-
-_UNKNOWN_HEAD: Final[dict[str, Any]] = {
-    "type": None,
-    "userId": None,
-    "priority": None,
-    "acceptedAt": None,
-}
+        story.names = [StoryNamesItem(user_id=one.user, at=format_time(one.at_ms)) for one in shown]
+        following = (shown[-1].at_ms, shown[-1].user) if len(names) > limit else None
+        story.next_cursor = next_cursor(following)
+    return json_answer(story)
 
 
 def _place(one: PublicationRecord) -> tuple[str, str, int]:
     return one.channel, one.epoch, one.offset
 
 
-def _status(channels: list[dict[str, Any]], dead: list[Any], waiting: list[Job]) -> str:
-    if any(channel["status"] == "published" for channel in channels):
+def _status(
+    channels: list[StoryPublished | StoryExpired], dead: list[StoryDeadItem], waiting: list[Job]
+) -> str:
+    if any(isinstance(channel, StoryPublished) for channel in channels):
         return "published"
     if waiting:
         return "queued"
     return "expired" if channels else "dead"
 
 
-def _head(published: list[PublicationRecord], waiting: list[Job]) -> dict[str, Any] | None:
+def _head(published: list[PublicationRecord], waiting: list[Job]) -> _Origin | None:
     if published:
         one = max(published, key=lambda each: each.status == "published")
-        return {
-            "type": one.kind,
-            "userId": one.sender or None,
-            "priority": one.priority or None,
-            "acceptedAt": format_time(one.created_ms),
-        }
+        return _Origin(
+            one.kind, one.sender or None, one.priority or None, format_time(one.created_ms)
+        )
     if waiting:
         job = waiting[0]
-        return {
-            "type": job.type,
-            "userId": job.user_id,
-            "priority": job.priority,
-            "acceptedAt": job.created_at,
-        }
+        return _Origin(job.type, job.user_id, job.priority, job.created_at)
     return None
 
 
 def _channel(
     one: PublicationRecord, writes: list[Writes], mirrors: list[MirrorRecord]
-) -> dict[str, Any]:
+) -> StoryPublished | StoryExpired:
+    at = format_time(one.published_ms)
     if one.status == "expired":
-        return _expired_channel(one.channel, format_time(one.published_ms), one.worker)
-    return {
-        **_published_channel(
-            one.channel, one.epoch, one.offset, format_time(one.published_ms), one.worker
-        ),
-        "sockets": sum(each.sockets for each in writes),
-        "gateways": [
-            {
-                "gateway": each.gateway,
-                "sockets": each.sockets,
-                "reportedAt": format_time(each.at_ms),
-            }
+        return _expired_channel(one.channel, at, one.worker)
+    return StoryPublished(
+        channel=one.channel,
+        epoch=one.epoch,
+        offset=one.offset,
+        published_at=at,
+        worker=one.worker,
+        sockets=sum(each.sockets for each in writes),
+        gateways=[
+            StoryPublishedGatewaysItem(
+                gateway=each.gateway, sockets=each.sockets, reported_at=format_time(each.at_ms)
+            )
             for each in writes
         ],
-        "mirrors": [
-            {
-                "topic": each.topic,
-                "partition": each.partition,
-                "offset": each.offset,
-                "mirroredAt": format_time(each.at_ms),
-            }
+        mirrors=[
+            StoryPublishedMirrorsItem(
+                topic=each.topic,
+                partition=each.partition,
+                offset=each.offset,
+                mirrored_at=format_time(each.at_ms),
+            )
             for each in mirrors
         ],
-    }
+    )
 
 
-def _published_channel(
-    channel: str, epoch: str, offset: int, at: str, worker: str
-) -> dict[str, Any]:
-    return {
-        "channel": channel,
-        "status": "published",
-        "epoch": epoch,
-        "offset": offset,
-        "publishedAt": at,
-        "worker": worker,
-        "sockets": 0,
-        "gateways": [],
-        "mirrors": [],
-    }
-
-
-def _expired_channel(channel: str, at: str, worker: str) -> dict[str, Any]:
-    return {
-        "channel": channel,
-        "status": "expired",
-        "reason": "expiresAt had passed before it could be published",
-        "expiredAt": at,
-        "worker": worker,
-    }
+def _expired_channel(channel: str, at: str, worker: str) -> StoryExpired:
+    return StoryExpired(
+        channel=channel,
+        reason="expiresAt had passed before it could be published",
+        expired_at=at,
+        worker=worker,
+    )
 
 
 async def _late(
     late: LateEvents, written: str | None, notification: str
-) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[_Origin | None, list[StoryPublished | StoryExpired], list[StoryDeadItem]]:
     """Read head, channels and dead letters from events that the database lacks yet."""
     made = made_at_ms(notification)
     since_ms = None if made is None else made - _EARLIER_MS
-    head: dict[str, Any] | None = None
-    channels: list[dict[str, Any]] = []
-    dead: list[dict[str, Any]] = []
+    head: _Origin | None = None
+    channels: list[StoryPublished | StoryExpired] = []
+    dead: list[StoryDeadItem] = []
     text = notification.encode()
     async for event in late.mentioning(text, since_ms=since_ms, after=written):
         at = format_time(event.at_ms)
@@ -223,7 +286,16 @@ async def _late(
                 frame = decode_published(event.text)
                 if frame.id == notification:
                     channels.append(
-                        _published_channel(channel, frame.epoch, frame.offset, at, event.writer)
+                        StoryPublished(
+                            channel=channel,
+                            epoch=frame.epoch,
+                            offset=frame.offset,
+                            published_at=at,
+                            worker=event.writer,
+                            sockets=0,
+                            gateways=[],
+                            mirrors=[],
+                        )
                     )
                     head = _late_head(frame.type, frame)
             elif event.kind == EventKind.EXPIRED:
@@ -232,17 +304,33 @@ async def _late(
                     channels.append(_expired_channel(channel, at, event.writer))
                     head = head or _late_head(kind_and_target(channel)[0], one)
             elif event.kind == EventKind.DEAD and decode_dead(event.text).id == notification:
-                dead.append({"reason": event.extra.decode(errors="replace"), "at": at})
+                dead.append(StoryDeadItem(reason=event.extra.decode(errors="replace"), at=at))
         except (msgspec.MsgspecError, ValueError, RecursionError):
             # Somebody else wrote it; the history writer counts and logs such events.
             continue
     return head, channels, dead
 
 
-def _late_head(kind: str, said: PublishedText | ExpiredText) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "userId": said.user_id or None,
-        "priority": said.priority or None,
-        "acceptedAt": format_time(unix_ms(said.created_at)),
-    }
+def _late_head(kind: str, said: PublishedText | ExpiredText) -> _Origin:
+    return _Origin(
+        kind,
+        said.user_id or None,
+        said.priority or None,
+        format_time(unix_ms(said.created_at)),
+    )
+
+
+ROUTES: Final[tuple[Route[SentNotifications], ...]] = (
+    Route(
+        method="GET",
+        path="/notifications/{id}",
+        access=Access.READ,
+        handler=_story,
+        name="getStory",
+        tag="notifications",
+        summary="What became of a notification",
+        parameters=(_NOTIFICATION, _RECEIPTS, LIMIT, CURSOR),
+        answers=(RouteAnswer(HTTPStatus.OK, "Its story.", Story),),
+        errors=(*OF_STORES, ProblemCode.NOTIFICATION_NOT_FOUND),
+    ),
+)

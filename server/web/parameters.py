@@ -1,21 +1,29 @@
-"""Parameters of requests: ids in paths, query parameters, cursors of lists.
+"""Parameters of routes: ids in paths, query parameters, headers, cursors of lists.
 
-Invalid ones are refused with 422 and a pointer to the parameter.
+A parameter is declared once, with its schema and its reader. An invalid one is refused with 422 and
+a pointer to it.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from common.model.ids import identifier
+from common.model.ids import ID_MAX_CHARACTERS, ID_PATTERN, identifier
 from common.model.notification import DATE_MAX_CHARACTERS
 from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem, pointer
 
+Schema = Mapping[str, Any]
+"""JSON Schema, as JSON types."""
+ID_SCHEMA: Final[Schema] = {
+    "type": "string", "pattern": ID_PATTERN, "maxLength": ID_MAX_CHARACTERS,
+}  # fmt: skip
+TIME_SCHEMA: Final[Schema] = {"type": "string", "format": "date-time"}
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
 CURSOR_PATTERN: Final = r"^[0-9]{1,14}\.[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{0,128}$"
@@ -53,18 +61,86 @@ def refuse(parameter: str, detail: str) -> NoReturn:
     )
 
 
-def path_id(request: web.Request, name: str) -> str:
-    """Read an id in the path, percent-decoded.
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    """Id in the path of a route.
 
-    Raises:
-        Problem: 422; it is not 1 to 128 printable characters.
+    Attributes:
+        name: as it is in the path.
+        description: of the parameter, in a sentence.
     """
-    if not _is_encoded_text(request.raw_path.partition("?")[0]):
-        refuse(name, "must be UTF-8, percent-encoded")
-    try:
-        return identifier(request.match_info[name])
-    except ValueError:
-        refuse(name, "must be 1 to 128 printable characters")
+
+    place: ClassVar = "path"
+    schema: ClassVar = ID_SCHEMA
+
+    name: str
+    description: str
+
+    def of(self, request: web.Request) -> str:
+        """Read the id, percent-decoded.
+
+        Raises:
+            Problem: 422; it is not 1 to 128 printable characters.
+        """
+        if not _is_encoded_text(request.raw_path.partition("?")[0]):
+            refuse(self.name, "must be UTF-8, percent-encoded")
+        try:
+            return identifier(request.match_info[self.name])
+        except ValueError:
+            refuse(self.name, "must be 1 to 128 printable characters")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParameter(Generic[T]):
+    """Optional parameter of the query.
+
+    Attributes:
+        name: as it is in the query.
+        description: of the parameter, in a sentence.
+        schema: of its text.
+        read: converts the text, or raises ValueError with the fault.
+    """
+
+    place: ClassVar = "query"
+
+    name: str
+    description: str
+    schema: Schema
+    read: Callable[[str], T]
+
+    def of(self, request: web.Request) -> T | None:
+        """Read the parameter; None if it is not there.
+
+        Raises:
+            Problem: 422.
+        """
+        text = request.query.get(self.name)
+        if text is None:
+            return None
+        try:
+            return self.read(text)
+        except ValueError as error:
+            refuse(self.name, str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderParameter:
+    """Optional header that is a parameter; whoever needs it reads it.
+
+    Attributes:
+        name: of the header.
+        description: of the parameter, in a sentence.
+        schema: of its value.
+    """
+
+    place: ClassVar = "header"
+
+    name: str
+    description: str
+    schema: Schema
+
+
+Parameter = PathParameter | QueryParameter[Any] | HeaderParameter
 
 
 def _is_encoded_text(part: str) -> bool:
@@ -96,24 +172,10 @@ def only(request: web.Request, known: Collection[str]) -> None:
             refuse(name, "is there more than once")
 
 
-def parameter(request: web.Request, name: str, read: Callable[[str], T]) -> T | None:
-    """Read a query parameter; None if it is not there.
-
-    Args:
-        request: that may have it.
-        name: of the parameter.
-        read: converts its text, or raises ValueError with the fault.
-
-    Raises:
-        Problem: 422.
-    """
-    text = request.query.get(name)
-    if text is None:
-        return None
-    try:
-        return read(text)
-    except ValueError as error:
-        refuse(name, str(error))
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII) or int(text) > LIMIT_MAX:
+        raise ValueError(f"must be 1 to {LIMIT_MAX}")
+    return int(text)
 
 
 def limit_of(request: web.Request) -> int:
@@ -122,13 +184,7 @@ def limit_of(request: web.Request) -> int:
     Raises:
         Problem: 422.
     """
-    return parameter(request, "limit", _limit) or LIMIT_DEFAULT
-
-
-def _limit(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII) or int(text) > LIMIT_MAX:
-        raise ValueError(f"must be 1 to {LIMIT_MAX}")
-    return int(text)
+    return LIMIT.of(request) or LIMIT_DEFAULT
 
 
 def flag(text: str) -> bool:
@@ -178,6 +234,11 @@ def cursor_text(place: CursorPlace) -> str:
     return f"{place.ms}.{place.name}"
 
 
+def next_cursor(place: tuple[int, str] | None) -> str | None:
+    """Make the cursor of the next page, which begins behind a place; None: there is none."""
+    return None if place is None else cursor_text(CursorPlace(*place))
+
+
 def cursor(text: str) -> CursorPlace:
     """Read the place that a cursor stands for.
 
@@ -188,3 +249,38 @@ def cursor(text: str) -> CursorPlace:
     if not found:
         raise ValueError("is no cursor of this list")
     return CursorPlace(int(found[1]), found[2])
+
+
+LIMIT: Final = QueryParameter(
+    "limit",
+    "Items of a page.",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+    _limit,
+)
+CURSOR: Final = QueryParameter(
+    "cursor",
+    "`nextCursor` of the page before.",
+    {"type": "string", "pattern": CURSOR_PATTERN},
+    cursor,
+)
+
+
+def flag_parameter(name: str, description: str) -> QueryParameter[bool]:
+    """Declare a parameter that is `true` or `false`."""
+    return QueryParameter(name, description, {"type": "boolean"}, flag)
+
+
+def id_parameter(name: str, description: str) -> QueryParameter[str]:
+    """Declare a parameter that is an id."""
+    return QueryParameter(name, description, ID_SCHEMA, identifier)
+
+
+def time_parameter(name: str, description: str) -> QueryParameter[datetime]:
+    """Declare a parameter that is a time."""
+    return QueryParameter(name, description, TIME_SCHEMA, moment)
+
+
+def choice_parameter(name: str, description: str, choices: tuple[str, ...]) -> QueryParameter[str]:
+    """Declare a parameter that is one of some words."""
+    schema = {"type": "string", "enum": list(map(str, choices))}
+    return QueryParameter(name, description, schema, one_of(*choices))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from server.app import ROUTES
 from server.openapi.document import openapi_document
 from tests.support.credentials import AuthStack
 
@@ -23,5 +24,5 @@ def required(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthStack]:
 def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The document as a file."""
     path = tmp_path_factory.mktemp("document") / "openapi.json"
-    path.write_text(json.dumps(openapi_document()))
+    path.write_text(json.dumps(openapi_document(ROUTES)))
     return path

@@ -22,11 +22,31 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from common.model.problem_codes import ProblemCode
+from common.model.problems import PROBLEM_TYPE
+from server.app import ROUTES
 from server.openapi.document import openapi_document
 from tests.support.examples import count
 from tests.support.processes.stack import Stack
 
 pytestmark = pytest.mark.alone
+OF_ANY_REQUEST = {
+    ProblemCode.METHOD_NOT_ALLOWED,
+    ProblemCode.NOT_FOUND,
+    ProblemCode.HEAD_TOO_LARGE,
+    ProblemCode.REQUEST_TIMEOUT,
+    ProblemCode.UNSUPPORTED_CONTENT_ENCODING,
+}
+DECLARED = {(route.method, route.path): {*route.refusals, *OF_ANY_REQUEST} for route in ROUTES}
+
+
+def problem_code_conformance(_: Any, response: Any, case: Any) -> None:
+    """Look whether a refusal has a code that its route declares."""
+    if response.headers["content-type"] == [PROBLEM_TYPE]:
+        route = case.operation.method.upper(), case.operation.path
+        code = response.json()["code"]
+        assert code in DECLARED[route], (route, code)
+
 
 CHECKS = [
     not_a_server_error,
@@ -37,6 +57,7 @@ CHECKS = [
     negative_data_rejection,
     positive_data_acceptance,
     unsupported_method,
+    problem_code_conformance,
 ]
 
 
@@ -48,7 +69,7 @@ def _with_content() -> dict[str, Any]:
 
     Generators of clients lose all fields of an object whose schema says so.
     """
-    document = copy.deepcopy(openapi_document())
+    document = copy.deepcopy(openapi_document(ROUTES))
     for kind in ("Private", "Room", "Broadcast"):
         document["components"]["schemas"][f"{kind}Notification"]["anyOf"] = [
             {"required": ["message"], "properties": {"message": {"type": "string"}}},
@@ -70,7 +91,7 @@ def with_history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def test_what_is_served_is_the_document_that_is_tested(stack: Stack) -> None:
     with urllib.request.urlopen(f"{stack.http_urls[0]}/openapi.json", timeout=30) as answer:
-        assert json.load(answer) == openapi_document()
+        assert json.load(answer) == openapi_document(ROUTES)
 
 
 @schema.parametrize()

@@ -8,7 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from server.access.route_access import ACCESS
+from server.app import ROUTES
+from server.web.route import access_rules
 from tests.support.credentials import AuthStack
 from tests.support.processes.stack import Stack
 from tests.support.waiting import until
@@ -60,7 +61,7 @@ def preflight(origin: str, method: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
+@pytest.mark.parametrize(("method", "path"), sorted(access_rules(ROUTES)))
 async def test_a_preflight_of_every_route_is_answered_without_credentials(
     stack: Stack, session: aiohttp.ClientSession, method: str, path: str
 ) -> None:

@@ -15,6 +15,7 @@ from common.model.notification import (
     notification_adapter,
 )
 from common.model.problems import Problem
+from server.app import ROUTES
 from server.openapi.document import openapi_document
 from tests.support import strategies
 from tests.support.examples import examples
@@ -56,7 +57,7 @@ def test_every_valid_notification_is_taken(data: st.DataObject) -> None:
         assert notification.target == list(dict.fromkeys(map(str, listed)))
 
 
-_schema = openapi_document()
+_schema = openapi_document(ROUTES)
 _validator = Draft202012Validator(
     {"$ref": "#/components/schemas/Notification", "components": _schema["components"]}
 )
