@@ -72,7 +72,7 @@ def key_id(text: str) -> str | None:
 def digest(text: str) -> bytes:
     """Return the digest that is stored of a key: SHA-256, 32 bytes.
 
-    docs/decisions says why the hash need not be slow.
+    docs/decisions/0034-api-key-hash.md says why the hash need not be slow.
 
     Args:
         text: the whole key.

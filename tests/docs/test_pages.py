@@ -216,6 +216,14 @@ def test_the_list_of_decisions_links_every_decision() -> None:
     assert [int(name[:4]) for name in linked] == [*range(1, len(linked) + 1)]
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")), ids=lambda path: path.stem
+)
+def test_a_decision_has_its_context_and_its_cost(path: Path) -> None:
+    parts = re.findall(r"^\*\*(\w+)\.\*\* ", path.read_text(), re.MULTILINE)
+    assert parts == ["Context", "Decision", "Cost"]
+
+
 def test_the_readme_lists_what_make_does() -> None:
     listed = {
         name for row in rows(page("README.md"), "command", "does") for name in row[0].split("`")
