@@ -100,18 +100,28 @@ async def _page(request: web.Request, inbox: Inbox) -> web.Response:
         InboxPlace(*before) if before else None,
         limit_of(request),
     )
-    found = cast("list[InboxItem]", [msgspec.Raw(_item_text(item)) for item in items])
+    found = cast("list[InboxItem]", [msgspec.Raw(item_text(item)) for item in items])
     return json_answer(ListInboxResponse(notifications=found, next_cursor=next_cursor(after)))
 
 
-def _item_text(item: Item) -> bytes:
-    marks = InboxMarks(
-        read=item.read_ms is not None,
-        read_at=None if item.read_ms is None else format_time(item.read_ms),
-        archived=True if item.archived else UNSET,
-    )
+def item_text(item: Item) -> bytes:
+    """Make the JSON of an item, an `InboxItem`."""
     # The frame's bytes are passed on as they were sent; only the inbox's own fields are added.
-    return item.frame[:-1] + b"," + _encode(marks)[1:]
+    if item.read_ms is None and not item.archived:
+        return item.frame[:-1] + _UNREAD_END
+    return item.frame[:-1] + _end(item.read_ms, archived=item.archived)
+
+
+def _end(read_ms: int | None, *, archived: bool) -> bytes:
+    marks = InboxMarks(
+        read=read_ms is not None,
+        read_at=None if read_ms is None else format_time(read_ms),
+        archived=True if archived else UNSET,
+    )
+    return b"," + _encode(marks)[1:]
+
+
+_UNREAD_END: Final = _end(None, archived=False)
 
 
 async def _unread_count(request: web.Request, inbox: Inbox) -> web.Response:
