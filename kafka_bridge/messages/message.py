@@ -18,3 +18,9 @@ class Message(NamedTuple):
     at_ms: int = 0
     epoch: bytes = b""
     offset: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, about as the broker counts it, but for the compression."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers

@@ -85,7 +85,7 @@ class CarefulWriter:
     def suspects(self, messages: Sequence[Message]) -> bool:
         """Tell whether a message is as large as one that was refused."""
         least = self.suspect_bytes
-        return least is not None and any(size_of(message) >= least for message in messages)
+        return least is not None and any(message.size >= least for message in messages)
 
     async def write(self, topic: str, messages: Sequence[Message]) -> list[Place]:
         """Write a batch in pieces.
@@ -130,7 +130,7 @@ class CarefulWriter:
         begin, least = 1, self.suspect_bytes
         if least is not None:
             for index in range(1, len(messages)):
-                if size_of(messages[index]) >= least:
+                if messages[index].size >= least:
                     pieces += [messages[begin:index], messages[index : index + 1]]
                     begin = index + 1
         pieces.append(messages[begin:])
@@ -141,7 +141,7 @@ class CarefulWriter:
 
     async def _write_one(self, topic: str, message: Message) -> tuple[Place, bool]:
         """Write a message, or one in its place; also tell whether it was too large."""
-        size, tries = size_of(message), 0
+        size, tries = message.size, 0
         while True:
             (message,) = self._timed([message])
             try:
@@ -178,7 +178,7 @@ class CarefulWriter:
         told = {
             "topic": topic,
             "key": (message.key or b"").decode(errors="replace")[:300],
-            "bytes": size_of(message),
+            "bytes": message.size,
             "reason": reason,
         }
         try:
@@ -205,12 +205,6 @@ class CarefulWriter:
             await single.close(timeout_s=0)
 
 
-def size_of(message: Message) -> int:
-    """Bytes of a message, about as the broker counts them, but for the compression."""
-    headers = sum(len(name) + len(value) for name, value in message.headers)
-    return len(message.key or b"") + len(message.value or b"") + headers
-
-
 def _may_be_of_the_message(error: NotWrittenError) -> bool:
     # Codes below are librdkafka's own: it was closed, for instance.
     return error.code >= KafkaError.UNKNOWN and error.code not in OF_THE_TOPIC
@@ -219,7 +213,7 @@ def _may_be_of_the_message(error: NotWrittenError) -> bool:
 def _cut(piece: Sequence[Message], *, of_size: bool) -> list[Sequence[Message]]:
     """Cut a refused piece: out comes the message that is to blame, if one is, or two halves."""
     if of_size:
-        sizes = [size_of(message) for message in piece]
+        sizes = [message.size for message in piece]
         largest = max(sizes)
         if largest * _ISOLATED_SHARE >= sum(sizes):
             at = sizes.index(largest)

@@ -15,8 +15,8 @@ from tests.kafka.checks import (
     room,
     send_many,
 )
-from tests.kafka.test_ingest import message, until_joined, until_published
-from tests.kafka.test_restore import check_restore
+from tests.kafka.restore.test_command import check_restore
+from tests.kafka.test_consumer import message, until_joined, until_published
 from tests.support.processes.process import Process
 from tests.support.stores.kafka import (
     DEAD,

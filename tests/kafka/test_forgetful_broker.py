@@ -10,7 +10,7 @@ from tests.kafka.checks import (
     room,
     send_many,
 )
-from tests.kafka.test_ingest import JOIN_S, message, until_joined, until_published
+from tests.kafka.test_consumer import JOIN_S, message, until_joined, until_published
 from tests.support.clients.sender import post
 from tests.support.stores.kafka import DEAD, EVENTS, REQUESTS, Broker
 from tests.support.waiting import until

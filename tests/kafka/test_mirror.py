@@ -1,4 +1,7 @@
-"""Events in Kafka: every one, in order, once after deduplication."""
+"""`kafka_bridge/mirror/mirror.py`, as a process.
+
+Every event is in Kafka, in order, once after deduplication.
+"""
 
 import asyncio
 import json

@@ -8,18 +8,11 @@ import base64
 import json
 import os
 import random
-from collections.abc import AsyncIterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.config.settings import Settings
-from kafka_bridge.brokers import make_topics
-from kafka_bridge.messages.message import Message
-from kafka_bridge.mirror.careful_writer import CarefulWriter, size_of
-from kafka_bridge.mirror.producer import UNKNOWN, Outbox
 from tests.conftest import MakeStack
 from tests.kafka.checks import (
     check_all_acknowledged,
@@ -30,8 +23,8 @@ from tests.kafka.checks import (
     room,
     send_many,
 )
-from tests.kafka.test_ingest import JOIN_S, message, until_joined, until_published
-from tests.kafka.test_restore import burn, restore
+from tests.kafka.restore.test_command import burn, restore
+from tests.kafka.test_consumer import JOIN_S, message, until_joined, until_published
 from tests.support.clients.event_stream import events
 from tests.support.clients.sender import post
 from tests.support.processes.process import Process
@@ -282,58 +275,6 @@ async def test_requests_that_may_not_be_read_are_trouble(
         await asyncio.to_thread(broker.allow, REQUESTS)
         await until_published(stack, ["a"])
         await until(lambda: stack.is_ready("bridge-1"))
-
-
-@pytest.fixture
-async def outbox(apache: Broker) -> AsyncIterator[Outbox]:
-    settings = Settings(kafka_brokers=apache.brokers)
-    await asyncio.to_thread(apache.make_topic, TOPIC, 3, max_message_bytes=str(LIMIT))
-    await asyncio.to_thread(make_topics, settings, TOPIC)
-    outbox = Outbox(settings)
-    outbox.open()
-    yield outbox
-    await outbox.close()
-
-
-@pytest.mark.apache_kafka
-async def test_any_mixture_is_written_in_order(apache: Broker, outbox: Outbox) -> None:
-    settings = Settings(kafka_brokers=apache.brokers)
-
-    def shorten(message: Message, _: str) -> Message:
-        value = message.value or b""
-        name = value.partition(b" ")[0]
-        # Not even the shorter one of some is taken.
-        is_lost = name.endswith(b"!")
-        return message._replace(value=name + (b" " + os.urandom(LIMIT * 2) if is_lost else b""))
-
-    careful = CarefulWriter(settings, outbox, shorten)
-    chance = random.Random(7)
-    sent, number = [], 0
-    for _ in range(4):
-        batch = []
-        for _ in range(300):
-            size = chance.choice([10] * 40 + [3_000, 8_000, LIMIT + 3_000, LIMIT * 4, 5_000_000])
-            mark = b"! " if size > LIMIT and chance.random() < 0.2 else b" "
-            batch.append(
-                Message(b"k%d" % (number % 5), b"%d%b%b" % (number, mark, os.urandom(size)), [])
-            )
-            number += 1
-        places = await careful.write(TOPIC, batch)
-        taken = [size_of(message) < LIMIT for message in batch]
-        assert [place != UNKNOWN for place in places] == taken
-        sent += batch
-    names = [(message.value or b"").partition(b" ")[0] for message in sent]
-    lost = {int(name[:-1]) for name in names if name.endswith(b"!")}
-    records = first_occurrences(
-        await asyncio.to_thread(apache.consume, TOPIC, number - len(lost)),
-        lambda record: record.value.partition(b" ")[0].decode(),
-    )
-    found: dict[bytes, list[int]] = {}
-    for record in records:
-        found.setdefault(record.key or b"", []).append(int(record.value.partition(b" ")[0]))
-    assert sorted(chain.from_iterable(found.values())) == sorted(set(range(number)) - lost)
-    for numbers in found.values():
-        assert numbers == sorted(numbers)
 
 
 async def test_larger_than_the_producer_sends_at_all(tansu: Broker, make_stack: MakeStack) -> None:

@@ -14,7 +14,6 @@ from kafka_bridge.ingest.requests import Request, letter
 from kafka_bridge.messages import cloud_events
 from kafka_bridge.messages.cloud_events import LEFT_OUT, LeftOutError, from_message, to_message
 from kafka_bridge.messages.message import Message
-from kafka_bridge.mirror.careful_writer import size_of
 from tests.unit.kafka_bridge.frames import publication
 
 SMALL = 16 * 1024
@@ -24,7 +23,7 @@ def head_of(event: Event) -> tuple[Message, dict[str, Any]]:
     message = to_message(event)
     assert message is not None
     head = cloud_events.head_of(message, "too large")
-    assert size_of(head) < SMALL
+    assert head.size < SMALL
     assert head.at_ms == message.at_ms
     return head, json.loads(head.value or b"")
 
@@ -90,7 +89,7 @@ def test_the_head_of_a_dead_letter_says_where_the_whole_is() -> None:
     request = Request("requests", 3, 7, b"k" * 9_000, b"v" * 100_000, headers)
     dead = letter(request, "a reason of \ud800 any text " + "x" * 9_000)
     head = requests.head_of(dead, "too large")
-    assert size_of(head) < SMALL
+    assert head.size < SMALL
     assert not head.value
     found = dict(head.headers)
     assert [name for name, _ in head.headers].count("source") == 1

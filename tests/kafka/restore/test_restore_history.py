@@ -7,7 +7,7 @@ from typing import Any
 from history.schema.migrate import migrate
 from tests.conftest import MakeStack
 from tests.kafka.checks import check_all_acknowledged
-from tests.kafka.test_restore import ALWAYS, burn, restore
+from tests.kafka.restore.test_command import ALWAYS, burn, restore
 from tests.support.clients.api import Api
 from tests.support.clients.event_stream import until_published
 from tests.support.clients.socket_client import Client

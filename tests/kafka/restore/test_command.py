@@ -1,4 +1,7 @@
-"""Redis from Kafka: positions that resume, logs, events; twice; and never over something else."""
+"""`kafka_bridge/restore/command.py`: Redis from Kafka.
+
+Positions resume, logs and events are back; twice; and never over something else.
+"""
 
 import asyncio
 import subprocess

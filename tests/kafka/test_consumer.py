@@ -1,4 +1,7 @@
-"""Notifications from Kafka: each queued once, rubbish told apart, nothing lost without room."""
+"""`kafka_bridge/ingest/consumer.py`, as a process.
+
+Each request is queued once, rubbish is told apart, and nothing is lost without room.
+"""
 
 import asyncio
 import json
