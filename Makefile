@@ -19,7 +19,7 @@ DEV := $(call mark,dev)
 
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install run dev client test check structure load bench compose-test lock docs clean
+.PHONY: help install run dev client test coverage check structure load bench compose-test lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -37,14 +37,17 @@ client: $(LOCAL) ## a client application of the running stack, and its API key: 
 	    $(BIN)/python -m deploy.local.client
 
 # The markers are explained in pyproject.toml. A later -m, in ARGS, replaces the first one.
-test: $(DEV) ## all tests but those of compose, with coverage; or those that ARGS names, without
+test: $(DEV) ## all tests but those of compose, or those that ARGS names
 ifeq ($(strip $(ARGS)),)
-	$(PYTEST) -m "not compose and not unmeasured and not alone" -n 2 --dist loadfile --cov --cov-report=term
-	$(PYTEST) -m "unmeasured and not compose and not alone" -n 2 --dist loadfile
+	$(PYTEST) -m "not compose and not alone" -n 2 --dist loadfile
 	$(PYTEST) -m "alone and not compose"
 else
 	$(PYTEST) -m "not compose" $(ARGS)
 endif
+
+coverage: $(DEV) ## branch coverage by module; it doubles the CPU time of every process
+	$(PYTEST) -m "not compose and not unmeasured and not alone" -n 2 --dist loadfile \
+	    --cov --cov-report=term $(ARGS)
 
 check: $(DEV) ## formatting, lint, types, import rules, links of the docs, known vulnerabilities
 	$(BIN)/ruff format --check .
