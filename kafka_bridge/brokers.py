@@ -48,9 +48,9 @@ def report_lost(who: str, error: KafkaException) -> None:
 
 
 class _Noise(logging.Filter):
-    """Drops what librdkafka says at every start of a setting that is meant, and what it repeats.
+    """Drops a warning about a setting that is intended, and what librdkafka repeats.
 
-    Every client of a broker that is away says so, many times a second.
+    Every client of a broker that is away logs that many times a second.
     """
 
     def __init__(self) -> None:
@@ -62,15 +62,14 @@ class _Noise(logging.Filter):
         if text.startswith("CONFWARN") and "enable.gapless.guarantee" in text:
             return False
         if text.startswith("FATAL") and "gap-less" in text:
-            # It is how a refused batch stops what is behind it, and `careful` goes on from there.
+            # A refused batch stops those behind it that way; `CarefulWriter` goes on from there.
             record.levelno, record.levelname = logging.INFO, "INFO"
         if text.startswith("SESSTMOUT"):
-            # So is it when the brokers are away; the consumer joins its group again by itself.
+            # Normal when the brokers are away: the consumer rejoins its group by itself.
             record.levelno, record.levelname = logging.INFO, "INFO"
         if not text.startswith("FAIL"):
             return True
-        # Without the client, its thread and its name for the broker before it, and how long it took
-        # behind it.
+        # What is left without the names in front (client, thread, broker) and the duration behind.
         what = text.partition("]: ")[2].partition(" (after")[0]
         _, connect, address = what.partition("Connect to ")
         what = connect + address or what
@@ -79,7 +78,7 @@ class _Noise(logging.Filter):
         if len(self._said) >= _SAID_MAX:
             self._said.clear()
         self._said[what] = record.created
-        # It connects again by itself, and `kafka_outage` says that the brokers are away.
+        # It reconnects by itself, and `kafka_outage` reports that the brokers are away.
         lost = _CONNECTION_LOST.search(text)
         most = logging.INFO if lost else logging.WARNING
         if record.levelno > most:
@@ -92,7 +91,7 @@ _NOISE: Final = _Noise()
 
 def _librdkafka_log() -> logging.Logger:
     logger = logging.getLogger("roomcast.librdkafka")
-    logger.addFilter(_NOISE)  # the same one again is none more
+    logger.addFilter(_NOISE)  # adding it again changes nothing
     return logger
 
 

@@ -196,7 +196,7 @@ def answers_ok(port: int, path: str) -> Callable[[], bool]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listened on a moment ago, each at most once.
+    """Return a loopback port that is free right now, and never the same one twice.
 
     Ports below the ephemeral range, so that no outgoing connection takes one meanwhile.
     """

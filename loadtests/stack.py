@@ -140,8 +140,8 @@ def start_part(
     """
     settings = {
         "AUTH_MODE": "open",
-        "HANDSHAKES_PER_S": "0",  # how fast it is, not where it is told to stop
-        "PYTHONPATH": str(ROOT),  # run in the scratch folder, where no .env can interfere
+        "HANDSHAKES_PER_S": "0",  # no limit: its speed is measured
+        "PYTHONPATH": str(ROOT),  # the scratch folder has no .env that could interfere
         "REDIS_CLIENT": f"redis://127.0.0.1:{redis_port}/0",
         "HOST": "127.0.0.1",
         "PORT": str(ports["server"]),

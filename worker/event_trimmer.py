@@ -57,7 +57,7 @@ class EventTrimmer:
             await asyncio.sleep(TRIM_INTERVAL_S)
 
     async def trim(self) -> None:
-        """Trim once; without readers, whoever publishes bounds the stream.
+        """Trim the stream once; does nothing without readers, where publishing bounds it.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer.

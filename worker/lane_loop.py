@@ -269,7 +269,10 @@ class LaneLoop:
             metrics.dead_letters.inc(batch.dead)
         if lost:
             metrics.lost_turns.labels(self._lane).inc(lost)
-            log.warning("turns were gone; nothing of them was published", extra={"turns": lost})
+            log.warning(
+                "turns were taken over by another worker; nothing of them was published here",
+                extra={"turns": lost},
+            )
         if log.isEnabledFor(logging.DEBUG):
             for notification in batch.ids:
                 log.debug("published", extra={"id": notification, "lane": str(self._lane)})

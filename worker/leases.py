@@ -133,11 +133,14 @@ class Holders:
             metrics.dead_letters.inc(died)
             for client in clients:
                 self._usage.add(client.decode(), Outcome.FAILED)
-            log.error("jobs were condemned: their turns came back too often", extra={"jobs": died})
+            log.error(
+                "jobs went to the dead letters: each worker that took them died or stalled",
+                extra={"jobs": died},
+            )
         if holders <= self._alive and not all(valid):
             # While Redis is away nobody renews anything.
             level = logging.INFO if redis_outage.is_recent else logging.WARNING
-            log.log(level, "own leases had run out before they were renewed")
+            log.log(level, "leases ran out before they were renewed: this process or redis stalled")
 
     async def _heal(self) -> None:
         for lane in Lane:
@@ -159,7 +162,10 @@ class Holders:
             self._suspects[lane] = found
             if healed:
                 metrics.healed_turns.labels(lane).inc(healed)
-                log.error("turns were missing and were made again", extra={"turns": healed})
+                log.error(
+                    "job lists had lost their turns, which were made again: were keys deleted?",
+                    extra={"turns": healed},
+                )
 
     async def close(self) -> None:
         """Give up all lives and put their turns back now, if Redis answers."""
@@ -168,4 +174,7 @@ class Holders:
         try:
             await self._renew(set())
         except REDIS_ERRORS as error:
-            log.warning("turns were left to their lease", extra={"reason": str(error)})
+            log.warning(
+                "turns could not be given back; other workers take them over when their leases end",
+                extra={"reason": str(error)},
+            )

@@ -223,13 +223,13 @@ class DoorLoop:
                 published[lane] += 1
             elif verdict[0] == b"failed":
                 log.error(
-                    "a text pushed by hand could not be taken; it is tried again",
+                    "a text pushed by hand could not be queued; it will be tried again",
                     extra={"lane": str(self._lane), "reason": verdict[1].decode(errors="replace")},
                 )
             elif verdict[0] == b"dead":
                 metrics.dead_letters.inc()
                 log.warning(
-                    "a text pushed by hand is no notification; it is in the dead letters",
+                    "a text pushed by hand is not a notification; it is in the dead letters",
                     extra={"lane": str(self._lane), "text": text[:200].decode(errors="replace")},
                 )
             elif verdict[0] in (b"replay", b"conflict"):

@@ -80,7 +80,10 @@ class ConnectionCounts:
             try:
                 report = _decode(text)
             except msgspec.MsgspecError as error:
-                log.warning("a gateway's report is broken", extra={"reason": str(error)})
+                log.warning(
+                    "a gateway's connection counts in redis are unreadable; they are removed",
+                    extra={"reason": str(error)},
+                )
                 gone.append(name)
                 continue
             age = now - report.at

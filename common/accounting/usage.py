@@ -124,7 +124,10 @@ class Usage:
             else:
                 self._kept[key] += count
         if dropped:
-            log.error("usage was dropped", extra={"count": dropped})
+            log.error(
+                "counts of usage were dropped: redis took none for too long",
+                extra={"count": dropped},
+            )
 
     def _label(self, client: str) -> str:
         if client not in self._shown:

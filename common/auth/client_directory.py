@@ -126,7 +126,10 @@ class Directory:
         try:
             record = decode_record(text.partition(b" ")[2])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            log.warning("a client's record is broken", extra={"reason": str(error)})
+            log.warning(
+                "a client's record in redis is unreadable; it is ignored",
+                extra={"reason": str(error)},
+            )
             return
         self.version = max(self.version, record.version)
         known = self._clients.get(record.id)

@@ -45,5 +45,8 @@ def _parse_one(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
 
 
 def _no_event(entry_id: bytes, error: Exception) -> Event:
-    log.error("no event", extra={"entry": entry_id.decode(), "reason": repr(error)})
+    log.error(
+        "an entry of the event stream is not an event; it is passed over",
+        extra={"entry": entry_id.decode(), "reason": repr(error)},
+    )
     return Event(entry_id.decode(), "", "", "", b"", b"")

@@ -146,7 +146,7 @@ class Outage:
             min(level, logging.INFO) if _leaving else level,
             "%s %s",
             self._store,
-            "refuses what it is asked" if kind else "does not answer",
+            "refuses a request" if kind else "does not answer",
             extra={"part": who, "reason": str(error) or type(error).__name__},
         )
 

@@ -28,7 +28,7 @@ _LOUD: Final = re.compile(
 # The lines of `common.telemetry.outage`: after a warning, its end should be visible, too, though it
 # is not a warning.
 _OUTAGE: Final = re.compile(
-    rb"\d\d:\d\d:\d\d ([a-z_.0-9]+) +(?:WARNING +(.+) (?:does not answer|refuses what it is asked)"
+    rb"\d\d:\d\d:\d\d ([a-z_.0-9]+) +(?:WARNING +(.+) (?:does not answer|refuses a request)"
     rb"|INFO +(.+) answers again)\b.*"
 )
 

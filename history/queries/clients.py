@@ -1,7 +1,7 @@
 """Client applications in PostgreSQL: the one place where they are changed.
 
-Every change takes one lock, so that versions are committed in their order: whoever has seen a
-version has seen all below it. What was done by whom is noted in the same transaction.
+All changes take the same lock, so versions are committed in order: a reader that has seen one
+version has seen all before it. The audit entry is written in the same transaction.
 """
 
 import contextlib

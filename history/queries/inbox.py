@@ -118,8 +118,8 @@ _HEADS: Final = """
     ) head USING (channel)
     ORDER BY head.created_at DESC LIMIT $6
 """
-# Of each channel $7 publications before a place, newest first, whatever they are; and of these what
-# is wanted. Below the horizon, where one channel was not looked at any more, nothing is told.
+# Reads $7 publications of each channel before a position, newest first, and keeps those that are
+# wanted. The horizon is where the first channel stopped being read: older ones are left out.
 _SCAN_TEMPLATE: Final = """
     WITH scanned AS MATERIALIZED (
         SELECT found.*, count(*) OVER (PARTITION BY found.channel) AS number

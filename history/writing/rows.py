@@ -131,7 +131,7 @@ _decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
 _WITHOUT_ROWS: Final = frozenset({EventKind.AUDIT.value, EventKind.DROPPED.value})
-"""Kinds that make no row: of an audit the database had it first, a hole is told to who has it."""
+"""Kinds that make no row: an audit entry comes from the database, a hole is news for the reader."""
 
 
 @dataclass(slots=True)

@@ -163,7 +163,9 @@ class Writer:
     async def _write_batch(self, work: _Work, group: asyncio.TaskGroup) -> None:
         batch = work.batch
         for event_id, reason in batch.malformed[:_LOGGED_MALFORMED]:
-            log.warning("malformed event", extra={"event": event_id, "reason": reason[:200]})
+            log.warning(
+                "a malformed event was left out", extra={"event": event_id, "reason": reason[:200]}
+            )
         if batch.rows:
             # What troubles it is found again below, when the batch before is settled.
             with contextlib.suppress(*_DATABASE_ERRORS):
@@ -178,11 +180,11 @@ class Writer:
         await self._done(work)
 
     async def _settle(self) -> bool:
-        """Wait for the commit that is under way, and make it good if it failed.
+        """Wait for the running commit; if it failed, write its batch again.
 
         Returns:
-            Whether what was copied meanwhile is still there. It may have rows of the batch that
-            failed, which could not be written again before it is undone.
+            False if that undid what was copied meanwhile. It may have the same rows as the batch
+            that failed, which could not be written again before.
         """
         work, self._unsettled = self._unsettled, None
         if work is None or work.committing is None or await work.committing:
@@ -249,7 +251,7 @@ class Writer:
         for table, found in outside.items():
             metrics.refused_rows.labels(table).inc(len(found))
             log.warning(
-                "rows of a time that is not kept are left out",
+                "rows from a time that history does not keep were left out",
                 extra={"table": table, "rows": len(found)},
             )
 
@@ -265,7 +267,7 @@ class Writer:
             ((table, (row,)),) = rows.items()
             metrics.refused_rows.labels(table).inc()
             log.error(
-                "the database refuses a row",
+                "the database refuses a row, which was left out",
                 extra={"table": table, "reason": str(error)[:200], "row": _shown(row)},
             )
             return

@@ -160,7 +160,7 @@ class Ingest:
             return False
         # A broker that keeps nothing on disk comes back without its topics.
         level = logging.INFO if kafka_outage.is_recent else logging.WARNING
-        log.log(level, "kafka has nothing to take", extra={"reason": error.str()})
+        log.log(level, "requests can't be read from kafka", extra={"reason": error.str()})
         self._refused = self.trouble = f"kafka: {error.str()}"
         self._refused_at = time.perf_counter()
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -178,7 +178,7 @@ class Ingest:
             except RubbishError as error:
                 rubbish.append((request, str(error)))
             except Exception as error:  # whatever it is, it must not hold what is behind it
-                log.exception("a request can't be read")
+                log.exception("a request from kafka can't be handled; it goes to the dead letters")
                 rubbish.append((request, f"internal: {type(error).__name__}"))
         while planned:
             try:
@@ -204,7 +204,7 @@ class Ingest:
     async def _wait_for_room(self, reason: str) -> None:
         """Pause consumption, but stay a member of the group."""
         if not self._paused:
-            log.warning("requests wait in kafka", extra={"reason": reason})
+            log.warning("reading requests from kafka is paused", extra={"reason": reason})
         self.trouble = reason
         self._paused = True
         metrics.ingest_paused.set(1)
@@ -230,7 +230,7 @@ class Ingest:
         letters = [letter(*one) for one in rubbish]
         for request, reason in rubbish:
             log.warning(
-                "a request is no notification",
+                "a request from kafka is not a notification; it goes to the dead letters",
                 extra={
                     "partition": request.partition,
                     "offset": request.offset,
@@ -249,7 +249,10 @@ class Ingest:
                         await self._refuse_to_stall(max(begun_at, self._careful.progressed_at))
                 writing.result()
             except NotWrittenError as error:
-                log.warning("dead letters can't be written", extra={"reason": str(error)})
+                log.warning(
+                    "dead letters can't be written to kafka; trying again",
+                    extra={"reason": str(error)},
+                )
                 writing.cancel()
                 await asyncio.wait([writing])
                 await self._outbox.reopen()
@@ -290,7 +293,10 @@ class Ingest:
             await self._call(lambda: self._consumer.commit(offsets=offsets, asynchronous=False))
         except KafkaException as error:
             # Whoever gets them again finds them accepted already.
-            log.warning("offsets can't be committed", extra={"reason": str(error)})
+            log.warning(
+                "offsets can't be committed to kafka; requests may be read again",
+                extra={"reason": str(error)},
+            )
 
 
 def _lost(_: Any, partitions: list[TopicPartition]) -> None:

@@ -187,10 +187,10 @@ class CarefulWriter:
             if error.code not in OF_THE_MESSAGE:
                 raise
             metrics.left_out.labels(topic, "lost").inc()
-            log.error("kafka has lost a message: not even its head is taken", extra=told)  # noqa: TRY400
+            log.error("an event is missing in kafka, which refuses even its head", extra=told)  # noqa: TRY400
         else:
             metrics.left_out.labels(topic, "head").inc()
-            log.error("kafka refuses a message; only its head was written", extra=told)
+            log.error("kafka refuses an event; only its head was written", extra=told)
 
     async def _write_single(self, topic: str, message: Message) -> Place:
         if self._single is None:

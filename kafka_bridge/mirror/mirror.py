@@ -149,7 +149,10 @@ class Mirror:
                 message = to_message(event)
             except (ValueError, msgspec.MsgspecError, RecursionError) as error:
                 # Somebody else wrote into the stream; to stop here would stop everything.
-                log.error("no event", extra={"entry": event.id, "reason": str(error)})  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "an entry of the event stream is not an event; it is not mirrored",
+                    extra={"entry": event.id, "reason": str(error)},
+                )
                 metrics.left_out.labels(self._topic, "lost").inc()
                 continue
             if message is not None:
@@ -162,7 +165,7 @@ class Mirror:
             self._changed.notify_all()
 
     async def _hand_over_next(self) -> None:
-        """Hand over what was not yet, up to a batch that is to be written carefully."""
+        """Hand the next batches over, up to one that must be written carefully."""
         for sent in [*self._under_way]:  # the first may be settled meanwhile
             if sent.written is None:
                 sent.carefully = sent.carefully or self._careful.suspects(sent.messages)

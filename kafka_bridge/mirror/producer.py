@@ -37,7 +37,7 @@ _BROKEN: Final = (KafkaException, SystemError)
 """Exceptions that report an unrecoverable error of the producer, from any call.
 
 confluent-kafka leaves the exception set while it goes on with callbacks, which may turn it into a
-`SystemError` (`error_cb` and `CallState_end` in its confluent_kafka.c); `error_cb` is never told.
+`SystemError` (`error_cb` and `CallState_end` in its confluent_kafka.c); `error_cb` is never called.
 """
 _UNTOLD: Final = KafkaError(KafkaError._FATAL)  # noqa: SLF001  # it is public, as librdkafka's
 STALLED_S: Final = 10.0
@@ -216,7 +216,7 @@ class Outbox:
             elif not len(self._producer):
                 pause_s = _POLL_IDLE_S
         except _BROKEN as error:
-            # Some of what was told meanwhile is lost with it.
+            # The exception may have swallowed callbacks of this poll.
             reason = error.args[0] if isinstance(error, KafkaException) else _UNTOLD
             for batch in [*self._batches]:
                 batch.give_up(reason)
@@ -251,7 +251,7 @@ class Outbox:
     async def reopen(self) -> None:
         """Give up everything under way and begin with a new producer."""
         await self.close(timeout_s=0)
-        # What the producer had to say of them may be lost with an exception out of it.
+        # Their callbacks may be lost with an exception from the producer.
         for batch in [*self._batches]:
             batch.give_up(_UNTOLD)
         self.open()

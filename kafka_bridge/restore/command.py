@@ -1,9 +1,8 @@
-"""`python -m kafka_bridge restore --since TIME`: an empty Redis from the events topic.
+"""`python -m kafka_bridge restore --since TIME`: fills an empty Redis from the events topic.
 
-What comes back: every channel's position and the end of its log, so that whoever was connected can
-resume, and the events themselves onto the event stream, from which the history writer writes an
-empty database again. What does not: jobs that waited in Redis, and the dead
-letters (their events do come back). Running it again changes nothing.
+Restored are every channel's position and the end of its log, so that sockets can resume, and the
+event stream, from which the history writer fills an empty database. Lost are jobs that waited in
+Redis, and the dead letters (their events are restored). Running it again changes nothing.
 """
 
 import asyncio

@@ -118,7 +118,10 @@ class Archive:
                     self.left_out.add(str(event))
                 except ValueError as reason:
                     self.foreign += 1
-                    log.warning("no event", extra={"reason": str(reason)[:300]})
+                    log.warning(
+                        "a message of the topic is not an event; it is passed over",
+                        extra={"reason": str(reason)[:300]},
+                    )
                 else:
                     if mirrored.event.at_ms < self._since_ms:
                         self.earlier += 1

@@ -59,7 +59,7 @@ def _complete(report: Report) -> Report:
 
 
 def resume_storm(session: Session) -> Row:
-    """Measure the storm beside the same messages sent live, and others' messages meanwhile."""
+    """Measure the storm beside the same messages sent live, and others' latency during it."""
     numbers = iter(range(1, 1_000))
     probes: dict[str, list[float]] = {"quiet": [], "storm": []}
     with gateway_and_worker(session) as stack:

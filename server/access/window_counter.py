@@ -243,7 +243,7 @@ class Permits:
             self._bank.failed(error)
         except Exception:
             # After any error, the waiting requests are answered: they are let pass below.
-            log.exception("permits could not be reserved")
+            log.exception("requests could not be counted against their client's limits")
         finally:
             self._asking = False
             while self._line:
@@ -281,7 +281,7 @@ class Permits:
             then(found)
         except Exception:
             # One request's error: the others in line must still be answered.
-            log.exception("a request that waited for permits failed")
+            log.exception("a request failed after it had waited to be counted")
 
     async def _reserve(self, missing: int, now: float) -> None:
         # Near the limit, chunks get smaller, so that little stays unspent.

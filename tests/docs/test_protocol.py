@@ -9,7 +9,11 @@ from ws_gateway.protocol.messages import ERROR_CODES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "protocol.md").read_text()
-OF_OTHERS = {"IMAGE_TAG", "INVALID_RECORD", "INVALID_TIMESTAMP"}  # of compose, of Kafka
+IMAGES = ("compose.yaml", "deploy/docker/Dockerfile", "deploy/haproxy/Dockerfile")
+OF_IMAGES = {
+    name for file in IMAGES for name in re.findall(r"\$\{([A-Z_]+)", (ROOT / file).read_text())
+}
+OF_KAFKA = {"INVALID_RECORD", "INVALID_TIMESTAMP"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -44,7 +48,7 @@ def test_the_range_of_a_close_code_says_the_same(code: CloseCode) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
     names = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text()))
-    names -= _constants() | OF_OTHERS
+    names -= _constants() | OF_IMAGES | OF_KAFKA
     assert names <= {name.upper() for name in Settings.model_fields}
 
 

@@ -83,7 +83,7 @@ async def test_tls_and_a_password(tmp_path: Path, make_stack: MakeStack) -> None
         bridges = {
             stack.add(
                 "bridge", KAFKA_PASSWORD="another"
-            ): "kafka refuses what it is asked.*invalid username or password",
+            ): "kafka refuses a request.*invalid username or password",
             stack.add("bridge", KAFKA_CA_FILE=""): "disconnected: connection",
         }
         for bridge, reason in bridges.items():

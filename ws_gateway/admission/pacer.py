@@ -73,7 +73,7 @@ class Pacer:
         try:
             step()
         except Exception:
-            log.exception("a client could not be let in")
+            log.exception("a connection could not be registered")
             owner.abort()
         finally:
             self._in_step = False

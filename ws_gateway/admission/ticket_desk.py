@@ -29,7 +29,8 @@ Then = Callable[[Grant | ClientError], None]
 class TicketDesk:
     """Takes tickets out of Redis, each of them once, over all gateways.
 
-    Guarantee: whoever is given a grant is the only one. If Redis does not answer, nobody may be.
+    Guarantee: at most one connection gets the grant of a ticket. If Redis does not answer, it may
+    be none.
 
     Args:
         redis: a client with a short timeout; it makes one connection, when the first ticket comes.

@@ -141,7 +141,7 @@ class CatchUp:
     def _done(self, connection: Member, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(connection, None)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a connection could not be brought up", exc_info=error)
+            log.error("a slow connection could not be caught up from the log", exc_info=error)
             connection.abort()
         elif connection.behind and not connection.choked:
             # It was left behind again, or could be written to again, as this ended.

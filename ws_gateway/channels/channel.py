@@ -1,11 +1,11 @@
 """One channel at one gateway: who hears it, where it stands, what waits to be sent. No I/O.
 
-Guarantee: publications are queued in the order of their offsets, each once. A publication that
-does not follow on the last one (pub/sub dropped something) makes the channel `BEHIND`: what comes
-meanwhile is held back until the log has filled the gap.
+Guarantee: publications are queued in the order of their offsets, each once. If one doesn't follow
+on the last (pub/sub dropped something), the channel is `BEHIND`: later ones are held back until the
+log has filled the gap.
 
-Most connections have a channel of their own, for their user, which is nearly always quiet: one that
-is has no containers but an empty list. (An empty deque takes 760 bytes, an empty set 216.)
+Most connections have a channel of their own, their user's, which is nearly always quiet. A quiet
+channel has no containers but an empty list: an empty deque takes 760 bytes, an empty set 216.
 """
 
 from collections import deque

@@ -1,9 +1,9 @@
 """Fan-out: what waits in channels, written to their members' sockets.
 
-A pass writes one joined run of frames to every member of a channel, without awaiting any of them.
-The loop turns every `SLICE_WRITES` writes, so a private message overtakes a broadcast in progress;
-what is published meanwhile is joined into the next pass. Each member hears each channel in order,
-because a channel has one pass at a time.
+A pass joins the waiting frames of a channel and writes them to every member, awaiting none. After
+every `SLICE_WRITES` writes the event loop gets its turn, so a private message overtakes a broadcast
+in progress. What is published meanwhile is joined into the next pass. A channel has one pass at a
+time, so each member receives it in order.
 """
 
 import asyncio

@@ -86,7 +86,7 @@ class Hub:
             nonlocal missing
             missing -= 1
             if not missing:
-                # One that was live and empty from the start may have been closed meanwhile.
+                # Meanwhile, a channel that was live but empty may have been closed.
                 self.open(names, ready)
 
         for channel in waiting:
@@ -132,7 +132,10 @@ class Hub:
             publication = parse_publication(payload)
         except (ValueError, UnicodeDecodeError):
             metrics.malformed.inc()
-            log.warning("malformed publication", extra={"channel": channel.name})
+            log.warning(
+                "what was published on a channel is not a publication; it was dropped",
+                extra={"channel": channel.name},
+            )
             return
         self._received += 1
         before = channel.pending_bytes
@@ -303,7 +306,11 @@ class Hub:
     def _repair_done(self, channel: Channel) -> None:
         task = self._repairs.pop(channel)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a repair died", exc_info=error, extra={"channel": channel.name})
+            log.error(
+                "a gap could not be filled; the channel is checked again",
+                exc_info=error,
+                extra={"channel": channel.name},
+            )
             self._check_wanted.set()
             channel.state = State.LIVE
 
@@ -334,7 +341,7 @@ class Hub:
         if not replay.exact:
             metrics.unrepaired.inc()
             log.error(
-                "a gap is not covered by the log",
+                "connected clients lost publications: the log does not cover the gap",
                 extra={"channel": channel.name, "from": str(start), "to": str(replay.now)},
             )
         before = channel.pending_bytes

@@ -106,7 +106,10 @@ class LogReader:
         )
         publications, whole = _parse(entries)
         if not whole:
-            log.error("a log is damaged", extra={"channel": name})
+            log.error(
+                "a channel's log in redis was changed or cut by somebody else",
+                extra={"channel": name},
+            )
         return Replay(Position(epoch.decode(), int(offset)), bool(exact) and whole, publications)
 
 

@@ -96,10 +96,10 @@ class Subscription:
             self._link.push_command(("UNSUBSCRIBE", *names))
 
     async def barrier(self) -> None:
-        """Wait until everything that Redis had sent when this was called was handed on.
+        """Wait until everything that Redis has sent by now was handed on.
 
         Raises:
-            LinkLostError: the link was lost meanwhile, or is not there.
+            LinkLostError: the connection was lost meanwhile, or is not there.
         """
         if self._link is None:
             raise LinkLostError("not connected")

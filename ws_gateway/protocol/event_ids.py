@@ -40,8 +40,8 @@ def longest_id(channels: int) -> int:
 class EventIds:
     """Makes the ids of one stream.
 
-    An id that would be longer than `longest_id` leaves out what does not fit and says so: after a
-    reconnect those channels are told to be not recovered, instead of wrongly to be.
+    An id that would be longer than `longest_id` leaves out the channels that don't fit, and says
+    so: after a reconnect they are reported as not recovered.
 
     Args:
         positions: of all channels of the stream.

@@ -356,7 +356,7 @@ class Gateway:
         def done(task: "asyncio.Task[None]") -> None:
             self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()):
-                log.error("a client's message could not be handled", exc_info=error)
+                log.error("a message on a socket could not be handled", exc_info=error)
                 connection.abort()
 
         task.add_done_callback(done)

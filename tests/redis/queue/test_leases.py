@@ -230,5 +230,5 @@ async def test_a_worker_that_renews_too_late_says_so(
     await worker(queue).renew()
     await one.renew()
     assert [record.message for record in caplog.records] == [
-        "own leases had run out before they were renewed"
+        "leases ran out before they were renewed: this process or redis stalled"
     ]

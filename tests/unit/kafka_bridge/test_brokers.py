@@ -61,5 +61,5 @@ def test_brokers_that_are_away_are_told_from_those_that_refuse(
             report_lost("start", KafkaException(KafkaError(code)))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("INFO", "kafka does not answer"),
-        ("WARNING", "kafka refuses what it is asked"),
+        ("WARNING", "kafka refuses a request"),
     ]

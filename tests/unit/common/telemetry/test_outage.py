@@ -70,7 +70,7 @@ def test_a_refusal_is_news_of_its_own(watched: Watched) -> None:
     outage.lost("door", ResponseError("WRONGTYPE Operation against a key"))
     assert [text for _, text in watched.logged()] == [
         "redis does not answer",
-        *["redis refuses what it is asked"] * 2,
+        *["redis refuses a request"] * 2,
     ]
 
 
@@ -93,7 +93,7 @@ def test_who_only_notices_gives_it_the_same_time_to_start(watched: Watched) -> N
     outage.noticed("tickets", AWAY)
     assert watched.logged() == [("INFO", "redis does not answer")] * 2
     outage.noticed("tickets", ResponseError("NOPERM no right"))
-    assert watched.logged() == [("WARNING", "redis refuses what it is asked")]
+    assert watched.logged() == [("WARNING", "redis refuses a request")]
     watched.now += RECENT_S
     outage.noticed("limits", AWAY)
     assert watched.logged() == [("WARNING", "redis does not answer")]
@@ -101,7 +101,7 @@ def test_who_only_notices_gives_it_the_same_time_to_start(watched: Watched) -> N
 
 def test_a_refusal_at_the_start_is_a_warning_at_once(watched: Watched) -> None:
     watched.outage.lost("loop", ResponseError("NOPERM no right"))
-    assert watched.logged() == [("WARNING", "redis refuses what it is asked")]
+    assert watched.logged() == [("WARNING", "redis refuses a request")]
 
 
 def test_who_only_notices_holds_nothing_open_and_does_not_repeat_itself(watched: Watched) -> None:

@@ -90,7 +90,7 @@ async def test_a_step_that_fails_costs_its_owner_alone(caplog: pytest.LogCapture
     assert failing.aborted
     assert not other.aborted
     assert log == [1]
-    assert "a client could not be let in" in caplog.text
+    assert "a connection could not be registered" in caplog.text
 
 
 async def test_more_is_let_in_at_once_while_nothing_is_published(
