@@ -15,13 +15,13 @@ from typing import Final
 from aiohttp import web
 
 from common.config.settings import Settings, load_settings, refuse
+from common.errors import REDIS_ERRORS
 from common.events.group_reader import EventReader
 from common.model.channels import HISTORY_GROUP
 from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
 from common.process.replicas import replica_number, run, run_until_stopped
 from common.redis.client import UnfitRedisError, connect, wait_until_reached
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from common.errors import RoomcastError
 from common.telemetry.outage import Outage
 
 log = logging.getLogger("roomcast.history")
@@ -32,7 +33,7 @@ database_outage: Final = Outage(
 """Outage of this process's PostgreSQL."""
 
 
-class DatabaseAwayError(Exception):
+class DatabaseAwayError(RoomcastError):
     """PostgreSQL does not answer, or not in time; what was asked may have been done or not."""
 
 

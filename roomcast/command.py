@@ -67,7 +67,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     # Only now, when it can be found.
-    from common.version import VERSION
+    from common.config.version import VERSION
 
     width = max(len(command.name) for command in COMMANDS)
     parser = argparse.ArgumentParser(

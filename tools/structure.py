@@ -25,7 +25,7 @@ PACKAGES: Final = (
 MOST_ROOMS: Final = 11
 NO_OPENING: Final = re.compile(r"(What|Who|Whose|Whether|How)\b")
 REDIS_ERRORS: Final = re.compile(r"[(]\s*RedisError,\s*OSError,\s*TimeoutError\s*[),]")
-"""Has one name and one home: `common.redis.errors.REDIS_ERRORS`."""
+"""Has one name and one home: `common.errors.REDIS_ERRORS`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
-from common.redis.errors import REDIS_ERRORS
+from common.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from worker import metrics

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.model.channels import Lane
 from common.process.backoff import Backoff
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.model.channels import PARTITIONS, Lane
 from common.process.backoff import jittered
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage

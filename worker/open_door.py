@@ -15,13 +15,13 @@ from typing import Any, Final
 import msgspec
 
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.jobs.acceptance import Acceptance
 from common.jobs.planning import plan_one
 from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.json_bodies import malformed, refuse_fields, repeated_names
 from common.model.problems import FieldError, Problem
 from common.process.backoff import Backoff
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script

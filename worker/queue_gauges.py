@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from common.errors import REDIS_ERRORS
 from common.model.channels import Lane
 from common.redis.client import UnfitRedisError, check_fitness
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from worker import metrics
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 import prometheus_client
 from redis.asyncio import Redis
 
+from common.errors import REDIS_ERRORS
 from common.model.channels import DEFAULT_CLIENT
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from common.auth.client_records import ClientRecord, KeyRecord, decode_record, encode_record
 from common.auth.principal import Principal
-from common.redis.errors import REDIS_ERRORS
+from common.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from common.telemetry.outage import redis_outage

@@ -20,6 +20,7 @@ from jwt.utils import base64url_decode
 
 from common.auth.client_records import ClientRecord
 from common.auth.principal import Principal, Rooms
+from common.errors import RoomcastError
 from common.model.ids import identifier
 
 TOKEN_MAX_CHARACTERS: Final = 8_192
@@ -40,7 +41,7 @@ _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", 
 _JWS: Final = jwt.PyJWS()
 
 
-class TokenError(Exception):
+class TokenError(RoomcastError):
     """A token is not accepted. The reason is for the log only; the sender does not see it."""
 
 

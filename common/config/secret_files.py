@@ -11,10 +11,12 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from common.errors import RoomcastError
+
 SUFFIX: Final = "_file"
 
 
-class SecretFileError(Exception):
+class SecretFileError(RoomcastError):
     """A secret can't be read from its file; the text says why but quotes nothing of the file.
 
     Args:

@@ -23,10 +23,10 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from common.errors import REDIS_ERRORS
 from common.events.event import Event
 from common.events.stream_entries import read_entries
 from common.model.shared_content import put_back, references
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word
 from common.redis.scripts import Script

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
+from common.errors import RoomcastError
 from common.model.problem_codes import ProblemCode
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -83,7 +84,7 @@ class ProblemJson(msgspec.Struct):
 
 # Not frozen: handling an exception sets its traceback.
 @dataclass(slots=True, eq=False)
-class Problem(Exception):  # noqa: N818 - the RFC's word; not every problem is an error of ours
+class Problem(RoomcastError):  # noqa: N818 - the RFC's word; not every problem is an error of ours
     """A refusal with a stable `code`, its HTTP status, and a sentence for a person.
 
     `retry_after_s` is sent as Retry-After; `errors` point at every bad field; `other_status` is a

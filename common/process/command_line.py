@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import Final
 
-from common.version import VERSION
+from common.config.version import VERSION
 
 REPLICA_FLAG: Final = "--replica"
 """Flag with which a parent starts a replica: its number, and a pipe that ends with the parent."""

@@ -10,8 +10,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from common.errors import REDIS_ERRORS, CannotRunError
 from common.process.backoff import jittered
-from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.redis")
@@ -22,7 +22,7 @@ _REDIS_MINIMUM: Final = (7, 2)
 _VALKEY_MINIMUM: Final = (8, 0)
 
 
-class UnfitRedisError(Exception):
+class UnfitRedisError(CannotRunError):
     """This server can't keep our guarantees; the text says why and what to set."""
 
 

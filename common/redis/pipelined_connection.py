@@ -21,6 +21,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
+from common.errors import RoomcastError
 from common.redis.client import CONNECT_TIMEOUT_S, says_full
 from common.redis.scripts import Script
 
@@ -28,7 +29,7 @@ Word = str | bytes | int | float
 Push = Callable[[list[Any]], None]
 
 
-class LinkLostError(RedisConnectionError):
+class LinkLostError(RoomcastError, RedisConnectionError):
     """The connection is lost, or a reply did not come in time."""
 
 

@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from common.version import VERSION
+from common.config.version import VERSION
 
 # A separate series for the start of each counter adds nothing that Prometheus doesn't know.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from common.errors import RoomcastError
+
 CHUNKS_AT_ONCE: Final = 128
 """Most chunks that are read at once."""
 _LINE_MAX_BYTES: Final = 256
@@ -10,7 +12,7 @@ _TRAILER_MAX_BYTES: Final = 8 * 1024
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
-class BodyError(ValueError):
+class BodyError(RoomcastError, ValueError):
     """A body that does not match its head; the text says why."""
 
 

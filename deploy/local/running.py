@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
+from common.errors import RoomcastError
+
 _SKIPPED: Final = frozenset({".venv", ".git", "node_modules"})
 
 
-class InUseError(Exception):
+class InUseError(RoomcastError):
     """Another process holds the lock; the text says which one."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from common.errors import RoomcastError
 from deploy.local.parts import Part
 
 # A part that ends sooner than this after its start has failed to start. Its next tries come after
@@ -25,7 +26,7 @@ _USER: Final = "roomcast"
 _COMMENT: Final = re.compile(r"\s[;#]")
 
 
-class UnfitPathError(Exception):
+class UnfitPathError(RoomcastError):
     """A path that can't be written in supervisord's configuration."""
 
 

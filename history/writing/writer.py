@@ -19,10 +19,10 @@ from typing import Final
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
+from common.errors import REDIS_ERRORS
 from common.events.event import Event
 from common.events.group_reader import EventReader
 from common.process.backoff import jittered
-from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from history.database import database_outage, original
 from history.queries.first_sights import KnownSights

@@ -21,7 +21,14 @@ from common.process.backoff import jittered
 from kafka_bridge import metrics
 from kafka_bridge.brokers import connection, kafka_outage, make_topics, report_lost
 from kafka_bridge.ingest.job_queue import JobQueue, NeverFitsError, NoRoomError
-from kafka_bridge.ingest.requests import Headers, Request, RubbishError, head_of, letter, plan
+from kafka_bridge.ingest.requests import (
+    Headers,
+    InvalidRequestError,
+    Request,
+    head_of,
+    letter,
+    plan,
+)
 from kafka_bridge.messages.message import Message
 from kafka_bridge.mirror.careful_writer import CarefulWriter
 from kafka_bridge.mirror.producer import STALLED, STALLED_S, NotWrittenError, Outbox
@@ -175,7 +182,7 @@ class Ingest:
         for request in requests:
             try:
                 planned.append((request, plan(request, jobs_max=self._jobs_max)))
-            except RubbishError as error:
+            except InvalidRequestError as error:
                 rubbish.append((request, str(error)))
             except Exception as error:  # whatever it is, it must not hold what is behind it
                 log.exception("a request from kafka can't be handled; it goes to the dead letters")

@@ -6,9 +6,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS, RoomcastError
 from common.jobs.acceptance import Acceptance
 from common.redis.client import REQUIRED_POLICY
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 
@@ -26,11 +26,11 @@ _NO_ROOM: Final = {
 """Verdicts after which a request is to be tried again, as reasons."""
 
 
-class NoRoomError(Exception):
+class NoRoomError(RoomcastError):
     """Redis has no room, or does not answer: try again later. The text says which."""
 
 
-class NeverFitsError(Exception):
+class NeverFitsError(RoomcastError):
     """The first request asks for more of Redis than it will ever give. The text says how much."""
 
 

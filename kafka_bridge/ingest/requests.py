@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final, NamedTuple
 
+from common.errors import RoomcastError
 from common.jobs.acceptance import Acceptance
 from common.jobs.planning import is_batch, plan_batch, plan_one
 from common.model.channels import DEFAULT_CLIENT
@@ -29,7 +30,7 @@ class Request(NamedTuple):
     headers: Headers | None
 
 
-class RubbishError(Exception):
+class InvalidRequestError(RoomcastError):
     """This can never be sent; the text is the reason."""
 
 
@@ -37,20 +38,20 @@ def idempotency_key(request: Request) -> str:
     """Return the key that identifies repeats: the `id` header, else the Kafka position.
 
     Raises:
-        RubbishError: the header is no such text.
+        InvalidRequestError: the header is no such text.
     """
     if request.headers is None:
-        raise RubbishError("the name of a header is not UTF-8")
+        raise InvalidRequestError("the name of a header is not UTF-8")
     found = {value or b"" for name, value in request.headers if name == "id"}
     if len(found) > 1:
-        raise RubbishError("there are several headers id, which differ")
+        raise InvalidRequestError("there are several headers id, which differ")
     if found:
         try:
             text = found.pop().decode()
         except UnicodeDecodeError:
-            raise RubbishError("the header id is not UTF-8") from None
+            raise InvalidRequestError("the header id is not UTF-8") from None
         if not 1 <= len(text) <= ID_MAX or not text.isprintable():
-            raise RubbishError(f"the header id must have 1 to {ID_MAX} printable characters")
+            raise InvalidRequestError(f"the header id must have 1 to {ID_MAX} printable characters")
         return f"{DEFAULT_CLIENT}/kafka-id:{text}"
     return f"{DEFAULT_CLIENT}/kafka:{request.topic}:{request.partition}:{request.offset}"
 
@@ -63,21 +64,23 @@ def plan(request: Request, *, jobs_max: int | None = None) -> Acceptance:
         jobs_max: how many may ever wait in a lane at once; None: any number.
 
     Raises:
-        RubbishError: it is no notification, nor an array of some, or can never be queued.
+        InvalidRequestError: it is no notification, nor an array of some, or can never be queued.
     """
     key = idempotency_key(request)
     body = request.value
     if not body:
-        raise RubbishError("the message is empty")
+        raise InvalidRequestError("the message is empty")
     if len(body) > BODY_MAX_BYTES:
-        raise RubbishError(f"a message may have {BODY_MAX_BYTES} bytes")
+        raise InvalidRequestError(f"a message may have {BODY_MAX_BYTES} bytes")
     try:
         planned = plan_batch(body, key=key) if is_batch(body) else plan_one(body, key=key)
     except Problem as problem:
-        raise RubbishError(f"{problem.code}: {problem.detail}") from None
+        raise InvalidRequestError(f"{problem.code}: {problem.detail}") from None
     lanes = Counter(lane for lane, _, _ in planned.jobs)
     if jobs_max is not None and max(lanes.values(), default=0) > jobs_max:
-        raise RubbishError(f"it has more notifications than may ever wait in a lane ({jobs_max})")
+        raise InvalidRequestError(
+            f"it has more notifications than may ever wait in a lane ({jobs_max})"
+        )
     return planned
 
 

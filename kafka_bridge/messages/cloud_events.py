@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from common.errors import RoomcastError
 from common.events.event import Event, EventKind
 from common.model.channels import DEFAULT_CLIENT, KAFKA_GROUP, client_of
 from common.model.timestamps import format_time
@@ -93,7 +94,7 @@ class _Envelope(msgspec.Struct):
     data_base64: bytes = b""
 
 
-class LeftOutError(ValueError):
+class LeftOutError(RoomcastError, ValueError):
     """This is in the place of an event that the topic did not take."""
 
 

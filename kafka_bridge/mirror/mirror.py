@@ -20,11 +20,11 @@ from confluent_kafka import KafkaException
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.events.event import Event
 from common.events.group_reader import LEASE_S
 from common.model.timestamps import format_time
 from common.process.backoff import jittered
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from kafka_bridge import metrics

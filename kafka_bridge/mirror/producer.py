@@ -17,6 +17,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from common.config.settings import Settings
+from common.errors import RoomcastError
 from kafka_bridge.brokers import MESSAGE_MAX_BYTES, connection, kafka_outage, report_lost
 from kafka_bridge.messages.message import Message
 
@@ -73,7 +74,7 @@ _BATCH_LEAST_BYTES: Final = 16 * 1024
 _TOO_LARGE: Final = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE).str()
 
 
-class NotWrittenError(Exception):
+class NotWrittenError(RoomcastError):
     """The brokers refused a batch, or its fate is unknown.
 
     Attributes:

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from common.config.settings import Settings
+from common.errors import RoomcastError
 from common.events.event import Event
 from common.model.channels import KAFKA_GROUP
 from common.model.timestamps import format_time
@@ -42,7 +43,7 @@ _PROGRESS_S: Final = 1.0
 _TRIM_PAUSE_S: Final = 0.2
 
 
-class RestoreRefusedError(Exception):
+class RestoreRefusedError(RoomcastError):
     """Nothing was changed; the text says why."""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from common.config.settings import Settings
+from common.errors import RoomcastError
 from common.events.event import Event
 from kafka_bridge.brokers import connection
 from kafka_bridge.messages.cloud_events import LeftOutError, MirroredEvent, from_message
@@ -30,7 +31,7 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
-class ArchiveError(Exception):
+class ArchiveError(RoomcastError):
     """The topic can't be read; the text says why."""
 
 

@@ -21,7 +21,7 @@ from typing import Final
 from limits.aio.storage import RedisStorage
 from redis.asyncio import Redis
 
-from common.redis.errors import REDIS_ERRORS
+from common.errors import REDIS_ERRORS, RoomcastError
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 
@@ -38,7 +38,7 @@ AWAY_S: Final = 1.0
 _LOOK_S: Final = 0.25
 
 
-class TooManyWaitError(Exception):
+class TooManyWaitError(RoomcastError):
     """Too many requests already wait for permits in this process."""
 
 

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from common.auth.client_directory import POLL_S, Directory, DirectoryWriter
 from common.auth.client_records import ALL_SCOPES, ClientRecord, Scope
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.model.timestamps import format_time, unix_ms
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from history.database import Database, DatabaseAwayError

@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 
 from common.auth.tickets import Grant, new_ticket, seal, ticket_name
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.model.channels import scoped
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.redis.client import says_full
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from common.accounting.connection_counts import ConnectionCounts
 from common.accounting.usage import Outcome, last_days, read_usage
 from common.auth.principal import Principal
+from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from server.access.client_limits import Limiter
 from server.web.answers import JsonModel, away

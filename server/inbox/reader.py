@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
+from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.events.receipts import IDS_MAX, Receipts
 from common.model.channels import (
@@ -20,7 +21,6 @@ from common.model.channels import (
     user_channel,
 )
 from common.model.publication import Position, parse_publication
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from history.database import Database
 from history.queries import inbox as queries

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Histogram
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from common.config.settings import Settings
+from common.errors import RoomcastError
 from common.jobs.acceptance import Acceptance
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha
@@ -40,15 +41,15 @@ accept_seconds: Histogram = latency_histogram(
 )
 
 
-class OutcomeUnknownError(Exception):
+class OutcomeUnknownError(RoomcastError):
     """Redis did not answer: it is unknown whether it has the jobs."""
 
 
-class OverloadedError(Exception):
+class OverloadedError(RoomcastError):
     """Too many requests already wait for Redis in this process; nothing was queued."""
 
 
-class RefusedByRedisError(Exception):
+class RefusedByRedisError(RoomcastError):
     """Redis refused the script (out of memory, read-only replica); nothing was queued."""
 
 

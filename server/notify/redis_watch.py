@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.model.channels import Lane
 from common.redis.client import UnfitRedisError, check_fitness, says_full
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage

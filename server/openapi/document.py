@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from common.config.version import VERSION
 from common.model.problem_codes import ProblemCode
 from common.model.problems import PROBLEM_TYPE, ProblemJson
-from common.version import VERSION
 from server.access.route_access import SCOPES, Access
 from server.openapi.schemas import Json, Schemas
 from server.web.parameters import Parameter

@@ -5,8 +5,8 @@ from typing import Final, Protocol, Self, TypeVar
 
 from aiohttp import web
 
+from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.redis.errors import REDIS_ERRORS
 from history.database import DatabaseAwayError
 from server.access.route_access import principal_of
 from server.web.answers import away, history_off

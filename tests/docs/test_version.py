@@ -1,11 +1,11 @@
-"""The version stands in `common/version.py`, and whatever else names it agrees."""
+"""The version stands in `common/config/version.py`, and whatever else names it agrees."""
 
 import re
 import tomllib
 
 import yaml
 
-from common.version import VERSION
+from common.config.version import VERSION
 from tests.docs.test_links import PROJECT
 
 

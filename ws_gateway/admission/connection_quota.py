@@ -15,8 +15,8 @@ from common.auth.client_directory import Directory
 from common.auth.client_records import ClientLimits
 from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from ws_gateway.admission.applicant import Applicant
 from ws_gateway.protocol.messages import ClientError

@@ -7,8 +7,8 @@ from typing import Final
 from redis.asyncio import Redis
 
 from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
+from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage

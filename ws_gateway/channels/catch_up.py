@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from common.errors import REDIS_ERRORS
 from common.model.publication import Position, Publication
 from common.process.backoff import jittered
-from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channels.log_reader import LogReader, Replay

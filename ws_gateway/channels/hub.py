@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from common.errors import REDIS_ERRORS
 from common.model.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
 from common.process.backoff import jittered
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from common.errors import REDIS_ERRORS
 from common.process.backoff import Backoff
-from common.redis.errors import REDIS_ERRORS
 from common.redis.pipelined_connection import Link, LinkLostError
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics

@@ -7,6 +7,7 @@ from typing import Final
 
 from wsproto.frame_protocol import Frame, FrameDecoder, MessageDecoder, Opcode, ParseFailed
 
+from common.errors import RoomcastError
 from ws_gateway.protocol.close_codes import REASONS, CloseCode
 
 PING: Final = b"\x89\x00"
@@ -86,7 +87,7 @@ PIECE_BYTES: Final = 4 * 1024
 """Bytes that are decoded at a time: the decoder copies all that it has for each frame."""
 
 
-class FrameError(Exception):
+class FrameError(RoomcastError):
     """The peer broke the protocol or a bound; `code` is what it is closed with."""
 
     def __init__(self, code: CloseCode, text: str) -> None:

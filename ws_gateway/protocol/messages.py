@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from common.errors import RoomcastError
 from common.events.event import EventKind
 from common.events.receipts import IDS_MAX
 from common.model.channels import BROADCAST_CHANNEL, room_channel, user_channel
@@ -60,7 +61,7 @@ The connection lives on after every one but `TICKET_NOT_ACCEPTED` and `TOO_MANY_
 """
 
 
-class ClientError(Exception):
+class ClientError(RoomcastError):
     """A message that isn't understood; it is answered with an error frame.
 
     Args:

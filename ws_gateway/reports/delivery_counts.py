@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 from redis.asyncio import Redis
 
+from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.model.timestamps import format_time
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.model.channels import BROADCAST_CHANNEL, scoped
-from common.redis.errors import REDIS_ERRORS
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from common.telemetry.outage import redis_outage

@@ -8,9 +8,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.events.receipts import FILLING, Receipts
-from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.gateway")

@@ -9,11 +9,11 @@ from typing import Any, Final
 from common.auth.client_records import ClientRecord
 from common.auth.principal import Principal
 from common.config.settings import Settings
+from common.errors import REDIS_ERRORS
 from common.events.receipts import IDS_MAX
 from common.model.channels import BROADCAST_CHANNEL, room_channel, scoped, user_channel
 from common.model.problem_codes import ProblemCode
 from common.model.publication import Position
-from common.redis.errors import REDIS_ERRORS
 from common.telemetry.outage import redis_outage
 from common.web.slices import Slices
 from ws_gateway import metrics

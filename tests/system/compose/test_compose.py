@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from common.version import VERSION
+from common.config.version import VERSION
 from roomcast.command import COMMANDS
 from tests.system.compose.engine import ROOT, provide_base_images, start_engine
 from tests.system.compose.stack import SERVICES, Stack

@@ -5,7 +5,7 @@ import re
 import yaml
 
 from common.config.settings import Settings
-from common.version import VERSION
+from common.config.version import VERSION
 from tests.system.compose.engine import ROOT, STAND_INS_FILE, base_images
 
 # What only `make run` reads.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.version import VERSION
+from common.config.version import VERSION
 from roomcast.command import COMMANDS
 
 ROOT = Path(__file__).parents[3]

@@ -22,7 +22,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from common.config.settings import Settings
-from common.version import VERSION
+from common.config.version import VERSION
 from roomcast.command import COMMANDS
 from tests.support.processes.process import LOOPBACK, START_TIMEOUT_S, Process, free_port, wait_for
 from tests.support.stores.valkey import Valkey

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.version import VERSION
+from common.config.version import VERSION
 from tests.support.processes.stack import Stack
 from tests.support.skips import need_programs
 from tests.support.stores.kafka import Tansu

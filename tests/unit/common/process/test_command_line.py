@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from common.config.version import VERSION
 from common.process.command_line import REPLICA_FLAG, command_parser, process_parser
-from common.version import VERSION
 
 
 def refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

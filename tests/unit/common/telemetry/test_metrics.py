@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.config.version import VERSION
 from common.telemetry.metrics import exposition, forget_replica, is_summed
-from common.version import VERSION
 
 REPLICA: Final = """
 import sys

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kafka_bridge.ingest.requests import Request, RubbishError, letter, plan
+from kafka_bridge.ingest.requests import InvalidRequestError, Request, letter, plan
 
 BODY = {"type": "broadcast", "userId": 1, "message": "hi"}
 
@@ -41,7 +41,7 @@ def test_one_that_has_expired_is_a_job_of_which_is_noted_that_it_expired() -> No
     ],
 )
 def test_rubbish_is_told_of_in_our_words(body: Any, reason: str) -> None:
-    with pytest.raises(RubbishError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         plan(request(body))
     assert str(refused.value) == reason
 
@@ -56,7 +56,7 @@ def test_rubbish_is_told_of_in_our_words(body: Any, reason: str) -> None:
     ],
 )
 def test_headers_that_tell_no_key(headers: Any, reason: str) -> None:
-    with pytest.raises(RubbishError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         plan(request(BODY)._replace(headers=headers))
     assert str(refused.value) == reason
 
@@ -68,7 +68,7 @@ def test_the_same_id_twice_is_one() -> None:
 
 def test_more_notifications_than_a_lane_may_ever_hold() -> None:
     assert len(plan(request([BODY] * 10), jobs_max=10).jobs) == 10
-    with pytest.raises(RubbishError, match="may ever wait"):
+    with pytest.raises(InvalidRequestError, match="may ever wait"):
         plan(request([BODY] * 11), jobs_max=10)
 
 
@@ -93,5 +93,5 @@ def test_more_notifications_than_a_lane_may_ever_hold() -> None:
 def test_odd_bodies_are_rubbish_or_notifications_and_nothing_else(body: bytes) -> None:
     try:
         plan(request(body))
-    except RubbishError as refused:
+    except InvalidRequestError as refused:
         letter(request(body), str(refused))
