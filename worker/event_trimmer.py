@@ -5,14 +5,13 @@ of what it has not read when the stream nears its bound: that is counted and log
 reader has come past the hole, an event (`dropped`) on the stream tells where the hole is.
 """
 
-import asyncio
 import logging
 from typing import Final
 
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
-from common.errors import REDIS_ERRORS
+from common.process.periodic import every
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
 from worker import metrics
@@ -48,13 +47,12 @@ class EventTrimmer:
 
     async def run(self) -> None:
         """Trim once a second, until cancelled."""
-        while True:
-            try:
-                await self.trim()
-                await self.clean()
-            except REDIS_ERRORS as error:
-                log.debug("events could not be trimmed", extra={"reason": str(error)})
-            await asyncio.sleep(TRIM_INTERVAL_S)
+
+        async def trim_and_clean() -> None:
+            await self.trim()
+            await self.clean()
+
+        await every(TRIM_INTERVAL_S, trim_and_clean, part="trimming events")
 
     async def trim(self) -> None:
         """Trim the stream once; does nothing without readers, where publishing bounds it.

@@ -18,6 +18,7 @@ from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.model.channels import PARTITIONS, Lane
 from common.process.backoff import jittered
+from common.process.periodic import every
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -73,20 +74,17 @@ class Holders:
         """Renew leases and take over expired ones, until cancelled."""
         interval_s = self.lease_ms / 1000 / 4
         beats = 0
-        retry = jittered(interval_s / 4, interval_s)
-        while True:
-            try:
-                await self.renew()
-                beats += 1
-                if beats % (4 * _AUDIT_EVERY_LEASES) == 0:
-                    await self._heal()
-            except REDIS_ERRORS as error:
-                redis_outage.lost("leases", error)
-                await asyncio.sleep(next(retry))
-                continue
-            redis_outage.back("leases")
-            retry = jittered(interval_s / 4, interval_s)
-            await asyncio.sleep(interval_s)
+
+        async def beat() -> None:
+            nonlocal beats
+            await self.renew()
+            beats += 1
+            if beats % (4 * _AUDIT_EVERY_LEASES) == 0:
+                await self._heal()
+
+        await every(
+            interval_s, beat, part="leases", retries=lambda: jittered(interval_s / 4, interval_s)
+        )
 
     async def renew(self) -> None:
         """Renew once; put the turns of expired leases and of ended lives back.

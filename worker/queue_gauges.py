@@ -1,18 +1,15 @@
 """Ask Redis, now and then, how much waits; the answers are metrics and readiness."""
 
 import asyncio
-import logging
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from common.errors import REDIS_ERRORS
 from common.model.channels import Lane
+from common.process.periodic import every
 from common.redis.client import UnfitRedisError, check_fitness
 from common.redis.keys import Keys
 from worker import metrics
-
-log = logging.getLogger("roomcast.worker")
 
 OBSERVE_INTERVAL_S: Final = 1.0
 
@@ -30,13 +27,14 @@ class QueueObserver:
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
-        while True:
+
+        async def look() -> None:
             try:
                 await self.look()
-            except REDIS_ERRORS as error:
-                log.debug("the queue could not be observed", extra={"reason": str(error)})
-            self.looked.set()
-            await asyncio.sleep(OBSERVE_INTERVAL_S)
+            finally:
+                self.looked.set()
+
+        await every(OBSERVE_INTERVAL_S, look, part="gauges of the queue")
 
     async def look(self) -> None:
         """Look once.

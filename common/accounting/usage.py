@@ -5,7 +5,6 @@ does not take are kept for the next write. Guarantee: a process that dies loses 
 since its last write; a write whose reply was lost may count twice. History has exact numbers.
 """
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from redis.asyncio import Redis
 
 from common.errors import REDIS_ERRORS
 from common.model.channels import DEFAULT_CLIENT
+from common.process.periodic import every
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 
@@ -88,9 +88,7 @@ class Usage:
 
     async def run(self) -> None:
         """Write, until cancelled."""
-        while True:
-            await asyncio.sleep(INTERVAL_S)
-            await self.write()
+        await every(INTERVAL_S, self.write, waits_first=True)
 
     async def write(self) -> None:
         """Add the counts to Redis; keep those that it does not take."""

@@ -17,10 +17,9 @@ from redis.asyncio import Redis
 
 from common.auth.client_records import ClientRecord, KeyRecord, decode_record, encode_record
 from common.auth.principal import Principal
-from common.errors import REDIS_ERRORS
+from common.process.periodic import every
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
-from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.auth")
 
@@ -90,15 +89,7 @@ class Directory:
 
     async def run(self) -> None:
         """Follow the changes until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except REDIS_ERRORS as error:
-                redis_outage.lost("clients", error)
-            else:
-                redis_outage.back("clients")
-                self.asked.set()
-            await asyncio.sleep(POLL_S)
+        await every(POLL_S, self.refresh, part="clients")
 
     async def refresh(self) -> None:
         """Ask Redis for what changed.
@@ -121,6 +112,7 @@ class Directory:
                 self._take(text)
             more = len(found) == 2 * _RECORDS_AT_ONCE
         self._asked_at = began
+        self.asked.set()
 
     def _take(self, text: bytes) -> None:
         try:

@@ -15,6 +15,7 @@ from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.model.timestamps import format_time, unix_ms
+from common.process.periodic import every
 from common.redis.keys import Keys
 from common.telemetry.outage import redis_outage
 from history.database import Database, DatabaseAwayError
@@ -128,10 +129,10 @@ class Clients:
         Args:
             directory: what Redis has.
         """
-        while True:
-            await asyncio.sleep(SYNC_INTERVAL_S)
+
+        async def compare() -> None:
             if directory.is_stale:
-                continue
+                return
             # The database logs its outages itself.
             try:
                 async with self.database.connection() as connection:
@@ -140,9 +141,11 @@ class Clients:
                     await self._directory.write(found)
                 redis_outage.back("comparing clients")
             except DatabaseAwayError:
-                continue
+                return
             except REDIS_ERRORS as error:
                 redis_outage.lost("comparing clients", error)
+
+        await every(SYNC_INTERVAL_S, compare, waits_first=True)
 
 
 def _audit_entry(event: AuditEvent, writer: str) -> dict[str, str | bytes]:

@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from common.auth.principal import Principal
 from common.model.problems import Problem, closing_answer
+from common.process.periodic import every
 from common.web.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
 from common.web.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
 from server.access.client_limits import Allowance, Limiter
@@ -276,11 +277,13 @@ class NotifyFront(asyncio.Protocol):
 
 async def close_overdue(connections: set[NotifyFront]) -> None:
     """Enforce the time limits of all connections, until cancelled."""
-    while True:
-        await asyncio.sleep(SWEEP_INTERVAL_S)
+
+    async def sweep() -> None:
         now = time.monotonic()
         for connection in list(connections):
             connection.close_if_overdue(now)
+
+    await every(SWEEP_INTERVAL_S, sweep, waits_first=True)
 
 
 def _encode(reply: Reply) -> bytes:

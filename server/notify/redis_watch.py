@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.model.channels import Lane
+from common.process.periodic import every
 from common.redis.client import UnfitRedisError, check_fitness, says_full
 from common.redis.keys import Keys
 from common.redis.scripts import Script
@@ -62,9 +63,7 @@ class RedisWatch:
 
     async def run(self) -> None:
         """Check once a second, until cancelled."""
-        while True:
-            await self.look()
-            await asyncio.sleep(WATCH_INTERVAL_S)
+        await every(WATCH_INTERVAL_S, self.look)
 
     async def look(self) -> None:
         """Check once."""

@@ -5,7 +5,6 @@ within the last second or so, so that a storm that reaches several gateways at o
 limit by what came within that time; a gateway alone is exact.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from typing import Final
@@ -17,7 +16,7 @@ from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.telemetry.outage import redis_outage
+from common.process.periodic import every
 from ws_gateway.admission.applicant import Applicant
 from ws_gateway.protocol.messages import ClientError
 
@@ -92,16 +91,15 @@ class Seats:
     async def run(self) -> None:
         """Tell the other gateways and hear them, until cancelled."""
         told = False
-        while True:
-            try:
-                if self._here or told:
-                    await self._counts.write(self._gateway, self._here)
-                    told = bool(self._here)
-                self._elsewhere = await self._counts.read(but=self._gateway)
-                redis_outage.back("seats")
-            except REDIS_ERRORS as error:
-                redis_outage.lost("seats", error)
-            await asyncio.sleep(REPORT_INTERVAL_S)
+
+        async def exchange() -> None:
+            nonlocal told
+            if self._here or told:
+                await self._counts.write(self._gateway, self._here)
+                told = bool(self._here)
+            self._elsewhere = await self._counts.read(but=self._gateway)
+
+        await every(REPORT_INTERVAL_S, exchange, part="seats")
 
     async def close(self) -> None:
         """Tell the others that this gateway is gone."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.model.timestamps import format_time
+from common.process.periodic import every
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -81,9 +83,8 @@ class WriteCounts:
 
     async def run(self) -> None:
         """Report, until cancelled."""
-        while True:
-            await asyncio.sleep(REPORT_INTERVAL_S)
-            await self.report(spread_s=REPORT_INTERVAL_S / 2)
+        report = partial(self.report, spread_s=REPORT_INTERVAL_S / 2)
+        await every(REPORT_INTERVAL_S, report, waits_first=True)
 
     async def report(self, *, spread_s: float = 0.0) -> None:
         """Write what was gathered; what Redis does not take is kept for the next call.

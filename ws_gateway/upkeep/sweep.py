@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Final
 
+from common.process.periodic import every
 from common.web.request_head import HEAD_TIMEOUT_S, late_head
 from ws_gateway import metrics
 from ws_gateway.protocol.close_codes import CloseCode
@@ -24,10 +25,12 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
+
+        async def tick_and_sweep() -> None:
             self._gateway.clock.tick()
             await self.sweep()
+
+        await every(SWEEP_INTERVAL_S, tick_and_sweep, waits_first=True)
 
     async def sweep(self) -> None:
         """Look once at everything, a slice at a time."""
