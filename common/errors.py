@@ -20,6 +20,7 @@ Each exception is defined beside what raises it. The whole tree:
     ├── InvalidRequestError (kafka_bridge.ingest.requests): never to be sent
     ├── NoRoomError (kafka_bridge.ingest.job_queue): try again later
     ├── NeverFitsError (kafka_bridge.ingest.job_queue)
+    ├── RefusedByBrokersError (kafka_bridge.brokers)
     ├── NotWrittenError (kafka_bridge.mirror.producer)
     ├── LeftOutError (kafka_bridge.messages.cloud_events), a ValueError
     ├── ArchiveError (kafka_bridge.restore.topic_reader)

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from common.config.settings import Settings, refuse
+from common.errors import RoomcastError
 from common.telemetry.outage import Outage
 
 log = logging.getLogger("roomcast.kafka")
@@ -36,7 +37,7 @@ kafka_outage: Final = Outage("kafka")
 """The outage of this process's brokers."""
 
 
-class RefusedByBrokersError(Exception):
+class RefusedByBrokersError(RoomcastError):
     """The brokers answered, and refused; the text is theirs."""
 
 
