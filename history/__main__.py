@@ -12,22 +12,22 @@ import logging
 import sys
 from typing import Final
 
-from aiohttp import web
-
-from common.config.settings import Settings, load_settings, refuse
+from common.config.settings import Settings, refuse
 from common.errors import REDIS_ERRORS
 from common.events.group_reader import EventReader
 from common.model.channels import HISTORY_GROUP
 from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
-from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_reached
+from common.process.service import (
+    load_service_settings,
+    run_service,
+    serve_until_stopped,
+    start_logs,
+)
+from common.redis.client import connect, wait_until_reached
 from common.redis.keys import Keys
-from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
-from common.web.aiohttp_connection import PlainSite
-from common.web.ops_routes import ops_routes
-from common.web.problem_middleware import problems, refuse_encodings
+from common.web.ports import open_ops_port
 from history.schema.migrate import DATABASE_ERRORS, describe, migrate
 from history.writing.partitions import Partitions
 from history.writing.store import Store
@@ -62,20 +62,11 @@ async def write_history(settings: Settings) -> None:
         return "; ".join(f"{part}: {why}" for part, why in writer.trouble.items() if why) or None
 
     readiness = Readiness(writes)
-    app = web.Application(middlewares=[problems, refuse_encodings])
-    app.add_routes(ops_routes(readiness))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    await PlainSite(
-        runner, settings.host, settings.history_port, reuse_port=settings.history_processes > 1
-    ).start()
-    log.info(
-        "writing",
-        extra={
-            "consumer": reader.name,
-            "health": f"http://{settings.host}:{settings.history_port}",
-        },
+    port = await open_ops_port(
+        readiness, settings.host, settings.history_port, shared=settings.history_processes > 1
     )
+    health = f"http://{settings.host}:{settings.history_port}"
+    log.info("writing", extra={"consumer": reader.name, "health": health})
     if HISTORY_GROUP not in settings.reader_groups:
         log.warning("EVENT_READERS does not name history: events may be trimmed unread")
 
@@ -85,21 +76,24 @@ async def write_history(settings: Settings) -> None:
         await writer.run()
 
     async def finish() -> None:
-        readiness.drain()
         # What can't be written by then is not acknowledged, and comes again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FINISH_TIMEOUT_S):
                 await writer.finish()
 
-    try:
-        await run_until_stopped(write(), readiness.run(writer.answered), at_stop=finish)
-    finally:
+    async def give_up_lead() -> None:
         store.drop_connections()
         with contextlib.suppress(*REDIS_ERRORS):
             await reader.close()
-        await runner.cleanup()
-        await redis.aclose()
-        log.info("stopped")
+
+    await serve_until_stopped(
+        write(),
+        readiness=readiness,
+        connected=[writer.answered],
+        at_stop=finish,
+        at_end=[give_up_lead, port.cleanup, redis.aclose],
+        log=log,
+    )
 
 
 def _migrate(settings: Settings) -> int:
@@ -115,9 +109,8 @@ def _migrate(settings: Settings) -> int:
 def main() -> None:
     """Start it, or do what the command line says instead."""
     arguments = read_arguments()
-    number = replica_number()
-    settings = load_settings(warn=number is None)
-    set_up_logs(settings, f"history.{number}" if number else "history")
+    settings = load_service_settings()
+    start_logs(settings, "history")
     # It tells at every start which database it speaks.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if not settings.database_url:
@@ -125,11 +118,7 @@ def main() -> None:
     if arguments.command:
         sys.exit(_migrate(settings))
     yield_to_others(settings.reader_niceness)
-    try:
-        run("history", settings.history_processes, lambda: write_history(settings))
-    except (UnfitRedisError, OSError) as error:
-        log.critical("can't run", extra={"reason": str(error)})
-        sys.exit(1)
+    run_service("history", settings.history_processes, lambda: write_history(settings), log)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,20 @@ import asyncio
 import logging
 import sys
 
-from aiohttp import web
-from confluent_kafka import KafkaException
-
-from common.config.settings import Settings, load_settings, refuse
-from common.process.backoff import jittered
+from common.config.settings import Settings, refuse
 from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
-from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_reached
+from common.process.service import (
+    load_service_settings,
+    run_service,
+    serve_until_stopped,
+    start_logs,
+)
+from common.redis.client import connect, wait_until_reached
 from common.redis.keys import Keys
-from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
-from common.web.aiohttp_connection import PlainSite
-from common.web.ops_routes import ops_routes
-from common.web.problem_middleware import problems, refuse_encodings
-from kafka_bridge.brokers import kafka_outage, make_topics, refuse_unusable, report_lost
+from common.web.ports import open_ops_port
+from kafka_bridge.brokers import refuse_unusable, wait_for_brokers
 from kafka_bridge.ingest.consumer import Ingest
 from kafka_bridge.ingest.job_queue import JobQueue
 from kafka_bridge.mirror.mirror import Mirror
@@ -61,22 +59,13 @@ async def work(settings: Settings) -> None:
         return mirror.trouble or ingest.trouble or away
 
     readiness = Readiness(delivers)
-    app = web.Application(middlewares=[problems, refuse_encodings])
-    app.add_routes(ops_routes(readiness))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    site = PlainSite(
-        runner,
-        settings.host,
-        settings.kafka_bridge_port,
-        reuse_port=settings.kafka_bridge_processes > 1,
-    )
-    await site.start()
+    shared = settings.kafka_bridge_processes > 1
+    port = await open_ops_port(readiness, settings.host, settings.kafka_bridge_port, shared=shared)
     log.info("working", extra={"brokers": settings.kafka_brokers})
 
     async def bridge() -> None:
         await wait_until_reached(redis)
-        await _wait_for_brokers(settings)
+        await wait_for_brokers(settings)
         events_out.open()
         dead_out.open()
         connected.set()
@@ -88,7 +77,6 @@ async def work(settings: Settings) -> None:
     collect_seldom(100_000)
 
     async def finish() -> None:
-        readiness.drain()
         if connected.is_set():
             stopping = [asyncio.ensure_future(part.stop()) for part in (mirror, ingest)]
             _, late = await asyncio.wait(stopping, timeout=DRAIN_S)
@@ -97,45 +85,31 @@ async def work(settings: Settings) -> None:
             if late:
                 log.info("not all was settled; it will come again")
 
-    try:
-        await run_until_stopped(bridge(), readiness.run(connected), at_stop=finish)
-    finally:
+    async def close_producers() -> None:
         await asyncio.gather(events_out.close(1.0), dead_out.close(1.0))
-        await runner.cleanup()
-        await redis.aclose()
-        log.info("stopped")
 
-
-async def _wait_for_brokers(settings: Settings) -> None:
-    """Wait until the events topic is there, as long as it takes."""
-    for wait in jittered():
-        try:
-            await asyncio.to_thread(make_topics, settings, settings.kafka_events_topic)
-        except KafkaException as error:
-            report_lost("start", error)
-            await asyncio.sleep(wait)
-        else:
-            kafka_outage.back("start")
-            return
+    await serve_until_stopped(
+        bridge(),
+        readiness=readiness,
+        connected=[connected],
+        at_stop=finish,
+        at_end=[close_producers, port.cleanup, redis.aclose],
+        log=log,
+    )
 
 
 def main() -> None:
     """Start it, or restore."""
     arguments = read_arguments()
-    number = replica_number()
-    settings = load_settings(warn=number is None)
+    settings = load_service_settings()
     if not settings.kafka_brokers:
         refuse("KAFKA_BROKERS", "it is empty, so there is nothing to bridge to; name host:port,…")
     refuse_unusable(settings)
-    set_up_logs(settings, f"bridge.{number}" if number else "bridge")
+    start_logs(settings, "bridge")
     if arguments.command:
         sys.exit(restore.main(settings, arguments.since))
     yield_to_others(settings.reader_niceness)
-    try:
-        run("kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings))
-    except (UnfitRedisError, OSError) as error:
-        log.critical("can't run", extra={"reason": str(error)})
-        sys.exit(1)
+    run_service("kafka_bridge", settings.kafka_bridge_processes, lambda: work(settings), log)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """librdkafka's connection settings, and the topics that must exist."""
 
+import asyncio
 import logging
 import re
 from typing import Any, Final
@@ -10,6 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from common.config.settings import Settings, refuse
 from common.errors import RoomcastError
+from common.process.backoff import jittered
 from common.telemetry.outage import Outage
 
 log = logging.getLogger("roomcast.kafka")
@@ -167,3 +169,16 @@ def make_topics(settings: Settings, *topics: str) -> None:
                 raise
         else:
             log.info("made a topic", extra={"topic": topic})
+
+
+async def wait_for_brokers(settings: Settings) -> None:
+    """Wait until the events topic is there, as long as it takes."""
+    for wait in jittered():
+        try:
+            await asyncio.to_thread(make_topics, settings, settings.kafka_events_topic)
+        except KafkaException as error:
+            report_lost("start", error)
+            await asyncio.sleep(wait)
+        else:
+            kafka_outage.back("start")
+            return

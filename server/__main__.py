@@ -11,39 +11,31 @@ import contextlib
 import logging
 import secrets
 import sys
-from dataclasses import dataclass
-
-from aiohttp import web
-from redis.asyncio import Redis
 
 from common.accounting.usage import Usage
 from common.auth.authenticator import Authenticator, mode_notes
 from common.auth.client_directory import Directory
-from common.config.settings import Settings, load_settings
-from common.events.receipts import Receipts
+from common.config.settings import Settings
 from common.process.garbage_collection import collect_seldom
-from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_reached
+from common.process.service import (
+    load_service_settings,
+    run_service,
+    serve_until_stopped,
+    start_logs,
+)
+from common.redis.client import connect, wait_until_reached
 from common.redis.keys import Keys
-from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
-from common.web.aiohttp_connection import plain_http
 from common.web.cors import add_cors
-from common.web.slices import Slices
-from common.web.tls import listen_options, refuse_unusable
-from history.database import Database, database_outage
+from common.web.ports import open_port
+from common.web.tls import refuse_unusable
 from server.access.client_limits import Limiter
 from server.access.credentials import Gate
 from server.access.route_access import access_control
-from server.app import ROUTES, Stored, make_app
+from server.app import ROUTES, lacks_clients, make_app, make_history
 from server.clients.context import Context
-from server.clients.service import Clients
 from server.clients.ticket_issuer import TicketIssuer
 from server.clients.usage_report import UsageReport
-from server.inbox.reader import Inbox
-from server.members.context import Members
-from server.members.member_changes import Changes
-from server.notifications.context import SentNotifications
 from server.notify.accept_batcher import Acceptor
 from server.notify.fast_path import NotifyFront, close_overdue
 from server.notify.handler import Intake
@@ -58,56 +50,6 @@ LIMITS_TIMEOUT_S = 1.0
 """Seconds that a request waits for Redis to count it; then nothing is counted for a while."""
 FIRST_LOOK_S = 1.0
 """Seconds that a start waits for Redis to say whether it is fit."""
-HISTORY_TIMEOUT_S = 2.0
-"""Seconds that the routes of history wait for Redis."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Everything that needs PostgreSQL: the routes' contexts, the clients, the connections."""
-
-    database: Database
-    redis: Redis
-    contexts: Stored
-    clients: Clients
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.database.close()
-        await self.redis.aclose()
-
-
-def make_history(settings: Settings, keys: Keys, name: str) -> History | None:
-    """Make what the routes of history and clients need, or None if there is no database.
-
-    Nothing is connected yet.
-    """
-    if not settings.database_url:
-        return None
-    database = Database(settings.database_url.get_secret_value())
-    # A separate client, so that nothing here delays POST /notify.
-    redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
-    changes = Changes(redis, keys, settings, name)
-    inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
-    contexts = Stored(
-        inbox,
-        Members(database, changes, inbox.cache),
-        SentNotifications(database, redis, keys),
-    )
-    return History(database, redis, contexts, Clients(database, redis, keys, settings, name))
-
-
-def lacks_clients(settings: Settings, directory: Directory) -> str | None:
-    """Return None if a client is known, or else what to do, or what is missing to make one."""
-    if len(directory):
-        return None
-    if not directory.asked.is_set():
-        return "the clients were not read yet"
-    if not settings.database_url:
-        return "no client is known, and none can be made: DATABASE_URL is empty"
-    if database_outage:
-        return "no client is known, and none can be made: the database does not answer"
-    return "no client is known: python -m server create-client --admin NAME EMAIL"
 
 
 async def serve(settings: Settings) -> None:
@@ -157,29 +99,26 @@ async def serve(settings: Settings) -> None:
             UsageReport(counting, keys, limiter),
             TicketIssuer(counting, keys, settings, lambda: watch.nearly_full),
         ),
-        history.contexts if history else None,
+        history.stored if history else None,
     )
     add_cors(app, settings.allows_origin)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
     connections: set[NotifyFront] = set()
-    slices = Slices(asyncio.get_running_loop())
-    handler = plain_http(runner, slices)
     heads = HeadReader()
-    tls = listen_options(settings)
     # Nothing is to be accepted by a Redis that could lose it.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_LOOK_S):
             await watch.look()
-    listener = await asyncio.get_running_loop().create_server(
-        lambda: NotifyFront(heads, intake, gate, limiter, handler, connections, slices),
-        settings.host,
+    port = await open_port(
+        app,
+        lambda handler, slices: NotifyFront(
+            heads, intake, gate, limiter, handler, connections, slices
+        ),
+        settings,
         settings.port,
         backlog=BACKLOG,
-        reuse_port=settings.server_processes > 1,
-        **tls,
+        shared=settings.server_processes > 1,
     )
-    scheme = "https" if tls else "http"
+    scheme = "https" if port.is_tls else "http"
     log.info("listening", extra={"url": f"{scheme}://{settings.host}:{settings.port}"})
     collect_seldom()
 
@@ -188,39 +127,36 @@ async def serve(settings: Settings) -> None:
         await watch.run()
 
     async def finish() -> None:
-        readiness.drain()
-        listener.close()
+        await port.close()
         for connection in list(connections):
             connection.stop()
         await limiter.settle()
         await acceptor.close()
 
-    try:
-        await run_until_stopped(
-            watch_redis(),
-            directory.run(),
-            *([history.clients.sync(directory)] if history else []),
-            readiness.run(watch.looked),
-            close_overdue(connections),
-            usage.run(),
-            at_stop=finish,
-        )
-    finally:
-        listener.close()
-        await runner.cleanup()
-        await usage.write()
-        await control.aclose()
-        await counting.aclose()
-        if history:
-            await history.close()
-        log.info("stopped")
+    await serve_until_stopped(
+        watch_redis(),
+        directory.run(),
+        *([history.clients.sync(directory)] if history else []),
+        close_overdue(connections),
+        usage.run(),
+        readiness=readiness,
+        connected=[watch.looked],
+        at_stop=finish,
+        at_end=[
+            port.cleanup,
+            usage.write,
+            control.aclose,
+            counting.aclose,
+            *([history.close] if history else []),
+        ],
+        log=log,
+    )
 
 
 def main() -> None:
     """Start the server, or run the given command instead."""
     arguments = read_arguments()
-    number = replica_number()
-    settings = load_settings(warn=number is None)
+    settings = load_service_settings()
     if arguments.command:
         # It imports Alembic, which takes longer than all other imports together.
         from server.clients.command_line import create_client
@@ -235,12 +171,8 @@ def main() -> None:
             )
         )
     refuse_unusable(settings)
-    set_up_logs(settings, f"server.{number}" if number else "server")
-    try:
-        run("server", settings.server_processes, lambda: serve(settings))
-    except (UnfitRedisError, OSError) as error:
-        log.critical("can't run", extra={"reason": str(error)})
-        sys.exit(1)
+    start_logs(settings, "server")
+    run_service("server", settings.server_processes, lambda: serve(settings), log)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,25 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from redis.asyncio import Redis
 
+from common.auth.client_directory import Directory
+from common.config.settings import Settings
+from common.events.receipts import Receipts
+from common.redis.client import connect
+from common.redis.keys import Keys
 from common.telemetry.readiness import Readiness
 from common.web.problem_middleware import problems
+from history.database import Database, database_outage
 from server.access.route_access import check_routes
 from server.clients import audit_routes, client_routes, key_routes, ticket_routes, token_routes
 from server.clients.context import Context
+from server.clients.service import Clients
 from server.inbox import inbox_routes
 from server.inbox.reader import Inbox
 from server.members import room_routes, user_routes
 from server.members.context import Members
+from server.members.member_changes import Changes
 from server.notifications import list_routes, status_routes
 from server.notifications.context import SentNotifications
 from server.notify import notify_routes
@@ -49,6 +58,8 @@ ROUTES: Final[tuple[Route[Any], ...]] = (
     *docs_routes.ROUTES,
 )
 """All routes, in the order of the API document."""
+HISTORY_TIMEOUT_S: Final = 2.0
+"""Seconds that the routes of history wait for Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,54 @@ class Stored:
     inbox: Inbox
     members: Members
     notifications: SentNotifications
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that needs PostgreSQL: the routes' contexts, the clients, the connections."""
+
+    database: Database
+    redis: Redis
+    stored: Stored
+    clients: Clients
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.database.close()
+        await self.redis.aclose()
+
+
+def make_history(settings: Settings, keys: Keys, name: str) -> History | None:
+    """Make what the routes of history and clients need, or None if there is no database.
+
+    Nothing is connected yet.
+    """
+    if not settings.database_url:
+        return None
+    database = Database(settings.database_url.get_secret_value())
+    # A separate client, so that nothing here delays POST /notify.
+    redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
+    changes = Changes(redis, keys, settings, name)
+    inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
+    stored = Stored(
+        inbox,
+        Members(database, changes, inbox.cache),
+        SentNotifications(database, redis, keys),
+    )
+    return History(database, redis, stored, Clients(database, redis, keys, settings, name))
+
+
+def lacks_clients(settings: Settings, directory: Directory) -> str | None:
+    """Return None if a client is known, or else what to do, or what is missing to make one."""
+    if len(directory):
+        return None
+    if not directory.asked.is_set():
+        return "the clients were not read yet"
+    if not settings.database_url:
+        return "no client is known, and none can be made: DATABASE_URL is empty"
+    if database_outage:
+        return "no client is known, and none can be made: the database does not answer"
+    return "no client is known: python -m server create-client --admin NAME EMAIL"
 
 
 def make_app(

@@ -7,24 +7,24 @@ if __name__ == "__main__":
     read_arguments()
 
 import asyncio
+import contextlib
 import logging
-import sys
 import time
 
-from aiohttp import web
-
 from common.accounting.usage import Usage
-from common.config.settings import Settings, load_settings
+from common.config.settings import Settings
 from common.model.channels import Lane
 from common.process.garbage_collection import collect_seldom
-from common.process.replicas import replica_number, run, run_until_stopped
-from common.redis.client import UnfitRedisError, connect, wait_until_reached
+from common.process.service import (
+    load_service_settings,
+    run_service,
+    serve_until_stopped,
+    start_logs,
+)
+from common.redis.client import connect, wait_until_reached
 from common.redis.keys import Keys
-from common.telemetry.logs import set_up_logs
 from common.telemetry.readiness import Readiness
-from common.web.aiohttp_connection import PlainSite
-from common.web.ops_routes import ops_routes
-from common.web.problem_middleware import problems, refuse_encodings
+from common.web.ports import open_ops_port
 from worker.event_trimmer import EventTrimmer
 from worker.lane_loop import LaneLoop
 from worker.leases import Holders
@@ -61,73 +61,50 @@ async def work(settings: Settings) -> None:
         return observer.unfit if silent_s < settings.lease_s else "leases could not be renewed"
 
     readiness = Readiness(holds_leases, trimmer.notes)
-    app = web.Application(middlewares=[problems, refuse_encodings])
-    app.add_routes(ops_routes(readiness))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    site = PlainSite(
-        runner, settings.host, settings.worker_port, reuse_port=settings.worker_processes > 1
+    port = await open_ops_port(
+        readiness, settings.host, settings.worker_port, shared=settings.worker_processes > 1
     )
-    await site.start()
-    log.info(
-        "working",
-        extra={
-            "worker": holders.worker,
-            "health": f"http://{settings.host}:{settings.worker_port}",
-        },
-    )
+    health = f"http://{settings.host}:{settings.worker_port}"
+    log.info("working", extra={"worker": holders.worker, "health": health})
+    collect_seldom()
+    all_ended = asyncio.Event()
 
     async def publish() -> None:
         await wait_until_reached(control)
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop.run())
-
-    collect_seldom()
-    publishing = asyncio.ensure_future(publish())
-
-    async def keep_publishing() -> None:
-        await asyncio.shield(publishing)
+        all_ended.set()
         await asyncio.Event().wait()
 
     async def finish() -> None:
-        readiness.drain()
         for loop in loops:
             loop.stop()
         # A loop ends after the batch in hand, at the latest when its wait for a turn is over.
-        await asyncio.wait([publishing], timeout=settings.lease_s + CONTROL_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.lease_s + CONTROL_TIMEOUT_S):
+                await all_ended.wait()
 
-    try:
-        await run_until_stopped(
-            keep_publishing(),
-            holders.run(),
-            observer.run(),
-            trimmer.run(),
-            usage.run(),
-            readiness.run(holders.renewed, observer.looked),
-            at_stop=finish,
-        )
-    finally:
-        publishing.cancel()
-        await asyncio.gather(publishing, return_exceptions=True)
-        await usage.write()
-        await holders.close()
-        await runner.cleanup()
-        await control.aclose()
-        log.info("stopped")
+    await serve_until_stopped(
+        publish(),
+        holders.run(),
+        observer.run(),
+        trimmer.run(),
+        usage.run(),
+        readiness=readiness,
+        connected=[holders.renewed, observer.looked],
+        at_stop=finish,
+        at_end=[usage.write, holders.close, port.cleanup, control.aclose],
+        log=log,
+    )
 
 
 def main() -> None:
     """Start it."""
     read_arguments()
-    number = replica_number()
-    settings = load_settings(warn=number is None)
-    set_up_logs(settings, f"worker.{number}" if number else "worker")
-    try:
-        run("worker", settings.worker_processes, lambda: work(settings))
-    except (UnfitRedisError, OSError) as error:
-        log.critical("can't run", extra={"reason": str(error)})
-        sys.exit(1)
+    settings = load_service_settings()
+    start_logs(settings, "worker")
+    run_service("worker", settings.worker_processes, lambda: work(settings), log)
 
 
 if __name__ == "__main__":

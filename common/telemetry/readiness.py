@@ -1,7 +1,6 @@
 """Readiness of a process, probed by trying to deliver, and shared between replicas."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -26,7 +25,7 @@ _ready_at = Gauge(
 
 
 class Readiness:
-    """A probe that runs once a second, and its last result.
+    """A probe, and its last result.
 
     Args:
         probe: returns None if the process delivers, or the reason why it doesn't. It may raise.
@@ -51,20 +50,6 @@ class Readiness:
         """Answer not ready from now on, and warn no more: whatever is lost is being left."""
         self._draining = True
         outage.leave()
-
-    async def run(self, *first_after: asyncio.Event) -> None:
-        """Probe until cancelled, beginning once connected or after the time of one probe.
-
-        Args:
-            first_after: all set when the process is connected.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                for event in first_after:
-                    await event.wait()
-        while True:
-            await self.check()
-            await asyncio.sleep(PROBE_INTERVAL_S)
 
     async def check(self) -> None:
         """Probe once."""

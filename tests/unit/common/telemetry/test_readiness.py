@@ -119,33 +119,6 @@ async def test_notes_are_those_of_now() -> None:
     assert one.status()[1]["kafka"] == "too far behind"
 
 
-async def test_it_probes_as_soon_as_the_process_is_connected_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(readiness, "PROBE_INTERVAL_S", 0.01)
-    probe, connected = Probe(), asyncio.Event()
-    running = asyncio.create_task(Readiness(probe).run(connected))
-    await asyncio.sleep(0.05)
-    assert probe.count == 0
-    connected.set()
-    async with asyncio.timeout(10):
-        while probe.count < 3:
-            await asyncio.sleep(0.01)
-    running.cancel()
-
-
-async def test_a_process_that_never_connects_is_probed_after_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(readiness, "PROBE_TIMEOUT_S", 0.05)
-    probe = Probe("away")
-    running = asyncio.create_task(Readiness(probe).run(asyncio.Event()))
-    async with asyncio.timeout(10):
-        while not probe.count:
-            await asyncio.sleep(0.01)
-    running.cancel()
-
-
 def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
     found = [record.levelno for record in caplog.records if record.name == "roomcast.readiness"]
     caplog.clear()
