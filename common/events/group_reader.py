@@ -29,7 +29,7 @@ from common.events.stream_entries import read_entries
 from common.model.shared_content import put_back, references
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word
-from common.redis.scripts import Script
+from common.redis.scripts import Argument, Script
 
 log = logging.getLogger("roomcast.events")
 
@@ -163,17 +163,24 @@ class EventReader:
         """
         return self.leads and await self._has_lease()
 
-    async def acknowledge(self, events: Sequence[Event]) -> None:
+    async def acknowledge(
+        self, events: Sequence[Event], script: Script | None = None, *more: Argument
+    ) -> None:
         """Acknowledge these events and all that were handed out before them.
+
+        Args:
+            events: a run as it was handed out.
+            script: moves the position as `advance` does, and does something else in the same step
+                (see `mirrored.lua`); None: only moves it.
+            more: arguments of that script after the first three.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer; call again.
         """
         if not events:
             return
-        moved = await self._advance(
-            self._redis, [self._stream], [self._group, events[-1].id, len(events)]
-        )
+        args: list[Argument] = [self._group, events[-1].id, len(events), *more]
+        moved = await (script or self._advance)(self._redis, [self._stream], args)
         if moved == NO_GROUP:
             # A read does not notice that the group is gone.
             self._begins = True

@@ -19,11 +19,10 @@ from typing import Final
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
-from common.errors import REDIS_ERRORS
 from common.events.event import Event
 from common.events.group_reader import EventReader
+from common.events.reader_loop import ReaderLoop
 from common.process.backoff import jittered
-from common.telemetry.outage import redis_outage
 from history.database import database_outage, original
 from history.queries.first_sights import KnownSights
 from history.writing import metrics
@@ -47,7 +46,6 @@ _DATABASE_ERRORS: Final = (
     asyncpg.InternalClientError,  # a statement on a connection that was lost a moment ago
     SQLAlchemyError,
 )
-_OUTAGES: Final = {"redis": redis_outage, "database": database_outage}
 _LOGGED_MALFORMED: Final = 5
 _LOGGED_TEXT_MAX: Final = 200
 
@@ -84,50 +82,42 @@ class Writer:
         self._reader = reader
         self._store = store
         self._partitions = partitions
-        self._delay_s = delay_s
         self._batches: asyncio.Queue[tuple[list[Event], Batch]] = asyncio.Queue(1)
         self._unsettled: _Work | None = None
-        self._stopping = False
+        self._loop = ReaderLoop(reader, self._take, delay_s=delay_s, note_lead=self._note_lead)
         self._tend_at = float("-inf")
         self._sights = KnownSights()
         self._events = 0
         self._transactions = 0
         self.answered = asyncio.Event()
         """Set once the database answered for the first time."""
-        self.trouble: dict[str, str] = {"redis": "not read yet", "database": "not asked yet"}
+        self._database_trouble = "not asked yet"
+
+    @property
+    def trouble(self) -> dict[str, str]:
         """Reasons why events are not being written, by the part that fails."""
+        redis = self._loop.trouble or ("" if self._loop.has_read else "not read yet")
+        return {"redis": redis, "database": self._database_trouble}
 
     async def run(self) -> None:
         """Read and write until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read())
+            group.create_task(self._loop.run())
             group.create_task(self._write())
 
     async def finish(self) -> None:
         """Read no more, and wait until what was read is written."""
-        self._stopping = True
+        self._loop.stop()
         await self._batches.join()
 
-    async def _read(self) -> None:
-        waits = jittered()
-        while not self._stopping:
-            try:
-                events = await self._reader.read()
-            except REDIS_ERRORS as error:
-                self._note("redis", error)
-                await asyncio.sleep(next(waits))
-                continue
-            waits = jittered()
-            self._note("redis", None)
-            metrics.leads.set(self._reader.leads)
-            if not self._reader.leads:
-                self._sights.clear()
-            if events:
-                # Rows are made here, while the database is busy with the batch before.
-                await self._batches.put((events, read_events(events, self._sights)))
-                if not self._reader.more:
-                    await asyncio.sleep(self._delay_s)
-        await asyncio.Event().wait()
+    def _note_lead(self, leads: bool) -> None:
+        metrics.leads.set(leads)
+        if not leads:
+            self._sights.clear()
+
+    async def _take(self, events: list[Event]) -> None:
+        # Rows are made here, while the database is busy with the batch before.
+        await self._batches.put((events, read_events(events, self._sights)))
 
     async def _write(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -199,7 +189,7 @@ class Writer:
             await copied.commit()
         except _DATABASE_ERRORS as error:
             # Its own connection is gone; the other one may be in use.
-            self._note("database", error)
+            self._note(error)
             metrics.retries.inc()
             return False
         self._note_written(copied.new, copied.outside)
@@ -210,7 +200,7 @@ class Writer:
         events, batch = work.events, work.batch
         if batch.rows:
             metrics.write_seconds.observe(time.monotonic() - work.started)
-        await self._acknowledge(events)
+        await self._loop.acknowledge(events)
         metrics.batches.inc()
         for kind, count in batch.events.items():
             metrics.events.labels(kind).inc(count)
@@ -274,35 +264,21 @@ class Writer:
         for half in halves:
             await self._commit(half)
 
-    async def _acknowledge(self, events: list[Event]) -> None:
-        for wait in jittered():
-            try:
-                await self._reader.acknowledge(events)
-            except REDIS_ERRORS as error:
-                self._note("redis", error)
-                await asyncio.sleep(wait)
-            else:
-                return
-
     def _failed(self, error: Exception) -> None:
         self._store.drop_connections()
         # It may be another database that answers next.
         self._sights.clear()
-        self._note("database", error)
+        self._note(error)
 
     def _succeeded(self) -> None:
         self.answered.set()
-        self._note("database", None)
+        database_outage.back("writer")
+        self._database_trouble = ""
 
-    def _note(self, part: str, error: Exception | None) -> None:
-        outage = _OUTAGES[part]
-        if error is None:
-            outage.back("writer")
-            self.trouble[part] = ""
-            return
+    def _note(self, error: Exception) -> None:
         error = original(error)
-        outage.lost("writer", error)
-        self.trouble[part] = f"{type(error).__name__}: {error}"
+        database_outage.lost("writer", error)
+        self._database_trouble = f"{type(error).__name__}: {error}"
 
 
 def _halves(rows: Rows) -> tuple[Rows, Rows] | None:

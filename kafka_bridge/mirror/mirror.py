@@ -22,17 +22,18 @@ from redis.asyncio import Redis
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.events.event import Event
-from common.events.group_reader import LEASE_S
+from common.events.group_reader import EventReader
+from common.events.reader_loop import ReaderLoop
+from common.model.channels import KAFKA_GROUP
 from common.model.timestamps import format_time
 from common.process.backoff import jittered
 from common.redis.keys import Keys
-from common.telemetry.outage import redis_outage
+from common.redis.scripts import Script
 from kafka_bridge import metrics
 from kafka_bridge.brokers import kafka_outage, make_topics, report_lost
 from kafka_bridge.messages.cloud_events import head_of, to_message
 from kafka_bridge.messages.message import Message
 from kafka_bridge.mirror.careful_writer import CarefulWriter
-from kafka_bridge.mirror.mirror_reader import MirrorReader
 from kafka_bridge.mirror.producer import STALLED, STALLED_S, UNKNOWN, NotWrittenError, Outbox, Place
 
 log = logging.getLogger("roomcast.kafka")
@@ -77,7 +78,17 @@ class Mirror:
     def __init__(self, redis: Redis, keys: Keys, settings: Settings, outbox: Outbox) -> None:
         self._settings = settings
         self._topic = settings.kafka_events_topic
-        self._reader = MirrorReader(redis, settings.redis_url, keys, batch=settings.kafka_batch_max)
+        self._reader = EventReader(
+            redis, settings.redis_url, keys, KAFKA_GROUP, batch=settings.kafka_batch_max
+        )
+        self._loop = ReaderLoop(
+            self._reader,
+            self._send,
+            delay_s=settings.kafka_delay_s,
+            note_lead=metrics.leads.set,
+            wait_for_room=self._has_room,
+        )
+        self._mirrored = Script("mirrored")
         self._outbox = outbox
         self._careful = CarefulWriter(settings, outbox, head_of)
         self._tells_history = "history" in settings.reader_groups
@@ -85,18 +96,23 @@ class Mirror:
         self._changed = asyncio.Condition()
         self._sending = asyncio.Lock()
         self._stopping = False
-        self.trouble: str | None = None
+        self._kafka_trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
         """Reason why nothing is mirrored now, or None."""
+        return f"redis: {self._loop.trouble}" if self._loop.trouble else self._kafka_trouble
 
     async def run(self) -> None:
         """Mirror until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read())
+            group.create_task(self._loop.run())
             group.create_task(self._settle())
 
     async def stop(self) -> None:
         """Take nothing more; return when what is under way is settled, and give the lead up."""
         self._stopping = True
+        self._loop.stop()
         async with self._changed:
             await self._changed.wait_for(lambda: not self._under_way)
         try:
@@ -104,43 +120,9 @@ class Mirror:
         except REDIS_ERRORS as error:
             log.info("the lead runs out by itself", extra={"reason": str(error)})
 
-    async def _read(self) -> None:
-        waits = jittered()
-        while not self._stopping:
-            if not await self._has_room():
-                continue
-            try:
-                events = await self._reader.read()
-            except REDIS_ERRORS as error:
-                # At a stop its connection is closed.
-                if not self._stopping:
-                    self.trouble = f"redis: {type(error).__name__}: {error}"
-                    redis_outage.lost("reading events", error)
-                await asyncio.sleep(next(waits))
-                continue
-            waits = jittered()
-            redis_outage.back("reading events")
-            if self.trouble and self.trouble.startswith("redis"):
-                self.trouble = None
-            metrics.leads.set(self._reader.leads)
-            if events:
-                await self._send(events)
-                if not self._reader.more:
-                    await asyncio.sleep(self._settings.kafka_delay_s)
-        await asyncio.Event().wait()
-
-    async def _has_room(self) -> bool:
-        """Wait until another batch may start, and keep the lead until then."""
-        try:
-            async with asyncio.timeout(LEASE_S / 5), self._changed:
-                await self._changed.wait_for(lambda: len(self._under_way) < IN_FLIGHT_MAX)
-        except TimeoutError:
-            try:
-                await self._reader.keep()
-            except REDIS_ERRORS as error:
-                log.debug("the lead could not be kept", extra={"reason": str(error)})
-            return False
-        return True
+    async def _has_room(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._under_way) < IN_FLIGHT_MAX)
 
     async def _send(self, events: list[Event]) -> None:
         messages = []
@@ -200,13 +182,13 @@ class Mirror:
                 continue
             done, _ = await asyncio.wait([sent.written], timeout=_WRITTEN_TIMEOUT_S)
             if not done:
-                self.trouble = "kafka: the brokers do not acknowledge"
+                self._kafka_trouble = "kafka: the brokers do not acknowledge"
                 await self._send_what_is_stalled(sent)
                 continue
             try:
                 places = sent.written.result()
             except NotWrittenError as error:
-                self.trouble = f"kafka: {error}"
+                self._kafka_trouble = f"kafka: {error}"
                 log.warning("kafka refused a batch; sending again", extra={"reason": str(error)})
                 await asyncio.sleep(next(waits))
                 await self._send_again(carefully=True)
@@ -214,7 +196,7 @@ class Mirror:
             waits = jittered()
             await self._acknowledge(sent, places)
             kafka_outage.back("events topic")
-            self.trouble = None
+            self._kafka_trouble = None
             metrics.mirrored.inc(len(sent.messages))
             metrics.mirror_seconds.observe(time.perf_counter() - sent.at)
             async with self._changed:
@@ -235,7 +217,7 @@ class Mirror:
                 quiet_s = time.perf_counter() - self._careful.progressed_at
                 if writing.done() or quiet_s < _WRITTEN_TIMEOUT_S:
                     continue
-                self.trouble = "kafka: the brokers do not acknowledge"
+                self._kafka_trouble = "kafka: the brokers do not acknowledge"
                 if quiet_s >= STALLED_S and await self._outbox.answers(self._topic):
                     self._say_stalled()
                     break
@@ -282,16 +264,9 @@ class Mirror:
     async def _acknowledge(self, sent: _Sent, places: list[Place]) -> None:
         """Acknowledge on the stream and, in the same step, tell history where it is in Kafka."""
         stories = self._stories(sent, places) if self._tells_history else []
-        for wait in jittered():
-            try:
-                await self._reader.acknowledge_mirrored(sent.events, stories)
-            except REDIS_ERRORS as error:
-                self.trouble = f"redis: {type(error).__name__}: {error}"
-                redis_outage.lost("acknowledging events", error)
-                await asyncio.sleep(wait)
-            else:
-                redis_outage.back("acknowledging events")
-                return
+        # Nothing is written of what was acknowledged already: by the same call, whose reply was
+        # lost, or by another leader.
+        await self._loop.acknowledge(sent.events, self._mirrored, self._reader.name, *stories)
 
     def _stories(self, sent: _Sent, places: list[Place]) -> list[bytes]:
         """Texts of the `mirrored` events of a batch.

@@ -1,19 +1,26 @@
-"""The bridge's reader on a real Valkey: it tells history as it acknowledges, and tells it once."""
+"""An acknowledgement that tells history of it in the same step, on a real Valkey: once."""
 
 from typing import Any
 
+from common.events.event import Event
+from common.events.group_reader import EventReader
 from common.model.channels import KAFKA_GROUP
-from kafka_bridge.mirror.mirror_reader import MirrorReader
+from common.redis.scripts import Script
 from tests.redis.events.test_group_reader import ids, read
 from tests.support.stores.job_queue import KEYS, Queue
 
+MIRRORED = Script("mirrored")
 STORIES = [b'{"n":0}', b'{"n":1}']
 
 
-def reader(queue: Queue) -> MirrorReader:
+def reader(queue: Queue) -> EventReader:
     return queue.closed_at_the_end(
-        MirrorReader(queue.redis, queue.url, KEYS, batch=100, block_s=0.05)
+        EventReader(queue.redis, queue.url, KEYS, KAFKA_GROUP, batch=100, block_s=0.05)
     )
+
+
+async def acknowledge(reader: EventReader, events: list[Event], stories: list[bytes]) -> None:
+    await reader.acknowledge(events, MIRRORED, reader.name, *stories)
 
 
 async def told(queue: Queue) -> list[tuple[bytes, bytes]]:
@@ -34,12 +41,12 @@ async def test_an_acknowledgement_whose_reply_was_lost_is_told_once(queue: Queue
     one = reader(queue)
     events = await read(one, 10)
     for _ in range(2):
-        await one.acknowledge_mirrored(events, STORIES)
+        await acknowledge(one, events, STORIES)
     assert await told(queue) == [(story, one.name.encode()) for story in STORIES]
     # What it wrote itself is handed out like the rest, and acknowledged without another word.
     own = await read(one, 2)
     assert {event.kind for event in own} == {"mirrored"}
-    await one.acknowledge_mirrored(own, [])
+    await acknowledge(one, own, [])
     assert await lag(queue) == 0
     assert len(await told(queue)) == 2
 
@@ -51,13 +58,13 @@ async def test_a_paused_leader_tells_nothing_that_its_successor_told(queue: Queu
     await paused.close()
     found = await read(heir, 30)
     assert ids(found) == ids(held)
-    await heir.acknowledge_mirrored(found[:20], STORIES)
+    await acknowledge(heir, found[:20], STORIES)
     # Behind where its successor is: nothing happens. Further on: it is true, and it is told.
-    await paused.acknowledge_mirrored(held[:10], [b"late"])
+    await acknowledge(paused, held[:10], [b"late"])
     assert len(await told(queue)) == 2
     assert await lag(queue) == 12
-    await paused.acknowledge_mirrored(held, [b"ahead"])
-    await heir.acknowledge_mirrored(found[20:], [b"repeated"])
+    await acknowledge(paused, held, [b"ahead"])
+    await acknowledge(heir, found[20:], [b"repeated"])
     assert [text for text, _ in await told(queue)][2:] == [b"ahead"]
 
 
@@ -66,8 +73,8 @@ async def test_without_the_group_nothing_is_told_and_all_comes_again(queue: Queu
     one = reader(queue)
     events = await read(one, 3)
     await queue.redis.xgroup_destroy(KEYS.events, KAFKA_GROUP)
-    await one.acknowledge_mirrored(events, STORIES)
+    await acknowledge(one, events, STORIES)
     assert await told(queue) == []
     assert ids(await read(one, 3)) == ids(events)
-    await one.acknowledge_mirrored(events, STORIES)
+    await acknowledge(one, events, STORIES)
     assert len(await told(queue)) == 2
