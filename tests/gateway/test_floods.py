@@ -10,7 +10,7 @@ from tests.gateway.flood import KINDS, SLOW
 from tests.support.clients.socket_wire import Wire, client_frame, open_socket
 from tests.support.processes.process import ROOT
 from tests.support.processes.stack import Stack
-from ws_gateway.transport.connection import DROPPED_MAX_BYTES
+from ws_gateway.transport.web_socket import DROPPED_MAX_BYTES
 
 QUIET_S, FLOOD_S = 0.7, 1.5
 WORST_RATIO = 60

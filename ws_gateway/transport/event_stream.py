@@ -94,18 +94,6 @@ class EventStream(Connection):
         """Send what a socket would get in answer, as an event of that name."""
         self.write_if_bounded(event(payload, type_of(payload), self._id()))
 
-    def write_joined(self, channel: HeardChannel, joined: JoinedWrite) -> None:
-        """Write texts of a channel as events."""
-        if self._transport and not self._transport.is_closing():
-            self._transport.write(self._events(channel, joined))
-
-    def deliver(self, channel: HeardChannel, joined: JoinedWrite) -> bool:
-        """Take its part of a pass, unless it is behind."""
-        if not self.may_be_given(channel, joined.before):
-            return False
-        self.write_joined(channel, joined)
-        return True
-
     def ping(self) -> None:
         """Keep what lies between from closing the connection; nobody answers this."""
         self.seen = self.host.clock.now
@@ -115,7 +103,7 @@ class EventStream(Connection):
         transport.write(close_event(code))
         transport.close()
 
-    def _events(self, channel: HeardChannel, joined: JoinedWrite) -> bytes:
+    def _framed(self, channel: HeardChannel, joined: JoinedWrite) -> bytes:
         assert self._ids is not None
         events = []
         for item in joined.items:

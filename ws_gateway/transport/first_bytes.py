@@ -37,6 +37,7 @@ from ws_gateway.protocol.messages import ClientError
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.event_stream import EventStream
 from ws_gateway.transport.host import Host
+from ws_gateway.transport.web_socket import WebSocket
 
 
 class Front(asyncio.Protocol):
@@ -295,7 +296,7 @@ class Front(asyncio.Protocol):
         refused: ClientError | None = None,
     ) -> None:
         host, rest = self._host, self._head[end:]
-        connection = Connection(host, self._number, self._address)
+        connection = WebSocket(host, self._number, self._address)
         host.let_in(connection, principal)
         host.connections.add(connection)
         if refused is None:

@@ -73,5 +73,5 @@ class Sweep:
 def observe(gateway: Gateway) -> None:
     """Set the gauges that follow from a gateway's state."""
     metrics.connections.set(len(gateway.connections))
-    metrics.registered.set(gateway.registered)
+    metrics.registered.set(len(gateway.registrations))
     metrics.in_line.set(len(gateway.pacer))
