@@ -8,37 +8,10 @@ from typing import Final
 
 import msgspec
 
+from common.events.payloads import Expired, PublishedExtra, PublishedFrame, encode
 from common.model.channels import channel_of, scoped
 from common.model.job import Job, decode_job, weight_of
 from common.model.shared_content import content_of, digest_of, place_in
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class _Frame(msgspec.Struct, rename="camel"):
-    # The order of these fields is the order in the text; the script goes on behind `epoch`.
-    type: str
-    id: str
-    user_id: str
-    target: str | None
-    message: msgspec.Raw
-    data: msgspec.Raw
-    priority: str
-    created_at: str
-    channel: str
-    epoch: str = ""
-
-
-class _Extra(msgspec.Struct, omit_defaults=True):
-    email: str = ""
-
-
-class _Expired(msgspec.Struct, rename="camel"):
-    id: str
-    user_id: str
-    priority: str
-    created_at: str
-
 
 _NULL: Final = msgspec.Raw(b"null")
 _OPEN_END: Final = len(b'"}')
@@ -69,8 +42,8 @@ def entry_at_once(text: bytes) -> Entry | None:
 
 def _entries(job: Job, digest: str = "") -> Iterator[Entry]:
     """Entries of a job; with a digest, without the content that has it."""
-    extra = _encode(_Extra(job.email)) if job.email else b""
-    frame = _Frame(
+    extra = encode(PublishedExtra(job.email)) if job.email else b""
+    frame = PublishedFrame(
         job.type, job.id, job.user_id, None, job.message, job.data,
         job.priority, job.created_at, "",
     )  # fmt: skip
@@ -79,7 +52,7 @@ def _entries(job: Job, digest: str = "") -> Iterator[Entry]:
     for target in (None,) if job.targets is None else job.targets:
         frame.target = target
         frame.channel = channel = channel_of(job.type, target)
-        head = _encode(frame)[:-_OPEN_END]
+        head = encode(frame)[:-_OPEN_END]
         refers = b"@%b:%d " % (digest.encode(), place_in(head)) if digest else b""
         yield scoped(channel, job.client), job.created_ms, head, refers + extra
 
@@ -189,7 +162,11 @@ class BatchBuilder:
         batch.oldest_ms = min(batch.oldest_ms, job.created_ms)
         before = len(args)
         if job.expires_ms is not None and job.expires_ms < now_ms:
-            story = _encode(_Expired(job.id, job.user_id, job.priority, job.created_at))
+            story = encode(
+                Expired(
+                    id=job.id, user_id=job.user_id, priority=job.priority, created_at=job.created_at
+                )
+            )
             for target in [None] if job.targets is None else job.targets:
                 args += (scoped(channel_of(job.type, target), job.client), "", story, "")
             batch.expired += 1

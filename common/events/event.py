@@ -15,62 +15,68 @@ EVENT_FIELDS: Final = [b"k", b"c", b"w", b"p", b"x"]
 
 
 class EventKind(StrEnum):
-    """Kind of an event, which decides the text of its entry."""
+    """Kind of an event, and the `type` of the CloudEvent that is made of it, if any.
 
-    PUBLISHED = "published"
+    `common.events.payloads` has the texts. A new kind is declared here and there; if it makes rows,
+    `history.writing.rows` reads it.
+    """
+
+    cloud_type: str
+    """Empty: it is not mirrored to Kafka."""
+
+    def __new__(cls, value: str, cloud_type: str = "") -> "EventKind":
+        """Make a member."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.cloud_type = cloud_type
+        return kind
+
+    PUBLISHED = "published", "roomcast.notification.published"
     """`p` is the frame that clients received; `x` may be `{"email"}`."""
-    EXPIRED = "expired"
-    """A job expired unsent: `p` is `{"id", "userId", "priority", "createdAt"}`."""
-    DEAD = "dead"
+    EXPIRED = "expired", "roomcast.notification.expired"
+    """A job expired unsent."""
+    DEAD = "dead", "roomcast.notification.dead"
     """A text went to the dead letters: `p` is the text (a job or other), `x` is the reason as
     plain text; `c` is empty."""
-    DELIVERED = "delivered"
-    """A user's receipt: `p` is `{"id", "userId", "at"}`; `c` is the user's channel."""
-    READ = "read"
+    DELIVERED = "delivered", "roomcast.receipt.delivered"
+    """A user's receipt; `c` is the user's channel."""
+    READ = "read", "roomcast.receipt.read"
     """A user's receipt, as `DELIVERED`."""
-    WRITTEN = "written"
-    """A gateway counted the sockets that it wrote runs of publications to.
-
-    `p` is `{"gateway", "epoch", "runs": [[first offset, last offset, sockets], …], "at"}`.
-    """
+    WRITTEN = "written", "roomcast.gateway.written"
+    """A gateway counted the sockets that it wrote runs of publications to."""
     MIRRORED = "mirrored"
     """The positions of publications in Kafka; written by the bridge, and itself not mirrored.
 
-    `p` is `{"topic", "at", "firstMs", "lastMs", "entries": [[scoped channel, epoch, offset,
-    partition, kafka offset], …]}`; `c` is empty. The publications were written to the event stream
-    between the two times (Unix, in milliseconds).
+    Its entries are `[scoped channel, epoch, offset, partition, kafka offset]`; `c` is empty. The
+    publications were written to the event stream between its two times (Unix, in milliseconds).
     """
-    USER = "user"
-    """A user was registered: `p` is `{"userId", "at"}`; `c` is the user's channel."""
-    MEMBER_JOINED = "member-joined"
-    """A user joined a room: `p` is `{"userId", "room", "at"}`; `c` is the room's channel. Somebody
-    who is a member already keeps the time at which they joined."""
-    MEMBER_LEFT = "member-left"
+    USER = "user", "roomcast.user.added"
+    """A user was registered; `c` is the user's channel."""
+    MEMBER_JOINED = "member-joined", "roomcast.room.member-joined"
+    """A user joined a room; `c` is the room's channel. Somebody who is a member already keeps the
+    time at which they joined."""
+    MEMBER_LEFT = "member-left", "roomcast.room.member-left"
     """A user left a room, as `MEMBER_JOINED`."""
-    READ_ALL = "read-all"
+    READ_ALL = "read-all", "roomcast.receipt.read-all"
     """A user read everything published until `at`, by Redis's clock; as `USER`."""
-    ARCHIVED = "archived"
-    """A user archived a notification: `p` is `{"userId", "id", "createdAt", "at"}`, with the time
-    the notification was created; `c` is the user's channel. The last one in the stream counts."""
-    UNARCHIVED = "unarchived"
+    ARCHIVED = "archived", "roomcast.receipt.archived"
+    """A user archived a notification; `c` is the user's channel. The last one in the stream
+    counts."""
+    UNARCHIVED = "unarchived", "roomcast.receipt.unarchived"
     """A user unarchived a notification, as `ARCHIVED`."""
-    UNREAD = "unread"
+    UNREAD = "unread", "roomcast.receipt.unread"
     """A user marked a notification unread, as `ARCHIVED`: receipts before `at` do not count."""
-    SEEN = "seen"
-    """Users connected to a gateway and had no recent sight: `p` is `{"users": [[user, Unix ms],
-    …]}`, by Redis's clock; `c` is their client's broadcast channel. Broadcasts count for each of
-    them from then on, or from an earlier sight."""
-    USER_DELETED = "user-deleted"
+    SEEN = "seen", "roomcast.user.seen"
+    """Users connected to a gateway and had no recent sight, by Redis's clock; `c` is their client's
+    broadcast channel. Broadcasts count for each of them from then on, or from an earlier sight."""
+    USER_DELETED = "user-deleted", "roomcast.user.deleted"
     """A user was deleted, with all their data until `at`; as `USER`."""
-    AUDIT = "audit"
-    """An action on a client application: `p` is `{"number", "at", "action", "subject",
-    "client", "key", "details"}`, `c` the subject and a slash. It is a copy of a row that
+    AUDIT = "audit", "roomcast.audit"
+    """An action on a client application; `c` is the subject and a slash. It is a copy of a row that
     PostgreSQL stored with the action."""
 
-    DROPPED = "dropped"
-    """A reader was too far behind, and entries were dropped: `p` is `{"reader", "count",
-    "after", "before", "sinceMs"}`. It never got about `count` entries of the stream, between the
-    ids `after` and `before`. `c` is empty."""
+    DROPPED = "dropped", "roomcast.events.dropped"
+    """A reader was too far behind, and entries were dropped that it never got. `c` is empty."""
 
 
 class Event(NamedTuple):

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from common.config.settings import Settings
 from common.events.event import EventKind
+from common.events.payloads import UserReceipt, encode
 from common.model.channels import DEFAULT_CLIENT, scoped, user_channel
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
@@ -30,7 +30,6 @@ SHARE: Final = 0.5
 FILLING: Final = -1
 """Reply of the script: the event stream is filling, and nothing was written."""
 RETRY_AFTER_S: Final = 10
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Receipts:
@@ -108,7 +107,7 @@ class Receipts:
         signal = b""
         marks = kind is EventKind.READ
         if marks:
-            frame = _encode({"type": "read", "userId": user, "ids": notifications})
+            frame = encode({"type": "read", "userId": user, "ids": notifications})
             signal = b"! %b\n%b" % (connection.encode(), frame)
         at_ms = time.time_ns() // 1_000_000
         at = format_time(at_ms)
@@ -130,5 +129,5 @@ class Receipts:
             self._bound,
         ]
         for notification in notifications:
-            args += (notification, _encode({"id": notification, "userId": user, "at": at}))
+            args += (notification, encode(UserReceipt(notification, user, at)))
         return ["EVALSHA", self.script.sha, 1, self._keys.events, *args]

@@ -7,11 +7,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Final
-
-import msgspec
+from typing import Any, Final
 
 from common.events.event import Event, EventKind
+from common.events.payloads import (
+    Dead,
+    decode_changed,
+    decode_dead,
+    decode_expired,
+    decode_extra,
+    decode_mirrored,
+    decode_published,
+    decode_receipt,
+    decode_seen,
+    decode_written,
+    moment,
+)
 from common.model.channels import DEFAULT_CLIENT, kind_and_target, scoped, user_channel
 from history.queries.first_sights import KnownSights
 from history.queries.id_time import is_dated
@@ -51,84 +62,6 @@ _CREATED_AT: Final = COLUMNS["publications"].index("created_at")
 _TIME_AT: Final = {table: COLUMNS[table].index(column) for table, column in TIME_COLUMN.items()}
 
 _ID_MAX_LENGTH: Final = 128
-_Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-_UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-_Time = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class _FrameRow(msgspec.Struct, rename="camel", gc=False):
-    id: str
-    type: str
-    user_id: str
-    priority: str
-    created_at: str
-    epoch: str
-    offset: _Offset
-    target: str | None = None
-
-
-class _ExtraRow(msgspec.Struct, gc=False):
-    email: str = ""
-
-
-class _ExpiredRow(msgspec.Struct, rename="camel", gc=False):
-    id: str
-    created_at: _Time
-    # Events of an earlier release don't say these.
-    user_id: str = ""
-    priority: str = ""
-
-
-class _Receipt(msgspec.Struct, rename="camel", gc=False):
-    id: str
-    user_id: str
-    at: _Time
-
-
-class _Written(msgspec.Struct, gc=False):
-    gateway: str
-    epoch: str
-    runs: list[tuple[_Offset, _Offset, _Count]]
-    at: _Time
-
-
-class _Mirrored(msgspec.Struct, rename="camel", gc=False):
-    topic: str
-    at: _Time
-    entries: msgspec.Raw
-    # Events of an earlier release don't say these.
-    first_ms: _Offset = 0
-    last_ms: _Offset | None = None
-
-
-class _Changed(msgspec.Struct, rename="camel", gc=False):
-    user_id: str
-    at: _Time
-    room: str = ""
-    id: str = ""
-    created_at: _Time | None = None
-
-
-class _Seen(msgspec.Struct, gc=False):
-    users: list[tuple[str, _UnixMs]]
-
-
-class _Named(msgspec.Struct, gc=False):
-    id: str = ""
-    client: str = DEFAULT_CLIENT
-
-
-_decode_frame: Final = msgspec.json.Decoder(_FrameRow).decode
-_decode_extra: Final = msgspec.json.Decoder(_ExtraRow).decode
-_decode_expired: Final = msgspec.json.Decoder(_ExpiredRow).decode
-_decode_receipt: Final = msgspec.json.Decoder(_Receipt).decode
-_decode_written: Final = msgspec.json.Decoder(_Written).decode
-_decode_mirrored: Final = msgspec.json.Decoder(_Mirrored).decode
-_decode_changed: Final = msgspec.json.Decoder(_Changed).decode
-_decode_seen: Final = msgspec.json.Decoder(_Seen).decode
-_decode_named: Final = msgspec.json.Decoder(_Named).decode
-
 
 _WITHOUT_ROWS: Final = frozenset({EventKind.AUDIT.value, EventKind.DROPPED.value})
 """Kinds that make no row: an audit entry comes from the database, a hole is news for the reader."""
@@ -236,12 +169,6 @@ def _written_at(event: Event) -> datetime:
     return _from_ms(event.id.partition("-")[0])
 
 
-@lru_cache(maxsize=1024)
-def _moment(text: str) -> datetime:
-    # Under load, dozens of notifications are of the same millisecond.
-    return msgspec.convert(text, _Time)
-
-
 @lru_cache(maxsize=64)
 def _from_ms(unix_ms: str) -> datetime:
     return datetime.fromtimestamp(int(unix_ms) / 1000, UTC)
@@ -250,9 +177,9 @@ def _from_ms(unix_ms: str) -> datetime:
 def _published(event: Event) -> Row:
     event_id, _, scoped, writer, text, extra = event
     client, channel = _scope(scoped)
-    frame = _decode_frame(text)
-    email = _decode_extra(extra).email if extra else ""
-    created_at = _moment(frame.created_at)
+    frame = decode_published(text)
+    email = decode_extra(extra).email if extra else ""
+    created_at = moment(frame.created_at)
     return (
         client, frame.id, channel, frame.epoch, frame.offset, "published", frame.type,
         frame.user_id, frame.target, frame.priority, email, text.decode(), writer,
@@ -262,20 +189,21 @@ def _published(event: Event) -> Row:
 
 def _expired(event: Event) -> tuple[str, list[Row]]:
     client, channel = _scope(event.channel)
-    job = _decode_expired(event.text)
+    job = decode_expired(event.text)
+    created_at = moment(job.created_at)
     kind, target = kind_and_target(channel)
     row = (
         client, job.id, channel, "", 0, "expired", str(kind), job.user_id, target, job.priority, "",
-        "", event.writer, job.created_at, _written_at(event), is_dated(job.id, job.created_at),
+        "", event.writer, created_at, _written_at(event), is_dated(job.id, created_at),
     )  # fmt: skip
     return "publications", [row]
 
 
 def _dead(event: Event) -> tuple[str, list[Row]]:
     try:
-        named = _decode_named(event.text)
+        named = decode_dead(event.text)
     except (ValueError, RecursionError):
-        named = _Named()
+        named = Dead()
     notification, client = named.id, named.client
     if "\0" in client or len(client) > _ID_MAX_LENGTH:
         client = DEFAULT_CLIENT
@@ -289,38 +217,40 @@ def _dead(event: Event) -> tuple[str, list[Row]]:
 
 def _receipt(event: Event) -> tuple[str, list[Row]]:
     client, _ = _scope(event.channel)
-    receipt = _decode_receipt(event.text)
-    return "receipts", [(client, receipt.id, receipt.user_id, event.kind, receipt.at)]
+    receipt = decode_receipt(event.text)
+    return "receipts", [(client, receipt.id, receipt.user_id, event.kind, moment(receipt.at))]
 
 
 def _written(event: Event) -> tuple[str, list[Row]]:
     client, channel = _scope(event.channel)
-    report = _decode_written(event.text)
+    report = decode_written(event.text)
     # A report has the same run twice when two connections caught up from the same position.
+    at = moment(report.at)
     runs: dict[tuple[int, int], int] = {}
     for first, last, sockets in report.runs:
         runs[first, last] = runs.get((first, last), 0) + sockets
     return "writes", [
-        (client, channel, report.epoch, first, last, report.gateway, sockets, report.at)
+        (client, channel, report.epoch, first, last, report.gateway, sockets, at)
         for (first, last), sockets in runs.items()
     ]
 
 
 def _mirrored(event: Event) -> tuple[str, list[Row]]:
-    report = _decode_mirrored(event.text)
+    report = decode_mirrored(event.text)
     # The list is kept as it stands, but somebody is to be able to read it.
     decode_mirror_entries(report.entries)
     last_ms = event.at_ms if report.last_ms is None else report.last_ms
     text = bytes(report.entries).decode()
-    return "mirror_batches", [(event.id, report.topic, report.first_ms, last_ms, text, report.at)]
+    at = moment(report.at)
+    return "mirror_batches", [(event.id, report.topic, report.first_ms, last_ms, text, at)]
 
 
 def _changed(event: Event) -> tuple[str, list[Row]]:
     client, _ = _scope(event.channel)
-    change = _decode_changed(event.text)
+    change = decode_changed(event.text)
     row = (
-        client, event.kind, change.user_id, change.room, change.at, *_entry(event.id), change.id,
-        change.created_at,
+        client, event.kind, change.user_id, change.room, moment(change.at), *_entry(event.id),
+        change.id, None if change.created_at is None else moment(change.created_at),
     )  # fmt: skip
     return "changes", [row]
 
@@ -330,7 +260,7 @@ def _seen(event: Event, known: KnownSights) -> list[Row]:
     entry = _entry(event.id)
     found = [
         (user, datetime.fromtimestamp(at_ms / 1000, UTC))
-        for user, at_ms in _decode_seen(event.text).users
+        for user, at_ms in decode_seen(event.text).users
     ]
     return [
         (client, user, at, True, *entry)

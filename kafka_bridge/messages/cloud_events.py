@@ -17,6 +17,7 @@ import msgspec
 
 from common.errors import RoomcastError
 from common.events.event import Event, EventKind
+from common.events.payloads import decode_dead, decode_dropped, decode_identified
 from common.model.channels import DEFAULT_CLIENT, KAFKA_GROUP, client_of
 from common.model.timestamps import format_time
 from kafka_bridge.messages.message import Header, Message
@@ -26,25 +27,7 @@ SOURCE: Final = b"urn:roomcast"
 DATA_MAX_BYTES: Final = 2 * 1024 * 1024
 """A dead letter longer than this is cut (`truncated`); nothing else can be as long."""
 
-TYPES: Final = {
-    EventKind.PUBLISHED: "roomcast.notification.published",
-    EventKind.EXPIRED: "roomcast.notification.expired",
-    EventKind.DEAD: "roomcast.notification.dead",
-    EventKind.DELIVERED: "roomcast.receipt.delivered",
-    EventKind.READ: "roomcast.receipt.read",
-    EventKind.WRITTEN: "roomcast.gateway.written",
-    EventKind.USER: "roomcast.user.added",
-    EventKind.MEMBER_JOINED: "roomcast.room.member-joined",
-    EventKind.MEMBER_LEFT: "roomcast.room.member-left",
-    EventKind.READ_ALL: "roomcast.receipt.read-all",
-    EventKind.ARCHIVED: "roomcast.receipt.archived",
-    EventKind.UNARCHIVED: "roomcast.receipt.unarchived",
-    EventKind.UNREAD: "roomcast.receipt.unread",
-    EventKind.SEEN: "roomcast.user.seen",
-    EventKind.USER_DELETED: "roomcast.user.deleted",
-    EventKind.AUDIT: "roomcast.audit",
-    EventKind.DROPPED: "roomcast.events.dropped",
-}
+TYPES: Final = {kind: kind.cloud_type for kind in EventKind if kind.cloud_type}
 """Kind of an event → `type`; what is not here is not mirrored."""
 LEFT_OUT: Final = "roomcast.event.left-out"
 """`type` of what is in the place of an event that the topic does not take."""
@@ -70,15 +53,6 @@ _encode: Final = msgspec.json.Encoder().encode
 
 class _Id(msgspec.Struct):
     id: str = ""
-
-
-class _Hole(msgspec.Struct):
-    reader: str = ""
-    count: int = 0
-
-
-class _Owner(msgspec.Struct):
-    client: str = DEFAULT_CLIENT
 
 
 class _Envelope(msgspec.Struct):
@@ -114,9 +88,7 @@ _ENTRY_END: Final = 253_402_300_800_000
 """No time is later: that is when year 9999 ends, in Unix milliseconds."""
 _raw_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _envelope_decoder: Final = msgspec.json.Decoder(_Envelope)
-_hole_decoder: Final = msgspec.json.Decoder(_Hole)
 _id_decoder: Final = msgspec.json.Decoder(_Id)
-_owner_decoder: Final = msgspec.json.Decoder(_Owner)
 
 
 def to_message(event: Event) -> Message | None:
@@ -141,7 +113,7 @@ def to_message(event: Event) -> Message | None:
     start = text.index(_ID) + _ID_LENGTH
     notification = text[start : text.index(b'"', start)]
     if notification.find(b"\\") >= 0:
-        notification = _id_decoder.decode(text).id.encode()
+        notification = decode_identified(text).id.encode()
     key, opening, middle = _channel_parts(channel)
     at_ms, time = _time(entry.partition("-")[0])
     value = b"".join(
@@ -203,7 +175,7 @@ def _other(event: Event, name: str) -> Message:
 def _owner(event: Event) -> str:
     """Client of a dead letter: a job says whose it is."""
     try:
-        return _owner_decoder.decode(event.text).client
+        return decode_dead(event.text).client
     except (ValueError, RecursionError):
         return DEFAULT_CLIENT
 
@@ -352,7 +324,7 @@ def dropped_before(event: Event) -> int:
     """About how many events the bridge never mirrored, as this event tells; 0 of any other kind."""
     if event.kind != EventKind.DROPPED:
         return 0
-    hole = _hole_decoder.decode(event.text)
+    hole = decode_dropped(event.text)
     return hole.count if hole.reader == KAFKA_GROUP else 0
 
 

@@ -23,6 +23,7 @@ from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.events.event import Event
 from common.events.group_reader import EventReader
+from common.events.payloads import Mirrored, encode
 from common.events.reader_loop import ReaderLoop
 from common.model.channels import KAFKA_GROUP
 from common.model.timestamps import format_time
@@ -279,14 +280,20 @@ class Mirror:
             for (key, _, _, at_ms, epoch, offset), place in zip(sent.messages, places, strict=True)
             if key and epoch and place != UNKNOWN
         ]
-        topic, at = msgspec.json.encode(self._topic), format_time(time.time_ns() // 1_000_000)
-        opening = b'{"topic":%b,"at":"%b","firstMs":' % (topic, at.encode())
+        at = format_time(time.time_ns() // 1_000_000)
         stories = (
             entries[first : first + STORY_MAX] for first in range(0, len(entries), STORY_MAX)
         )
         return [
-            b'%b%d,"lastMs":%d,"entries":[%b]}'
-            % (opening, story[0][0], story[-1][0], b",".join([entry for _, entry in story]))
+            encode(
+                Mirrored(
+                    topic=self._topic,
+                    at=at,
+                    first_ms=story[0][0],
+                    last_ms=story[-1][0],
+                    entries=msgspec.Raw(b"[%b]" % b",".join([entry for _, entry in story])),
+                )
+            )
             for story in stories
         ]
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
-import msgspec
 from redis.asyncio import Redis
 
 from common.auth.client_directory import POLL_S, Directory, DirectoryWriter
@@ -14,6 +13,7 @@ from common.auth.client_records import ALL_SCOPES, ClientRecord, Scope
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
+from common.events.payloads import Audit, encode
 from common.model.timestamps import format_time, unix_ms
 from common.process.periodic import every
 from common.redis.keys import Keys
@@ -35,7 +35,6 @@ log = logging.getLogger("roomcast.server")
 SYNC_INTERVAL_S: Final = 1.0
 SETTLED_AFTER_S: Final = POLL_S + 0.1
 """Seconds after which every process that keeps up has read a change."""
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Clients:
@@ -149,13 +148,15 @@ class Clients:
 
 
 def _audit_entry(event: AuditEvent, writer: str) -> dict[str, str | bytes]:
-    body = {
-        "number": event.number,
-        "at": format_time(unix_ms(event.at)),
-        "action": event.action,
-        "subject": event.subject,
-        "client": event.actor.client,
-        "key": event.actor.key,
-        "details": event.details,
-    }
-    return {"k": str(EventKind.AUDIT), "c": f"{event.subject}/", "w": writer, "p": _encode(body)}
+    text = encode(
+        Audit(
+            event.number,
+            format_time(unix_ms(event.at)),
+            event.action,
+            event.subject,
+            event.actor.client,
+            event.actor.key,
+            event.details,
+        )
+    )
+    return {"k": str(EventKind.AUDIT), "c": f"{event.subject}/", "w": writer, "p": text}

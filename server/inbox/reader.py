@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
+from common.events.payloads import decode_identified
 from common.events.receipts import IDS_MAX, Receipts
 from common.model.channels import (
     BROADCAST_CHANNEL,
@@ -44,14 +44,6 @@ inbox_answers = Counter(
 )
 _cached_answers = inbox_answers.labels("cache")
 _database_answers = inbox_answers.labels("database")
-
-
-class _Head(msgspec.Struct, rename="camel"):
-    id: str
-    created_at: str = ""
-
-
-_decode_head: Final = msgspec.json.Decoder(_Head).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +333,7 @@ class Inbox:
                 chunk = await self._redis.lrange(log_key, 1 - last - _LOG_CHUNK, -last)
                 for publication in map(parse_publication, chunk):
                     if publication.accepted_ms >= joined:
-                        ids[_decode_head(publication.text).id] = publication.accepted_ms
+                        ids[decode_identified(publication.text).id] = publication.accepted_ms
         return ids
 
 

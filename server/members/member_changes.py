@@ -1,20 +1,18 @@
 """Changes of users, memberships and inboxes: first an event, then the database."""
 
 import copy
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
 from common.events.event import EventKind
+from common.events.payloads import Changed, encode
 from common.model.channels import DEFAULT_CLIENT, room_channel, scoped, user_channel
 from common.model.publication import CLOSE_DELETED, SIGNAL
 from common.model.timestamps import format_time
 from common.redis.keys import Keys
 from history.queries.member_changes import Change, apply
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Changes:
@@ -79,22 +77,20 @@ class Changes:
             redis.exceptions.RedisError: the outcome is unknown; repeating is harmless.
             asyncpg.PostgresError, OSError, TimeoutError: the change comes with the history writer.
         """
-        body = {"userId": user, "at": format_time(at_ms)}
-        if room:
-            body["room"] = room
+        body = Changed(user, format_time(at_ms), room)
         if created_ms is not None:
-            body |= {"id": notification, "createdAt": format_time(created_ms)}
+            body.id, body.created_at = notification, format_time(created_ms)
         own = scoped(user_channel(user), self._client)
         fields = {
             "k": str(kind),
             "c": scoped(room_channel(room), self._client) if room else own,
             "w": self._writer,
-            "p": _encode(body),
+            "p": encode(body),
         }
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xadd(self._stream, fields, maxlen=self._events_max)
             if notification:
-                frame = _encode({"type": str(kind), "userId": user, "ids": [notification]})
+                frame = encode({"type": str(kind), "userId": user, "ids": [notification]})
                 pipe.publish(self._keys.pub(own), SIGNAL + b"\n" + frame)
             if kind is EventKind.UNREAD:
                 # After this, reading it again is not a repeat.

@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from common.events.event import EventKind
+from common.events.payloads import Expired, Published, decode_expired, decode_published, moment
 from common.model.channels import Kind, kind_and_target
 from common.model.job import Job, decode_job
 from common.model.timestamps import format_time, unix_ms
@@ -24,13 +25,7 @@ from history.queries.notifications import (
 )
 from server.access.route_access import Access
 from server.notifications.context import SentNotifications
-from server.notifications.unwritten_events import (
-    ExpiredText,
-    LateEvents,
-    PublishedText,
-    decode_expired,
-    decode_published,
-)
+from server.notifications.unwritten_events import LateEvents
 from server.notifications.waiting_jobs import QueuedJobs, place_of
 from server.web.answers import JsonModel, NextCursor, Time, json_answer
 from server.web.guard import OF_STORES
@@ -229,7 +224,7 @@ async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | Non
             kind, target = kind_and_target(event.channel.partition("/")[2])
             published = event.kind == EventKind.PUBLISHED
             said = decode_published(event.text) if published else decode_expired(event.text)
-            place = InboxPlace(unix_ms(said.created_at), said.id)
+            place = InboxPlace(unix_ms(moment(said.created_at)), said.id)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             # Somebody else wrote it; the history writer counts and logs such events.
             continue
@@ -276,7 +271,7 @@ def _matches(
     filters: SentFilters,
     kind: str,
     target: str | None,
-    said: PublishedText | ExpiredText,
+    said: Published | Expired,
     created_ms: int,
 ) -> bool:
     return (

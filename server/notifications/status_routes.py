@@ -8,6 +8,14 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from common.events.event import EventKind
+from common.events.payloads import (
+    Expired,
+    Published,
+    decode_dead,
+    decode_expired,
+    decode_published,
+    moment,
+)
 from common.model.channels import kind_and_target
 from common.model.ids import made_at_ms
 from common.model.job import Job
@@ -24,14 +32,7 @@ from history.queries.notification_status import (
 from server.access.route_access import Access
 from server.notifications.context import SentNotifications
 from server.notifications.list_routes import Status
-from server.notifications.unwritten_events import (
-    ExpiredText,
-    LateEvents,
-    PublishedText,
-    decode_dead,
-    decode_expired,
-    decode_published,
-)
+from server.notifications.unwritten_events import LateEvents
 from server.notifications.waiting_jobs import QueuedJobs
 from server.web.answers import JsonModel, NextCursor, Time, json_answer
 from server.web.guard import OF_STORES
@@ -311,12 +312,12 @@ async def _late(
     return head, channels, dead
 
 
-def _late_head(kind: str, said: PublishedText | ExpiredText) -> _Origin:
+def _late_head(kind: str, said: Published | Expired) -> _Origin:
     return _Origin(
         kind,
         said.user_id or None,
         said.priority or None,
-        format_time(unix_ms(said.created_at)),
+        format_time(unix_ms(moment(said.created_at))),
     )
 
 

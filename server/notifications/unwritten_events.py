@@ -1,14 +1,14 @@
 """Events that the history writer has not written yet: the end of the event stream."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
 
 from common.events.event import Event, EventKind
 from common.events.group_reader import acknowledged
+from common.events.payloads import decode_dead
 from common.events.stream_entries import parse_entries
 from common.model.channels import DEFAULT_CLIENT, HISTORY_GROUP, client_of
 from common.redis.keys import Keys
@@ -17,44 +17,6 @@ EVENTS_SCANNED_MAX: Final = 20_000
 """Most events that are looked through for one answer."""
 _EVENTS_PAGE: Final = 1_000
 _Range = Callable[..., Awaitable[list[Any]]]
-
-
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class PublishedText(msgspec.Struct, rename="camel"):
-    """Text of a `published` event."""
-
-    id: str
-    type: str
-    user_id: str
-    target: str | None
-    priority: str
-    created_at: Moment
-    channel: str
-    epoch: str
-    offset: int
-
-
-class ExpiredText(msgspec.Struct, rename="camel"):
-    """Text of an `expired` event; those of earlier releases have fewer fields."""
-
-    id: str
-    created_at: Moment
-    user_id: str = ""
-    priority: str = ""
-
-
-class DeadText(msgspec.Struct):
-    """Part of a dead letter that we read; the rest may be anything."""
-
-    id: str = ""
-    client: str = DEFAULT_CLIENT
-
-
-decode_published: Final = msgspec.json.Decoder(PublishedText).decode
-decode_expired: Final = msgspec.json.Decoder(ExpiredText).decode
-decode_dead: Final = msgspec.json.Decoder(DeadText).decode
 
 
 class LateEvents:

@@ -2,18 +2,11 @@
 
 from typing import Final
 
-import msgspec
+from common.events.payloads import decode_identified
 
 _ID: Final = b'"id":"'
 _WITHIN: Final = 80
 """Bytes of a text within which the id begins: only the type comes before it."""
-
-
-class _Identified(msgspec.Struct):
-    id: str
-
-
-_decode: Final = msgspec.json.Decoder(_Identified).decode
 
 
 def notification_id(text: bytes) -> str:
@@ -26,6 +19,6 @@ def notification_id(text: bytes) -> str:
     """
     at = text.find(_ID, 0, _WITHIN) + len(_ID)
     if at < len(_ID):
-        return _decode(text).id
+        return decode_identified(text).id
     raw = text[at : text.find(b'"', at)]
-    return _decode(text).id if b"\\" in raw else raw.decode()
+    return decode_identified(text).id if b"\\" in raw else raw.decode()

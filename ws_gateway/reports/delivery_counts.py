@@ -8,11 +8,11 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-import msgspec
 from redis.asyncio import Redis
 
 from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
+from common.events.payloads import Written, encode
 from common.model.timestamps import format_time
 from common.process.periodic import every
 from common.redis.keys import Keys
@@ -31,7 +31,6 @@ RUNS_MAX: Final = 50_000
 """Runs that wait to be reported; what comes on top is counted as dropped."""
 EVENTS_AT_ONCE: Final = 50
 """Written by one script call, so that neither Redis nor the fan-out is held up."""
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class WriteCounts:
@@ -105,8 +104,8 @@ class WriteCounts:
                 chunk = list(islice(waiting, EVENTS_AT_ONCE))
                 arguments: list[str | bytes] = [EventKind.WRITTEN, self._gateway]
                 for (channel, epoch), found in chunk:
-                    report = {"gateway": self._gateway, "epoch": epoch, "runs": found, "at": at}
-                    arguments += (channel, _encode(report))
+                    counted = [(first, last, sockets) for first, last, sockets in found]
+                    arguments += (channel, encode(Written(self._gateway, epoch, counted, at)))
                 await self._script(self._redis, [self._keys.events], arguments)
                 for _ in chunk:
                     waiting.popleft()
