@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.exceptions import NoScriptError, ResponseError
 
+from common.redis import pipelined_connection
 from common.redis.pipelined_connection import Link, LinkLostError, Word, evalsha, is_waited_for
 from common.redis.scripts import Script
 from tests.support.processes.process import LOOPBACK, free_port
@@ -16,6 +17,13 @@ from tests.support.stores.valkey import Valkey
 from tests.support.waiting import until
 
 TIMEOUT_S = 20.0
+LOGIN_S = 1.0
+
+
+@pytest.fixture(autouse=True)
+def short_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overdue reply is noticed no sooner than one to the login would have been."""
+    monkeypatch.setattr(pipelined_connection, "CONNECT_TIMEOUT_S", LOGIN_S)
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ async def test_a_reply_that_is_overdue_ends_the_connection(server: Valkey, redis
 async def test_a_reader_that_pauses_by_itself_finds_no_reply_overdue(link: Link) -> None:
     link.pause()
     waits = link.send(["PING"], 0.05)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(LOGIN_S + 0.2)
     assert not link.lost.done()
     link.go_on()
     assert await outcomes([waits]) == [b"PONG"]

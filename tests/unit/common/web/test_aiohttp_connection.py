@@ -111,6 +111,13 @@ async def test_what_is_not_http_is_refused_once_and_nothing_behind_it_is_read(
     assert len(answers.begun) == 1
 
 
+async def test_nothing_is_answered_behind_the_last_request(wire: Wire, answers: Answers) -> None:
+    await wire.send(request(b"last", "Connection: close") + request(b"behind"))
+    assert (await wire.reply()).body == b"last"
+    assert await wire.closed()
+    assert len(answers.begun) == 1
+
+
 async def test_a_body_is_asked_for_when_it_is_read(wire: Wire) -> None:
     whole = request(b"body", "Expect: 100-continue")
     head = whole[: -len(b"body")]
