@@ -14,8 +14,9 @@ from common.config.settings import Settings, load_settings
 from common.config.store_urls import without_password
 from common.process.command_line import command_parser
 from deploy.local.client import make_client_command, stores_file, write_stores
-from deploy.local.console import Console
-from deploy.local.log_files import LogFiles
+from deploy.local.console.console import Console
+from deploy.local.console.first_screen import first_client, first_screen, readiness_urls
+from deploy.local.console.log_files import LogFiles
 from deploy.local.parts import (
     child_environment,
     complete,
@@ -27,11 +28,15 @@ from deploy.local.parts import (
     uses_own_valkey,
     valkey_folder,
 )
-from deploy.local.ports import find_conflicts
-from deploy.local.running import InUseError, hold_clone, hold_data
-from deploy.local.screen import first_client, first_screen, readiness_urls
+from deploy.local.ports.conflicts import find_conflicts
 from deploy.local.stack import RUNNER, Stack, Start
-from deploy.local.supervision import Control, Places, UnfitPathError, write_configuration
+from deploy.local.supervision.running_stacks import InUseError, hold_clone, hold_data
+from deploy.local.supervision.supervisord import (
+    Control,
+    Places,
+    UnfitPathError,
+    write_configuration,
+)
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 

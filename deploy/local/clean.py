@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from deploy.local.postgres import copies_for, folder_for
-from deploy.local.running import InUseError, data_dirs, hold_clone, user_of
+from deploy.local.stores.postgres import copies_for, folder_for
+from deploy.local.supervision.running_stacks import InUseError, data_dirs, hold_clone, user_of
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from common.config.settings import Settings, load_settings
-from deploy.local.running import data_dirs, user_of
+from deploy.local.supervision.running_stacks import data_dirs, user_of
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 USAGE: Final = "make client NAME=… EMAIL=…   (ADMIN=1: a client that manages all others)"

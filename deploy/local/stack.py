@@ -16,11 +16,11 @@ from typing import BinaryIO, Final
 
 import aiohttp
 
-from deploy.local.console import Console, LineProtocol, Lines
-from deploy.local.log_files import LogFiles
+from deploy.local.console.console import Console, LineProtocol, Lines
+from deploy.local.console.log_files import LogFiles
 from deploy.local.parts import LOOPBACK, Part
-from deploy.local.reload import watch
-from deploy.local.supervision import START_TRIES, Control, Places, Process
+from deploy.local.supervision.reload import watch
+from deploy.local.supervision.supervisord import START_TRIES, Control, Places, Process
 
 RUNNER: Final = "runner"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from deploy.local import postgres
+from deploy.local.stores import postgres
 from loadtests.bench.fanout_rows import trusted
 from loadtests.bench.load import Load, LoadError, Report, run_load
 from loadtests.bench.rows import Bar, Row, count, millis

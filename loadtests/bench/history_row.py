@@ -6,7 +6,7 @@ import re
 import subprocess
 from typing import Any, Final
 
-from deploy.local import postgres
+from deploy.local.stores import postgres
 from loadtests.bench.load import LoadError
 from loadtests.bench.rows import Bar, Row, count
 from loadtests.bench.session import Session, median, median_ratio

@@ -18,7 +18,7 @@ from common.events.receipts import Receipts
 from common.model.channels import DEFAULT_CLIENT, scoped
 from common.redis.client import connect
 from common.redis.keys import Keys
-from deploy.local import postgres as wheel
+from deploy.local.stores import postgres as wheel
 from history.database import Database
 from history.queries import inbox as queries
 from history.queries.inbox import Filters, Reader

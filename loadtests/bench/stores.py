@@ -9,9 +9,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from common.config.settings import Settings
-from deploy.local import postgres
-from deploy.local.kafka import kafka_command
 from deploy.local.parts import yielding
+from deploy.local.stores import postgres
+from deploy.local.stores.kafka import kafka_command
 from loadtests.processes import ROOT, Processes, accepts, free_port, wait_until
 
 _ANSWER_TIMEOUT_S: Final = 1

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from deploy.local.kafka import kafka_command
+from deploy.local.stores.kafka import kafka_command
 from tests.support.processes.process import LOOPBACK, ROOT, Process, free_port
 from tests.support.processes.severed_cable import Gate
 from tests.support.skips import need_programs

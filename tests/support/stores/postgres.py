@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from deploy.local import postgres as wheel
+from deploy.local.stores import postgres as wheel
 
 ROOT: Final = Path(__file__).parents[3]
 START_TIMEOUT_S: Final = 30.0

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploy.local import postgres
 from deploy.local.parts import LOOPBACK
+from deploy.local.stores import postgres
 
 PROJECT = Path(__file__).parents[3]
 PORTS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.postgres import folder_for
+from deploy.local.stores.postgres import folder_for
 from tests.support.processes.process import ROOT
 
 
@@ -83,7 +83,8 @@ def test_a_link_in_place_of_the_data_is_not_followed(tmp_path: Path) -> None:
 def running(folder: Path, data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
     """Something that holds what a stack holds."""
     held = (
-        "from pathlib import Path; from deploy.local.running import hold_clone, hold_data; "
+        "from pathlib import Path\n"
+        "from deploy.local.supervision.running_stacks import hold_clone, hold_data\n"
         f"Path({str(data_dir)!r}, 'run').mkdir(parents=True, exist_ok=True)\n"
         f"with hold_clone(Path('.')), hold_data(Path({str(data_dir)!r})):\n"
         "    print('on', flush=True); input()"

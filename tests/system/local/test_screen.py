@@ -1,7 +1,7 @@
 import pytest
 
 from common.config.settings import Settings
-from deploy.local.screen import base_url, first_screen, readiness_urls
+from deploy.local.console.first_screen import base_url, first_screen, readiness_urls
 
 
 @pytest.mark.parametrize(

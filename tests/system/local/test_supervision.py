@@ -4,7 +4,12 @@ from pathlib import Path
 import pytest
 
 from deploy.local.parts import Part
-from deploy.local.supervision import Control, Places, UnfitPathError, write_configuration
+from deploy.local.supervision.supervisord import (
+    Control,
+    Places,
+    UnfitPathError,
+    write_configuration,
+)
 
 
 def places_below(folder: Path) -> Places:

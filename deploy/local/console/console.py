@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, Final, Protocol
 
-from deploy.local.log_files import LogFiles
+from deploy.local.console.log_files import LogFiles
 
 _COLOURS: Final = ("36", "33", "32", "35", "34", "31")
 _WIDTH: Final = 11

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Iterable
 from itertools import combinations
 
-from deploy.local.listeners import find_listener
 from deploy.local.parts import Listener
+from deploy.local.ports.listeners import find_listener
 
 
 def find_conflicts(listeners: Iterable[Listener]) -> list[str]:

@@ -1,4 +1,4 @@
-"""PostgreSQL from the wheel: `python -m deploy.local.postgres FOLDER PORT [OPTION…]`.
+"""PostgreSQL from the wheel: `python -m deploy.local.stores.postgres FOLDER PORT [OPTION…]`.
 
 Makes the database cluster in the folder if it is not there yet, and becomes the server, on loopback
 only and without a password. SIGINT ends it at once and in order; on SIGTERM it waits for its
@@ -28,7 +28,7 @@ LOOPBACK: Final = "127.0.0.1"
 USER: Final = "postgres"
 _OS_USER_FOR_ROOT: Final = "nobody"
 _REACHABLE: Final = Path("/var/tmp")  # noqa: S108 - the folder below it must be ours
-_PROJECT: Final = Path(__file__).resolve().parents[2]
+_PROJECT: Final = Path(__file__).resolve().parents[3]
 _WITHOUT_IT: Final = "`DATABASE_URL= make run` leaves history out"
 
 
@@ -67,7 +67,7 @@ def _digest(path: Path) -> str:
 
 def command(folder: Path, port: int, *options: str) -> tuple[str, ...]:
     """Return program and arguments of a server in a folder (`folder_for`), with its options."""
-    return (sys.executable, "-m", "deploy.local.postgres", str(folder), str(port), *options)
+    return (sys.executable, "-m", "deploy.local.stores.postgres", str(folder), str(port), *options)
 
 
 def url(port: int, database: str = "postgres") -> str:

@@ -1,0 +1,1 @@
+"""Output of the local stack: the terminal, the log files and the first screen."""

@@ -1,0 +1,1 @@
+"""Ports of the local stack: conflicts, and the programs behind them."""

@@ -1,0 +1,1 @@
+"""Stores of the local stack: PostgreSQL and Kafka from their wheels."""

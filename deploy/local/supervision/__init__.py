@@ -1,0 +1,1 @@
+"""Control of the local stack: supervisord, reload, and the locks of running stacks."""
