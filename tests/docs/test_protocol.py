@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from common.config.settings import Settings
+from deploy.processes import FOLDERS
 from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.messages import ERROR_CODES
 
@@ -53,10 +54,6 @@ def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
 
 
 def _constants() -> set[str]:
-    sources = (
-        path.read_text()
-        for folder in ("common", "history", "kafka_bridge", "server", "worker", "ws_gateway")
-        for path in (ROOT / folder).rglob("*.py")
-    )
+    sources = (path.read_text() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     pattern = re.compile(r"^([A-Z]+_[A-Z_]+)\b", re.MULTILINE)
     return {name for text in sources for name in pattern.findall(text)}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.processes import PROCESSES
 from tests.docs.test_pages import ROOT, page
 
 FILE = re.compile(r"^`([\w/]+(?:\.lib)?\.(?:py|lua))`: ", re.MULTILINE)
@@ -37,5 +38,5 @@ def test_every_name_of_the_tour_belongs_to_a_file() -> None:
 
 def test_the_tour_goes_through_every_process_in_order() -> None:
     folders = [Path(path).parts[0] for path, _ in STOPS]
-    processes = ["server", "worker", "ws_gateway", "history", "kafka_bridge"]
+    processes = [process.module for process in PROCESSES]
     assert list(dict.fromkeys(folder for folder in folders if folder != "common")) == processes

@@ -3,6 +3,8 @@
 from typing import Final
 
 from common.config.settings import AuthMode, Settings
+from deploy.local.parts import running_processes
+from deploy.processes import READY_PATH
 
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not bound
 
@@ -19,16 +21,12 @@ def base_url(host: str, port: int, scheme: str = "http") -> str:
 
 def readiness_urls(settings: Settings) -> dict[str, str]:
     """List the readiness URL of each part that has one."""
-    ports = {"server": settings.port, "worker": settings.worker_port, "gateway": settings.ws_port}
-    if settings.database_url:
-        ports["history"] = settings.history_port
-    if settings.kafka_brokers:
-        ports["bridge"] = settings.kafka_bridge_port
-    secured = ("server", "gateway") if settings.tls_cert_file else ()
-    return {
-        name: f"{base_url(settings.host, port, 'https' if name in secured else 'http')}/readyz"
-        for name, port in ports.items()
-    }
+    urls = {}
+    for process in running_processes(settings):
+        scheme = "https" if process.speaks_tls and settings.tls_cert_file else "http"
+        url = base_url(settings.host, getattr(settings, process.port), scheme)
+        urls[process.name] = f"{url}{READY_PATH}"
+    return urls
 
 
 def first_screen(

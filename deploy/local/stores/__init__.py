@@ -1,1 +1,1 @@
-"""Stores of the local stack: PostgreSQL and Kafka from their wheels."""
+"""Stores of the local stack: Valkey, PostgreSQL and Kafka from their wheels."""

@@ -57,7 +57,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class PartState:
     """A part as supervisord sees it.
 
     Attributes:
@@ -152,14 +152,14 @@ class Control:
         self._socket = socket
         self._password = password
 
-    def processes(self) -> dict[str, Process]:
+    def processes(self) -> dict[str, PartState]:
         """Return every part by its name; empty while supervisord is unreachable or stopping."""
         try:
             answer = self._ask("getAllProcessInfo")
         except (OSError, xmlrpc.client.Error):
             return {}
         rows = cast("list[dict[str, Any]]", answer)
-        return {row["name"]: Process(row["statename"], row["pid"]) for row in rows}
+        return {row["name"]: PartState(row["statename"], row["pid"]) for row in rows}
 
     def restart(self, part: str) -> None:
         """Stop a part as Ctrl-C would, and start it again, even after it was given up."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, Self
 from common.config.settings import Settings
 from common.model.ids import new_id
 from common.redis.keys import Keys
+from deploy.processes import PROCESSES
 from tests.support.processes.process import (
     LOOPBACK,
     ROOT,
@@ -42,20 +43,7 @@ if TYPE_CHECKING:
     from tests.support.credentials import Made
 
 KEYS: Final = Keys()
-_PACKAGES: Final = {
-    "server": "server",
-    "worker": "worker",
-    "gateway": "ws_gateway",
-    "history": "history",
-    "bridge": "kafka_bridge",
-}
-_PORTS: Final = {
-    "server": "PORT",
-    "worker": "WORKER_PORT",
-    "gateway": "WS_PORT",
-    "history": "HISTORY_PORT",
-    "bridge": "KAFKA_BRIDGE_PORT",
-}
+_KINDS: Final = {process.name: process for process in PROCESSES}
 stacks: "list[Stack]" = []
 """Every stack that runs, for the logs of a failed test."""
 
@@ -128,7 +116,7 @@ class Stack:
     def run(self, kind: str, *arguments: str) -> str:
         """Run a process's command line with the stack's settings, and return what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", _PACKAGES[kind], *arguments],
+            [sys.executable, "-m", _KINDS[kind].module, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -150,9 +138,9 @@ class Stack:
         self.ports[name] = port = free_port()
         self.processes[name] = Process(
             name,
-            [sys.executable, "-m", _PACKAGES[kind]],
+            [sys.executable, "-m", _KINDS[kind].module],
             self.folder,
-            {**self.environment, _PORTS[kind]: str(port), **settings},
+            {**self.environment, _KINDS[kind].port.upper(): str(port), **settings},
         )
         return name
 
@@ -197,7 +185,7 @@ class Stack:
         return f"http{self._secured(name)}://{LOOPBACK}:{self.ports[name]}"
 
     def _secured(self, name: str) -> str:
-        return "s" if self.tls and name.startswith(("server", "gateway")) else ""
+        return "s" if self.tls and _KINDS[name.partition("-")[0]].speaks_tls else ""
 
     @property
     def database_url(self) -> str:

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from common.config.version import VERSION
+from deploy.processes import FOLDERS
 from roomcast.command import COMMANDS
 from tests.system.compose.engine import ROOT, provide_base_images, start_engine
 from tests.system.compose.stack import SERVICES, Stack
@@ -48,17 +49,12 @@ TREE = [
     ".dockerignore",
     ".env",
     "LICENSE",
-    "common",
     "compose.override.yaml",
     "compose.yaml",
     "deploy",
-    "history",
-    "kafka_bridge",
     "requirements",
     "roomcast",
-    "server",
-    "worker",
-    "ws_gateway",
+    *FOLDERS,
 ]
 ARRIVES_WITHIN_S = 15
 # All processes start at once, and compile what they import.

@@ -6,8 +6,10 @@ import yaml
 
 from common.config.settings import Settings
 from common.config.version import VERSION
+from deploy.processes import PROCESSES, READY_PATH
 from tests.system.compose.engine import ROOT, STAND_INS_FILE, base_images
 
+SERVICES = {process.name: process for process in PROCESSES}
 # What only `make run` reads.
 LOCAL_ONLY = {"DATA_DIR", "VERBOSE", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"}
 
@@ -15,15 +17,46 @@ LOCAL_ONLY = {"DATA_DIR", "VERBOSE", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT
 def test_every_setting_reaches_the_containers() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     wanted = {name.upper() for name in Settings.model_fields} - LOCAL_ONLY
-    for name in ("server", "worker", "gateway", "history", "bridge"):
+    for name in SERVICES:
         assert set(services[name]["environment"]) == wanted
 
 
-def test_ports_default_to_those_of_the_settings() -> None:
-    environment = yaml.safe_load((ROOT / "compose.yaml").read_text())["x-settings"]
-    for name in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT"):
-        default = Settings.model_fields[name.lower()].default
-        assert environment[name] == f"${{{name}:-{default}}}"
+def test_compose_runs_every_process_as_the_list_says() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    ours = {
+        name: service
+        for name, service in compose["services"].items()
+        if service.get("image", "").startswith("roomcast:")
+    }
+    assert set(ours) == SERVICES.keys()
+    for name, service in ours.items():
+        process = SERVICES[name]
+        assert service["command"] == ["python", "-m", process.module]
+        assert service.get("scale", 1) == process.containers
+        port = process.port.upper()
+        default = f"${{{port}:-{Settings.model_fields[process.port].default}}}"
+        assert compose["x-settings"][port] == default
+        assert compose["x-settings"][process.replicas.upper()] is None
+        assert service["healthcheck"]["test"] == [
+            *("CMD", "python", "-IS", "/opt/healthcheck.py"),
+            default,
+        ]
+
+
+def test_a_container_that_drains_has_the_time_for_it() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    for name, process in SERVICES.items():
+        seconds = int(services[name]["stop_grace_period"].removesuffix("s"))
+        assert seconds > (Settings.model_fields["drain_s"].default if process.drains else 0), name
+
+
+def test_the_health_check_asks_for_readiness_and_knows_which_ports_have_tls() -> None:
+    script = (ROOT / "deploy" / "docker" / "healthcheck.py").read_text()
+    assert f"GET {READY_PATH} " in script
+    secured = {process.port.upper() for process in PROCESSES if process.speaks_tls}
+    asked = re.search(r"port in \((.*)\):", script)
+    assert asked
+    assert set(re.findall(r"os\.environ\.get\(\"(\w+)\"\)", asked[1])) == secured
 
 
 def test_nothing_is_open_in_production_because_of_a_file() -> None:
@@ -33,7 +66,7 @@ def test_nothing_is_open_in_production_because_of_a_file() -> None:
     assert "AUTH_MODE" not in said
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     override = yaml.safe_load((ROOT / "compose.override.yaml").read_text())["services"]
-    for name in ("server", "worker", "gateway", "history", "bridge"):
+    for name in SERVICES:
         environment = services[name]["environment"]
         assert environment["AUTH_MODE"] == "${AUTH_MODE:-required}"
         assert override[name]["environment"]["AUTH_MODE"] == "${AUTH_MODE:-open}"
@@ -65,25 +98,9 @@ def test_every_public_image_is_pinned_by_digest_and_says_its_version() -> None:
     assert public == set(base_images().values())
 
 
-def test_images_say_which_version_and_ports_they_are() -> None:
+def test_images_say_which_version_they_are() -> None:
     dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
     assert f"\nARG VERSION={VERSION}\n" in dockerfile
-    ports = [
-        Settings.model_fields[name].default
-        for name in ("port", "ws_port", "worker_port", "history_port", "kafka_bridge_port")
-    ]
-    assert f"\nEXPOSE {' '.join(map(str, ports))}\n" in dockerfile
-
-
-def test_an_image_has_every_folder_of_a_process_and_development_mounts_it() -> None:
-    folders = {path.parent.name for path in ROOT.glob("*/__main__.py")} - {"loadtests"} | {"common"}
-    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    override = yaml.safe_load((ROOT / "compose.override.yaml").read_text())
-    assert set(re.findall(r"^COPY (\w+) \1$", dockerfile, re.MULTILINE)) == folders | {"LICENSE"}
-    for folder in folders:
-        assert f"!{folder}" in ignored
-        assert f"./{folder}:/app/{folder}:ro" in override["x-dev"]["volumes"]
 
 
 def test_stand_ins_install_what_the_lock_names() -> None:

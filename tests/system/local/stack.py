@@ -20,17 +20,12 @@ from typing import Any, Self
 
 from deploy.local.parts import LOOPBACK
 from deploy.local.stores import postgres
+from deploy.processes import PROCESSES
 
 PROJECT = Path(__file__).parents[3]
 PORTS = (
-    "PORT",
-    "WS_PORT",
-    "WORKER_PORT",
-    "VALKEY_PORT",
-    "HISTORY_PORT",
-    "POSTGRES_PORT",
-    "KAFKA_PORT",
-    "KAFKA_BRIDGE_PORT",
+    *(process.port.upper() for process in PROCESSES),
+    *("VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT"),
 )
 START_TIMEOUT_S = 120
 OTHERS = ("REDIS_CLIENT", "DATABASE_URL", "KAFKA_BROKERS")

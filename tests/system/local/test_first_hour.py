@@ -15,6 +15,7 @@ import pytest
 
 from deploy.local.parts import LOOPBACK
 from deploy.local.stores.postgres import folder_for
+from deploy.processes import PROCESSES
 from tests.system.local.stack import PROJECT, LocalStack, free_ports, local_stack, wait_until
 
 OURS = ("history", "bridge", "gateway", "worker", "server")
@@ -79,7 +80,7 @@ def test_a_healthy_start_warns_of_nothing_and_a_lost_valkey_is_said_once(
         return all("redis answers again" in log.read_text() for log in logs)
 
     wait_until(are_back, "worker and gateway have it again", 60)
-    for port in ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT"):
+    for port in (process.port.upper() for process in PROCESSES):
         wait_until(lambda port=port: quiet.is_ready(port), f"{port} is ready")  # type: ignore[misc]
     assert all(len(lines) <= 1 for lines in warnings(quiet).values()), warnings(quiet)
     assert "valkey ended (terminated by SIGKILL); it starts again" in quiet.said()

@@ -25,7 +25,7 @@ def test_a_redis_from_the_environment_leaves_valkey_out() -> None:
     names = [part.name for part in list_parts(Settings(), own_valkey=False)]
     assert "valkey" not in names
     settings = [listener.setting for listener in list_listeners(Settings(), own_valkey=False)]
-    assert settings == ["PORT", "WS_PORT", "WORKER_PORT"]
+    assert settings == ["PORT", "WORKER_PORT", "WS_PORT"]
 
 
 def test_history_is_between_the_stores_and_whoever_writes_events() -> None:

@@ -16,13 +16,14 @@ from websockets.sync.client import ClientConnection, connect
 
 from deploy.local.parts import LOOPBACK, Listener
 from deploy.local.ports.conflicts import find_conflicts
+from deploy.processes import PROCESSES
 from tests.system.local.stack import LocalStack, free_ports, is_alive, local_stack, wait_until
 
 PARTS = {
-    *("lifeline", "valkey", "postgres", "kafka", "history", "bridge"),
-    *("gateway", "worker", "server"),
+    *("lifeline", "valkey", "postgres", "kafka"),
+    *(process.name for process in PROCESSES),
 }
-READY = ("PORT", "WS_PORT", "WORKER_PORT", "HISTORY_PORT", "KAFKA_BRIDGE_PORT")
+READY = tuple(process.port.upper() for process in PROCESSES)
 
 
 def ports_are_free(stack: LocalStack) -> bool:

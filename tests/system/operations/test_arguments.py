@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from common.config.version import VERSION
+from deploy.processes import PROCESSES
 from roomcast.command import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = [
-    *("server", "worker", "ws_gateway", "history", "kafka_bridge", "worker.dead_letters"),
+    *(process.module for process in PROCESSES),
+    "worker.dead_letters",
     "roomcast",
 ]
 

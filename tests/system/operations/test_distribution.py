@@ -23,12 +23,12 @@ from websockets.asyncio.client import connect
 
 from common.config.settings import Settings
 from common.config.version import VERSION
+from deploy.processes import FOLDERS
 from roomcast.command import COMMANDS
 from tests.support.processes.process import LOOPBACK, START_TIMEOUT_S, Process, free_port, wait_for
 from tests.support.stores.valkey import Valkey
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("common", "history", "kafka_bridge", "server", "worker", "ws_gateway")
 ARRIVES_WITHIN_S = 15
 
 
@@ -92,7 +92,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
     # Somebody else's packages of the same names, installed and in the folder that it runs in.
     folder = tmp_path_factory.mktemp("elsewhere")
     for place in (site, folder):
-        for name in ("common", "server", "worker", "ws_gateway", "history"):
+        for name in FOLDERS:
             (place / f"{name}.py").write_text("raise AssertionError('not ours')\n")
     ours = {name.upper() for name in Settings.model_fields} | {"PYTHONPATH"}
     kept = {name: value for name, value in os.environ.items() if name not in ours}
