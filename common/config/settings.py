@@ -17,11 +17,13 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from common.config.networks import Network, parse_networks
+from common.config.renamed import RENAMED, WithOldNames, warn_of_old_names
 from common.config.secret_files import SecretFileError, WithSecretFiles
 from common.config.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 from common.model.channels import HISTORY_GROUP, KAFKA_GROUP
@@ -364,11 +366,15 @@ class Settings(BaseSettings):
     pong_timeout_s: Seconds = Field(
         20.0, description="A pinged connection that sends nothing for this long is closed."
     )
-    client_frame_max_bytes: Count = Field(16_384, description="Largest message a client may send.")
-    client_frames_per_s: Seconds = Field(
-        20.0, description="Messages per second a client may send on average."
+    socket_frame_max_bytes: Count = Field(
+        16_384, description="Largest message that a connection may send."
     )
-    client_frames_burst: Count = Field(200, description="Messages a client may send in one burst.")
+    socket_frames_per_s: Seconds = Field(
+        20.0, description="Messages per second that a connection may send on average."
+    )
+    socket_frames_burst: Count = Field(
+        200, description="Messages that a connection may send in one burst."
+    )
     user_receipts_per_s: Seconds = Field(
         100.0,
         description="Receipts (ids of `ack` and `read`) per second of one user, on average, that a "
@@ -383,13 +389,13 @@ class Settings(BaseSettings):
         "process accepts, and as many again in one burst. Off in open mode.",
     )
     max_rooms: Count = Field(100, description="Rooms per connection.")
-    slow_client_max_bytes: Count = Field(
+    socket_unsent_max_bytes: Count = Field(
         1_048_576,
-        description="Unsent bytes at which live sending to a slow client stops; it catches up "
+        description="Unsent bytes at which live sending to a slow connection stops; it catches up "
         "from the log later.",
     )
     send_buffer_bytes: Annotated[int, Field(ge=1, le=2**30)] = Field(
-        16_384, description="SO_SNDBUF of a client's socket."
+        16_384, description="SO_SNDBUF of a connection's socket."
     )
     drain_s: Seconds = Field(10.0, description="On SIGTERM, closes are spread over this time.")
     gap_check_interval_s: Seconds = Field(
@@ -412,10 +418,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources of settings; see pydantic-settings."""
         del file_secret_settings
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, EnvSettingsSource)
         return (
             init_settings,
-            WithSecretFiles(settings_cls, env_settings, SECRETS),
-            WithSecretFiles(settings_cls, dotenv_settings, SECRETS),
+            WithSecretFiles(settings_cls, WithOldNames(settings_cls, env_settings), SECRETS),
+            WithSecretFiles(settings_cls, WithOldNames(settings_cls, dotenv_settings), SECRETS),
         )
 
     @field_validator("redis_client")
@@ -539,7 +547,7 @@ def find_unknown(in_file: Collection[str], in_environment: Collection[str] = ())
     names = dict.fromkeys(map(str.upper, in_environment), "the environment")
     names |= dict.fromkeys(map(str.upper, in_file), ENV_FILE)
     for name, where in names.items():
-        if name in known or name.startswith("COMPOSE_"):
+        if name in known or name.lower() in RENAMED or name.startswith("COMPOSE_"):
             continue
         cutoff = _NEAR if where == ENV_FILE else _MISSPELT
         near = get_close_matches(name, known, n=1, cutoff=cutoff)
@@ -553,14 +561,17 @@ def load_settings(*, warn: bool = True) -> Settings:
 
     Args:
         warn: whether to write a line on stderr for each name in `.env` that is no setting, and in
-            the environment that looks like a misspelt one. Replicas leave that to their parent.
+            the environment that looks like a misspelt one, and one for all old names. Replicas
+            leave that to their parent.
 
     Raises:
         SystemExit: status 2, after one line on stderr for each setting that was refused.
     """
     try:
-        settings = Settings()
         in_file = DotEnvSettingsSource(Settings).env_vars
+        if warn and (old_names := warn_of_old_names([*in_file, *os.environ])):
+            sys.stderr.write(f"{old_names}\n")
+        settings = Settings()
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"])

@@ -26,11 +26,11 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         REGISTRATION_TIMEOUT_S="1.5",
         PING_INTERVAL_S="1",
         PONG_TIMEOUT_S="1.5",
-        CLIENT_FRAME_MAX_BYTES="1000",
-        CLIENT_FRAMES_PER_S="1",
-        CLIENT_FRAMES_BURST=str(BURST),
+        SOCKET_FRAME_MAX_BYTES="1000",
+        SOCKET_FRAMES_PER_S="1",
+        SOCKET_FRAMES_BURST=str(BURST),
         MAX_ROOMS="3",
-        SLOW_CLIENT_MAX_BYTES="65536",
+        SOCKET_UNSENT_MAX_BYTES="65536",
         GAP_CHECK_INTERVAL_S="1",
     ) as stack:
         yield stack
@@ -112,7 +112,7 @@ async def test_who_asks_and_does_not_read_the_answers_is_cut_off_and_nobody_else
     tmp_path: Path,
 ) -> None:
     join = text({"action": "join", "room": [f"{n:0>100}" for n in range(80)]})
-    with Stack(tmp_path, SLOW_CLIENT_MAX_BYTES="65536") as stack:
+    with Stack(tmp_path, SOCKET_UNSENT_MAX_BYTES="65536") as stack:
         gateway = stack.names("gateway")[0]
         async with (
             Client(stack.ws_urls[0], user="good", room=1) as good,
@@ -129,7 +129,7 @@ async def test_who_asks_and_does_not_read_the_answers_is_cut_off_and_nobody_else
             await until(lambda: good.frames)
             deaf.reader._transport.resume_reading()  # type: ignore[attr-defined]
             received = await deaf.rest()
-    assert int(CloseCode.SLOW_CLIENT).to_bytes(2, "big") in received
+    assert int(CloseCode.SLOW_CONNECTION).to_bytes(2, "big") in received
 
 
 async def test_a_head_that_does_not_come_is_ended(strict: Stack) -> None:

@@ -121,7 +121,7 @@ async def test_who_does_not_read_is_left_behind_and_then_has_everything_in_order
     tmp_path: Path,
 ) -> None:
     count, size = 150, 20_000
-    with Stack(tmp_path, SLOW_CLIENT_MAX_BYTES="65536") as stack:
+    with Stack(tmp_path, SOCKET_UNSENT_MAX_BYTES="65536") as stack:
         gateway = stack.names("gateway")[0]
         async with (
             Client(stack.ws_urls[0], user="good", room=1) as good,
@@ -144,7 +144,7 @@ async def test_who_does_not_read_is_left_behind_and_then_has_everything_in_order
 
 async def test_who_was_left_behind_by_more_than_the_log_keeps_is_told(tmp_path: Path) -> None:
     size = 20_000
-    with Stack(tmp_path, SLOW_CLIENT_MAX_BYTES="65536", LOG_MAX_ENTRIES="5") as stack:
+    with Stack(tmp_path, SOCKET_UNSENT_MAX_BYTES="65536", LOG_MAX_ENTRIES="5") as stack:
         async with (
             Client(stack.ws_urls[0], user="good", room=1) as good,
             open_socket(stack.ws_urls[0], client_frame(b'{"userId":"deaf","room":1}')) as deaf,

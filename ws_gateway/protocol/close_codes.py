@@ -16,7 +16,7 @@ class CloseCode(IntEnum):
     NOT_TEXT = 1007
     TOO_LARGE = 1009
     RESTARTING = 1012
-    SLOW_CLIENT = 4001
+    SLOW_CONNECTION = 4001
     NO_PONG = 4002
     NOT_REGISTERED = 4501
     TOO_MANY_FRAMES = 4502
@@ -29,7 +29,7 @@ class CloseCode(IntEnum):
     @property
     def come_back(self) -> bool:
         """True if the client should reconnect without changing anything."""
-        return self in (CloseCode.RESTARTING, CloseCode.SLOW_CLIENT, CloseCode.NO_PONG)
+        return self in (CloseCode.RESTARTING, CloseCode.SLOW_CONNECTION, CloseCode.NO_PONG)
 
 
 REASONS: Final[dict[int, str]] = {
@@ -38,7 +38,7 @@ REASONS: Final[dict[int, str]] = {
     CloseCode.NOT_TEXT: "text is not UTF-8",
     CloseCode.TOO_LARGE: "message too large",
     CloseCode.RESTARTING: "gateway restarts, come back",
-    CloseCode.SLOW_CLIENT: "answers not read, come back",
+    CloseCode.SLOW_CONNECTION: "answers not read, come back",
     CloseCode.NO_PONG: "ping not answered, come back",
     CloseCode.NOT_REGISTERED: "not registered in time",
     CloseCode.TOO_MANY_FRAMES: "too many messages",

@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol, ABC):
             return False
         if self.behind and channel in self.behind:
             return False
-        if transport.get_write_buffer_size() > self.host.limits.slow_client_max_bytes:
+        if transport.get_write_buffer_size() > self.host.limits.socket_unsent_max_bytes:
             metrics.left_behind.inc()
             self.fall_behind(channel, before)
             return False
@@ -198,9 +198,9 @@ class Connection(asyncio.Protocol, ABC):
         if transport is None or self.closing_since is not None or transport.is_closing():
             return
         # What the fan-out may have written comes first; answers get as much again.
-        if transport.get_write_buffer_size() > 2 * self.host.limits.slow_client_max_bytes:
+        if transport.get_write_buffer_size() > 2 * self.host.limits.socket_unsent_max_bytes:
             metrics.slow_clients.inc()
-            self.close(CloseCode.SLOW_CLIENT)
+            self.close(CloseCode.SLOW_CONNECTION)
             return
         transport.write(data)
 

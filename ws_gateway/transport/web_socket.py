@@ -66,7 +66,7 @@ class WebSocket(Connection):
             return
         self.seen = self.host.clock.now
         self.pinged = False
-        reader = self._reader or FrameReader(self.host.limits.client_frame_max_bytes)
+        reader = self._reader or FrameReader(self.host.limits.socket_frame_max_bytes)
         reader.receive(data)
         self._reader = reader
         if not reader.is_queued and not self._must_wait:
@@ -178,11 +178,11 @@ class WebSocket(Connection):
     def _too_many(self) -> bool:
         limits, now = self.host.limits, self.host.clock.now
         if self._window is not now:
-            allowed = int((now - self._window) * limits.client_frames_per_s)
+            allowed = int((now - self._window) * limits.socket_frames_per_s)
             self._frames = max(0, self._frames - allowed)
             self._window = now
         self._frames += 1
-        return self._frames > limits.client_frames_burst
+        return self._frames > limits.socket_frames_burst
 
     def send(self, payload: bytes) -> None:
         """Send one text message."""

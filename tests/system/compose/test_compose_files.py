@@ -4,6 +4,7 @@ import re
 
 import yaml
 
+from common.config.renamed import RENAMED
 from common.config.settings import Settings
 from common.config.version import VERSION
 from deploy.processes import PROCESSES, READY_PATH
@@ -16,7 +17,7 @@ LOCAL_ONLY = {"DATA_DIR", "VERBOSE", "VALKEY_PORT", "POSTGRES_PORT", "KAFKA_PORT
 
 def test_every_setting_reaches_the_containers() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    wanted = {name.upper() for name in Settings.model_fields} - LOCAL_ONLY
+    wanted = {name.upper() for name in (*Settings.model_fields, *RENAMED)} - LOCAL_ONLY
     for name in SERVICES:
         assert set(services[name]["environment"]) == wanted
 

@@ -11,7 +11,7 @@ from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.transport.web_socket import WebSocket
 
 BIG = json.dumps({"x": "x" * 60_000}).encode()
-SMALL_BUFFERS = {"send_buffer_bytes": 4_096, "slow_client_max_bytes": 100_000}
+SMALL_BUFFERS = {"send_buffer_bytes": 4_096, "socket_unsent_max_bytes": 100_000}
 
 
 async def test_its_name_is_that_of_the_gateway_and_its_number() -> None:
@@ -75,7 +75,7 @@ async def test_one_that_asks_and_does_not_read_the_answers_is_cut_off() -> None:
         for _ in range(100):
             ann.send(BIG)
         assert ann.closing_since is not None
-        assert await peer.close_code() == CloseCode.SLOW_CLIENT
+        assert await peer.close_code() == CloseCode.SLOW_CONNECTION
 
 
 async def _ended(peer: Peer) -> bool:

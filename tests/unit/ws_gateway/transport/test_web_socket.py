@@ -34,7 +34,7 @@ async def test_a_binary_message_is_refused_and_the_connection_stays() -> None:
     ids=["no frame", "no UTF-8", "too large"],
 )
 async def test_a_broken_frame_closes_with_its_code(data: bytes, code: int) -> None:
-    settings = {"client_frame_max_bytes": 1_000}
+    settings = {"socket_frame_max_bytes": 1_000}
     async with gateway_at_work(**settings) as work, work.connect(WebSocket) as (connection, peer):
         peer.end.send(data)
         assert await peer.close_code() == code
@@ -51,7 +51,7 @@ async def test_nothing_behind_a_broken_frame_is_read() -> None:
 
 
 async def test_more_messages_than_a_burst_close_the_connection() -> None:
-    limits = {"client_frames_per_s": 1, "client_frames_burst": 3}
+    limits = {"socket_frames_per_s": 1, "socket_frames_burst": 3}
     async with gateway_at_work(**limits) as work, work.connect(WebSocket) as (_, peer):
         for _ in range(3):
             assert await peer.ask({"action": "ping"}) == {"type": "pong"}
@@ -72,7 +72,7 @@ async def test_an_action_that_waits_holds_up_what_comes_behind_it() -> None:
 
 async def test_a_burst_of_frames_is_read_in_slices_and_in_order() -> None:
     count = 3 * SLICE_FRAMES
-    limits = {"client_frames_burst": count}
+    limits = {"socket_frames_burst": count}
     async with gateway_at_work(**limits) as work, work.connect(WebSocket) as (_, peer):
         for number in range(count):
             peer.send(b"%d" % number, Opcode.PING)
