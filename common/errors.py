@@ -6,7 +6,7 @@ Each exception is defined beside what raises it. The whole tree:
     ├── CannotRunError: ends a process, and the operator reads why
     │   └── UnfitRedisError (common.redis.client)
     ├── Problem (common.model.problems): answered over HTTP, with a code
-    ├── ClientError (ws_gateway.protocol.messages): answered on the socket, with a code
+    ├── MessageError (ws_gateway.protocol.messages): answered on the socket, with a code
     ├── FrameError (ws_gateway.protocol.frames): closes the socket
     ├── BodyError (common.web.request_body), a ValueError
     ├── TokenError (common.auth.tokens)

@@ -6,7 +6,7 @@ from common.telemetry.metrics import latency_histogram, summed_gauge
 
 connections = summed_gauge("roomcast_connections", "Open sockets")
 registered = summed_gauge("roomcast_registered_connections", "Sockets that are registered")
-in_line = summed_gauge("roomcast_clients_in_line", "Clients that wait to be let in")
+in_line = summed_gauge("roomcast_clients_in_line", "Connections that wait to be let in")
 channels = summed_gauge("roomcast_subscribed_channels", "Channels subscribed in Redis")
 pending_bytes = summed_gauge("roomcast_pending_bytes", "Bytes that wait to be fanned out")
 handshakes = Counter("roomcast_handshakes_total", "WebSocket handshakes, by result", ["result"])
@@ -18,20 +18,23 @@ gaps = Counter("roomcast_gaps_total", "Gaps found in channels", ["found_by"])
 gaps_repaired = Counter("roomcast_gaps_repaired_total", "Publications filled in from channel logs")
 unrepaired = Counter("roomcast_unrepaired_gaps_total", "Gaps that the log no longer covered")
 malformed = Counter("roomcast_malformed_publications_total", "Publications that could not be read")
-slow_clients = Counter(
-    "roomcast_slow_clients_total", "Clients cut off because they did not read their answers"
+slow_connections = Counter(
+    "roomcast_slow_clients_total", "Connections cut off because they did not read their answers"
 )
 left_behind = Counter(
-    "roomcast_left_behind_total", "Times that a client which did not read was left behind a channel"
+    "roomcast_left_behind_total",
+    "Times that a connection which did not read was left behind a channel",
 )
 replayed = Counter(
-    "roomcast_replayed_total", "Publications sent from channel logs to clients that were behind"
+    "roomcast_replayed_total", "Publications sent from channel logs to connections that were behind"
 )
 resumed = Counter(
-    "roomcast_resumed_channels_total", "Channels that clients resumed, by outcome", ["recovered"]
+    "roomcast_resumed_channels_total",
+    "Channels that connections resumed, by outcome",
+    ["recovered"],
 )
 unrecovered = Counter(
-    "roomcast_unrecovered_total", "Times that a client was behind by more than the log covers"
+    "roomcast_unrecovered_total", "Times that a connection was behind by more than the log covers"
 )
 receipts = Counter("roomcast_receipts_total", "Receipts from sockets, by kind", ["kind"])
 sights_dropped = Counter(
@@ -41,7 +44,7 @@ written_dropped = Counter(
     "roomcast_written_runs_dropped_total", "Counts of writes that could not be reported"
 )
 closes = Counter("roomcast_closes_total", "Sockets closed by the gateway, by code", ["code"])
-client_errors = Counter("roomcast_client_errors_total", "Error frames sent, by code", ["code"])
+errors_sent = Counter("roomcast_client_errors_total", "Error frames sent, by code", ["code"])
 resubscriptions = Counter(
     "roomcast_resubscriptions_total", "Subscriptions that were lost and made again"
 )

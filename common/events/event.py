@@ -2,7 +2,7 @@
 
 Every publication and every receipt is an entry, written in the same atomic step. Readers are
 consumer groups (`common.events.group_reader`). Fields of an entry: `k` kind, `c` scoped channel,
-`w` writer (a worker or a gateway), `p` JSON text, `x` more JSON that clients don't receive, or
+`w` writer (a worker or a gateway), `p` JSON text, `x` more JSON that sockets don't receive, or
 absent.
 """
 
@@ -32,7 +32,7 @@ class EventKind(StrEnum):
         return kind
 
     PUBLISHED = "published", "roomcast.notification.published"
-    """`p` is the frame that clients received; `x` may be `{"email"}`."""
+    """`p` is the frame that sockets received; `x` may be `{"email"}`."""
     EXPIRED = "expired", "roomcast.notification.expired"
     """A job expired unsent."""
     DEAD = "dead", "roomcast.notification.dead"

@@ -4,7 +4,7 @@ r"""Publications, as sent on `rc:{s}:pub:<name>` and kept in `rc:{s}:log:<name>`
 
 The header lets a gateway order publications without parsing JSON: `accepted` is the Unix time in
 milliseconds, `base` is `-` or, on the first publication of an epoch, `<old epoch>:<where it
-ended>`. `text` is exactly what clients get. `common/redis/lua/publish/publish.lua` writes it.
+ended>`. `text` is exactly what sockets get. `common/redis/lua/publish/publish.lua` writes it.
 """
 
 from typing import Final, NamedTuple

@@ -3,7 +3,7 @@
 A content is `message` and `data` as they stand in the text of a publication. A notification for
 many channels would keep it with each of them, in the log and in the event stream. A large content
 is kept apart instead, under its digest; the texts there have `null` in its place and say where it
-goes. Clients never see that: publications are whole, and readers put contents back.
+goes. Sockets never see that: publications are whole, and readers put contents back.
 
 A content is kept for as long as an event has it, and for `LOG_TTL_S` after the last one.
 """

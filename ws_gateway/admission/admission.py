@@ -19,7 +19,7 @@ from ws_gateway.admission.applicant import Applicant
 from ws_gateway.admission.connection_quota import Seats
 from ws_gateway.admission.handshake_rates import HandshakeRates
 from ws_gateway.admission.ticket_desk import TicketDesk
-from ws_gateway.protocol.messages import ClientError, Register
+from ws_gateway.protocol.messages import MessageError, Register
 
 
 class Admission:
@@ -27,7 +27,7 @@ class Admission:
 
     Args:
         authenticator: tells whose they are.
-        seats: bounds the connections of a client.
+        seats: bounds the connections of a client application.
         tickets: takes tickets.
         settings: the other bounds.
     """
@@ -68,10 +68,10 @@ class Admission:
             address: who shows it; anything if addresses don't count.
 
         Raises:
-            ClientError: it is not accepted, or one is needed; or the address failed too often.
+            MessageError: it is not accepted, or one is needed; or the address failed too often.
         """
         if self.failed and self.failed.wait_s(address, time.monotonic()):
-            raise ClientError(ProblemCode.UNAUTHORIZED, TOO_MANY_FAILURES)
+            raise MessageError(ProblemCode.UNAUTHORIZED, TOO_MANY_FAILURES)
         try:
             return self._authenticator.of_socket(token)
         except Problem as problem:
@@ -79,9 +79,9 @@ class Admission:
             if known:
                 self.failed.note(address, time.monotonic())
             code = ProblemCode.UNAUTHORIZED if known else ProblemCode.UNAVAILABLE
-            raise ClientError(code, problem.detail) from None
+            raise MessageError(code, problem.detail) from None
 
-    def redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
+    def redeem(self, ticket: str, then: Callable[[Grant | MessageError], None]) -> None:
         """Take a ticket, which is of no use to anybody afterwards.
 
         Args:
@@ -90,7 +90,7 @@ class Admission:
         """
         self._tickets.redeem(ticket, then)
 
-    def principal_of_ticket(self, found: Grant | ClientError, address: str) -> Principal:
+    def principal_of_ticket(self, found: Grant | MessageError, address: str) -> Principal:
         """Return the principal of a redeemed ticket.
 
         Args:
@@ -98,20 +98,20 @@ class Admission:
             address: as for `principal_of`.
 
         Raises:
-            ClientError: it is not accepted, or what it stands for isn't any more.
+            MessageError: it is not accepted, or what it stands for isn't any more.
         """
         try:
-            if isinstance(found, ClientError):
+            if isinstance(found, MessageError):
                 raise found
             principal = self._authenticator.of_grant(found)
         except Problem as problem:
-            refused = ClientError(ProblemCode.UNAVAILABLE, problem.detail)
+            refused = MessageError(ProblemCode.UNAVAILABLE, problem.detail)
             if problem.status == HTTPStatus.UNAUTHORIZED:
-                refused = ClientError(
+                refused = MessageError(
                     ProblemCode.TICKET_NOT_ACCEPTED,
                     "what this ticket was given out for is not accepted any more",
                 )
-        except ClientError as error:
+        except MessageError as error:
             refused = error
         else:
             metrics.tickets.labels("accepted").inc()
@@ -131,13 +131,13 @@ class Admission:
         """Check that a connection may register, note its principal and give it its seat.
 
         Raises:
-            ClientError: it may not.
+            MessageError: it may not.
         """
         if message.token is not None or connection.principal is None:
             connection.principal = self.principal_of(message.token, connection.address)
         principal = connection.principal
         if principal.user not in (None, message.user):
-            raise ClientError(ProblemCode.FORBIDDEN, "the token is another user's")
+            raise MessageError(ProblemCode.FORBIDDEN, "the token is another user's")
         refuse_rooms(principal, message.rooms)
         self.refuse_number(principal, len(message.rooms))
         self._seats.take(connection)
@@ -154,19 +154,19 @@ class Admission:
         """Refuse so many rooms where they are too many.
 
         Raises:
-            ClientError: they are.
+            MessageError: they are.
         """
         most = self.most_rooms(principal)
         if rooms > most:
-            raise ClientError(ProblemCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
+            raise MessageError(ProblemCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
 
 
 def refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
     """Refuse rooms that a token does not name.
 
     Raises:
-        ClientError: one is not allowed.
+        MessageError: one is not allowed.
     """
     for room in rooms:
         if not principal.rooms.allow(room):
-            raise ClientError(ProblemCode.FORBIDDEN, f"the token does not allow room {room}")
+            raise MessageError(ProblemCode.FORBIDDEN, f"the token does not allow room {room}")

@@ -6,10 +6,10 @@ from common.auth.principal import Principal
 
 
 class Applicant(Protocol):
-    """A connection and what is known of its client."""
+    """A connection and what is known of its other end."""
 
     address: str
-    """Address of the client; anything if addresses don't count."""
+    """Address of the other end; anything if addresses don't count."""
     principal: Principal | None
     """On whose behalf it is here; None until it showed credentials or registered."""
     seat: str

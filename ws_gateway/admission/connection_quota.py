@@ -18,7 +18,7 @@ from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
 from common.process.periodic import every
 from ws_gateway.admission.applicant import Applicant
-from ws_gateway.protocol.messages import ClientError
+from ws_gateway.protocol.messages import MessageError
 
 log = logging.getLogger("roomcast.gateway")
 
@@ -57,14 +57,14 @@ class Seats:
         """Refuse a connection whose client has as many as it may have.
 
         Raises:
-            ClientError: `too-many-connections`.
+            MessageError: `too-many-connections`.
         """
         principal = connection.principal
         if principal is None or principal is OPEN or connection.seat:
             return
         most = self._limits(principal).connections or self._settings.client_max_connections
         if self._here[principal.client] + self._elsewhere[principal.client] >= most:
-            raise ClientError(
+            raise MessageError(
                 ProblemCode.TOO_MANY_CONNECTIONS, f"this client has its {most} connections"
             )
 
@@ -72,7 +72,7 @@ class Seats:
         """Give a connection its seat, once.
 
         Raises:
-            ClientError: there is none.
+            MessageError: there is none.
         """
         self.refuse(connection)
         principal = connection.principal

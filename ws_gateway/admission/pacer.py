@@ -1,7 +1,8 @@
-"""Takes the work of a storm of clients in small helpings, so that live messages go on between them.
+"""Takes the work of a storm of connections in small helpings, between which live messages go on.
 
-Thousands of clients that come back at once bring thousands of handshakes, registrations and replays
-in a few turns of the event loop, which would do all of them before it reads the next publication.
+Thousands of connections that come back at once bring thousands of handshakes, registrations and
+replays in a few turns of the event loop, which would do all of them before it reads the next
+publication.
 Here each of these steps waits in line once a turn has had `TURN_S` of them; `QUIET_TURN_S` while
 nothing is published, since the more are let in at once, the fewer round trips to Redis they need.
 """

@@ -12,7 +12,7 @@ from common.model.problem_codes import ProblemCode
 from common.redis.keys import Keys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
-from ws_gateway.protocol.messages import ClientError
+from ws_gateway.protocol.messages import MessageError
 
 WAITING_MAX: Final = 10_000
 """Tickets that may wait for Redis; one more is not looked at, and stays good."""
@@ -22,7 +22,7 @@ NOT_ACCEPTED: Final = (
     "this ticket was used, has expired or was never given out: get a new one (POST /tickets)"
 )
 
-Then = Callable[[Grant | ClientError], None]
+Then = Callable[[Grant | MessageError], None]
 """Called once: with what the ticket stands for, or why it is not accepted."""
 
 
@@ -33,7 +33,7 @@ class TicketDesk:
     be none.
 
     Args:
-        redis: a client with a short timeout; it makes one connection, when the first ticket comes.
+        redis: with a short timeout; it makes one connection, when the first ticket comes.
         keys: of the shard.
     """
 
@@ -47,9 +47,9 @@ class TicketDesk:
     def redeem(self, ticket: str, then: Then) -> None:
         """Take a ticket."""
         if not is_ticket(ticket):
-            then(ClientError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED))
+            then(MessageError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED))
         elif len(self._waiting) >= WAITING_MAX:
-            then(ClientError(ProblemCode.UNAVAILABLE, "too many tickets wait; come back"))
+            then(MessageError(ProblemCode.UNAVAILABLE, "too many tickets wait; come back"))
         else:
             self._waiting.append((ticket, then))
             self._wanted.set()
@@ -80,15 +80,15 @@ class TicketDesk:
             self._waiting = []
             for _, then in batch:
                 then(
-                    ClientError(ProblemCode.UNAVAILABLE, "tickets can't be checked now; come back")
+                    MessageError(ProblemCode.UNAVAILABLE, "tickets can't be checked now; come back")
                 )
             return
         for (ticket, then), one in zip(batch, kept, strict=True):
             then(_grant(ticket, one))
 
 
-def _grant(ticket: str, kept: bytes | None) -> Grant | ClientError:
+def _grant(ticket: str, kept: bytes | None) -> Grant | MessageError:
     try:
         return unseal(ticket, (kept or b"").partition(b"\n")[2])
     except ValueError:
-        return ClientError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED)
+        return MessageError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED)

@@ -5,8 +5,8 @@ fast enough and was left behind. The fan-out passes it by in that channel until 
 log, everything up to where the channel's fan-out stands; then it hears the channel live again.
 Nothing is sent twice, nothing is left out: an offset is either behind that point or after it.
 
-Reads of the same channel from the same position are shared, frames and all: thousands of clients
-that come back at once are mostly behind by the same.
+Reads of the same channel from the same position are shared, frames and all: thousands of
+connections that come back at once are mostly behind by the same.
 """
 
 import asyncio

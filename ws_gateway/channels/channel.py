@@ -66,7 +66,7 @@ class Channel:
         self.name = name
         """Scoped name, as in keys: `default/room:1`."""
         self.label = label
-        """Name that clients see: `room:1`."""
+        """Name in messages to connections: `room:1`."""
         self.members: dict[Member, None] = {}
         self.state = State.OPENING
         self.position = self.handed = Position("", 0)
@@ -186,7 +186,7 @@ class Channel:
             publications: without a hole among them. Those of the epoch before that were seen here
                 are left out: a Redis that lost the beginning of this epoch goes back into that one.
             now: the channel's position when the log was read; taken over if there are none.
-            exact: whether they directly follow `position`; if not, clients are notified of the gap.
+            exact: whether they directly follow `position`; if not, members are notified of the gap.
 
         Returns:
             How many were queued.
@@ -248,7 +248,7 @@ class Channel:
         self.pending_bytes += len(publication.text)
 
     def _reset(self, position: Position, *, recovered: bool) -> None:
-        """Tell clients from which position on they hear the channel."""
+        """Tell members from which position on they hear the channel."""
         text = reset_text(self.label, position, recovered=recovered)
         self.pending.append(Pending(text, position, 0))
         self.pending_bytes += len(text)

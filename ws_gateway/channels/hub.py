@@ -28,7 +28,7 @@ log = logging.getLogger("roomcast.gateway")
 OPEN_CHUNK: Final = 500
 REPAIRS_AT_ONCE: Final = 16
 LINGER_S: Final = 2.0
-"""Time an empty channel stays subscribed, for clients that reconnect at once."""
+"""Time an empty channel stays subscribed, for connections that come back at once."""
 
 
 class Hub:
@@ -341,7 +341,7 @@ class Hub:
         if not replay.exact:
             metrics.unrepaired.inc()
             log.error(
-                "connected clients lost publications: the log does not cover the gap",
+                "connected sockets lost publications: the log does not cover the gap",
                 extra={"channel": channel.name, "from": str(start), "to": str(replay.now)},
             )
         before = channel.pending_bytes

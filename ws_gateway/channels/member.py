@@ -19,7 +19,7 @@ class Member(Protocol):
     clear: bool
     """True while nothing waits in its transport and it may be written to directly."""
     choked: bool
-    """True while its transport holds much that the client did not read."""
+    """True while its transport holds much that the other end did not read."""
     closing_since: float | None
     """Time at which it began to close, by the gateway's clock; None while it is open."""
     behind: "dict[HeardChannel, Position] | None"

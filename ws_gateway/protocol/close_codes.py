@@ -1,7 +1,7 @@
-"""Close codes of the socket, and what each tells the client to do.
+"""Close codes of the socket, and what each tells the other end to do.
 
 Codes from 4000 to 4499 mean: come back (after a jittered wait). Codes from 4500 mean: do not come
-back unchanged, the client is at fault. It is the convention of Centrifugo's protocol.
+back unchanged, the other end is at fault. It is the convention of Centrifugo's protocol.
 """
 
 from enum import IntEnum
@@ -28,7 +28,7 @@ class CloseCode(IntEnum):
 
     @property
     def come_back(self) -> bool:
-        """True if the client should reconnect without changing anything."""
+        """True if the other end should reconnect without changing anything."""
         return self in (CloseCode.RESTARTING, CloseCode.SLOW_CONNECTION, CloseCode.NO_PONG)
 
 

@@ -26,7 +26,7 @@ from ws_gateway.protocol.messages import Register, read_rooms, read_user
 
 EVENTS_PATH: Final = "/events"
 COMMENT: Final = b": ping\n\n"
-"""Keeps what lies between from closing the connection; clients ignore it."""
+"""Keeps what lies between from closing the connection; browsers ignore it."""
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\n"
     b"Content-Type: text/event-stream; charset=utf-8\r\n"
@@ -64,7 +64,7 @@ class StreamRequest:
         """Return the registration of a socket that asks for the same.
 
         Raises:
-            ClientError: an id is none, or there are more rooms than `max_rooms`.
+            MessageError: an id is none, or there are more rooms than `max_rooms`.
         """
         rooms = read_rooms(self.rooms, max_rooms)
         return Register(read_user(self.user), rooms, self.resume)
@@ -129,7 +129,7 @@ def event(text: bytes, name: bytes = b"", event_id: bytes = b"") -> bytes:
     Args:
         text: its data.
         name: of the event; none for notifications.
-        event_id: what a client comes back with; empty: it keeps the one before.
+        event_id: what a stream comes back with; empty: it keeps the one before.
     """
     # A sender may have broken lines between the tokens of its JSON.
     data = b"\ndata: ".join(text.splitlines())

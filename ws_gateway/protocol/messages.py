@@ -1,4 +1,4 @@
-"""Messages that clients send and receive on a socket, without the transport. Pure.
+"""Messages that a socket sends and receives, without the transport. Pure.
 
 The protocol is documented in `docs/reference/protocol.md` and
 `docs/reference/asyncapi.yaml`.
@@ -34,7 +34,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 OFFSET_MAX: Final = 2**53
-"""Offsets are numbers in JSON: past this, not every client can tell two of them apart."""
+"""Offsets are numbers in JSON: past this, not every program can tell two of them apart."""
 EPOCH_MAX_CHARACTERS: Final = 64
 
 
@@ -61,7 +61,7 @@ The connection lives on after every one but `TICKET_NOT_ACCEPTED` and `TOO_MANY_
 """
 
 
-class ClientError(RoomcastError):
+class MessageError(RoomcastError):
     """A message that isn't understood; it is answered with an error frame.
 
     Args:
@@ -131,9 +131,9 @@ def _fields(text: str) -> dict[str, Any]:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         reason = _reason(text, str(error))
-        raise ClientError(ProblemCode.MALFORMED, f"not JSON: {reason}") from None
+        raise MessageError(ProblemCode.MALFORMED, f"not JSON: {reason}") from None
     if not isinstance(value, dict):
-        raise ClientError(ProblemCode.MALFORMED, "a message is a JSON object")
+        raise MessageError(ProblemCode.MALFORMED, "a message is a JSON object")
     # A colon follows each name. Few messages have more of them, so few are read again.
     if text.count(":") > _count_names(value):
         _refuse_repeated(text)
@@ -160,40 +160,40 @@ def _refuse_repeated(text: str) -> None:
     """Refuse a name that an object has twice: readers differ in which value they take.
 
     Raises:
-        ClientError: there is one.
+        MessageError: there is one.
     """
     try:
         json.loads(text, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
     except RecursionError:
-        raise ClientError(ProblemCode.MALFORMED, f"not JSON: {_REASONS['recursion']}") from None
+        raise MessageError(ProblemCode.MALFORMED, f"not JSON: {_REASONS['recursion']}") from None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> None:
     names = set()
     for name, _ in pairs:
         if name in names:
-            raise ClientError(ProblemCode.INVALID, f"{name[:64]} is there more than once")
+            raise MessageError(ProblemCode.INVALID, f"{name[:64]} is there more than once")
         names.add(name)
 
 
 def _only(fields: dict[str, Any], *known: str) -> None:
     for name in fields:
         if name not in known:
-            raise ClientError(ProblemCode.INVALID, f"unknown field: {name[:64]}")
+            raise MessageError(ProblemCode.INVALID, f"unknown field: {name[:64]}")
 
 
 def _id(value: object, name: str) -> str:
     try:
         return identifier(value)
     except ValueError as error:
-        raise ClientError(ProblemCode.INVALID, f"{name} {error}") from None
+        raise MessageError(ProblemCode.INVALID, f"{name} {error}") from None
 
 
 def read_user(value: object) -> str:
     """Read the user of a registration.
 
     Raises:
-        ClientError: it is no id.
+        MessageError: it is no id.
     """
     return _id(value, "userId")
 
@@ -202,35 +202,35 @@ def read_rooms(value: object, max_rooms: int) -> tuple[str, ...]:
     """Read one room or a list of them, each once.
 
     Raises:
-        ClientError: one is no id, or there are more than `max_rooms`.
+        MessageError: one is no id, or there are more than `max_rooms`.
     """
     values = value if isinstance(value, list) else [value]
     if len(values) > max_rooms:
-        raise ClientError(ProblemCode.TOO_MANY_ROOMS, f"at most {max_rooms} rooms")
+        raise MessageError(ProblemCode.TOO_MANY_ROOMS, f"at most {max_rooms} rooms")
     return tuple(dict.fromkeys(_id(item, "room") for item in values))
 
 
 def _token(value: object) -> str:
     if not isinstance(value, str):
-        raise ClientError(ProblemCode.INVALID, "token must be text")
+        raise MessageError(ProblemCode.INVALID, "token must be text")
     return value
 
 
 def _ids(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if not 1 <= len(values) <= IDS_MAX:
-        raise ClientError(ProblemCode.INVALID, f"id must be an id, or 1 to {IDS_MAX} of them")
+        raise MessageError(ProblemCode.INVALID, f"id must be an id, or 1 to {IDS_MAX} of them")
     return tuple(dict.fromkeys(_id(item, "id") for item in values))
 
 
 def _resume(value: object, user: str, rooms: tuple[str, ...]) -> dict[str, Position]:
     if not isinstance(value, dict):
-        raise ClientError(ProblemCode.INVALID, "resume must be an object of channels")
+        raise MessageError(ProblemCode.INVALID, "resume must be an object of channels")
     known = {user_channel(user), BROADCAST_CHANNEL, *map(room_channel, rooms)}
     positions = {}
     for channel, position in value.items():
         if channel not in known:
-            raise ClientError(
+            raise MessageError(
                 ProblemCode.INVALID, f"resume: not a channel of this registration: {channel[:64]}"
             )
         positions[channel] = _position(position)
@@ -246,24 +246,24 @@ def _position(value: object) -> Position:
             and epoch.isascii()
         ):
             return Position(epoch, offset)
-    raise ClientError(ProblemCode.INVALID, "resume: a position is {epoch, offset}")
+    raise MessageError(ProblemCode.INVALID, "resume: a position is {epoch, offset}")
 
 
 def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
-    """Read one text message of a client.
+    """Read one text message of a connection.
 
     Raises:
-        ClientError: it isn't understood.
+        MessageError: it isn't understood.
     """
     fields = _fields(text)
     action = fields.get("action")
     if action is None:
         if "userId" not in fields:
             if registered:
-                raise ClientError(ProblemCode.UNKNOWN_ACTION, "action is missing")
-            raise ClientError(ProblemCode.INVALID, "register first: userId is missing")
+                raise MessageError(ProblemCode.UNKNOWN_ACTION, "action is missing")
+            raise MessageError(ProblemCode.INVALID, "register first: userId is missing")
         if registered:
-            raise ClientError(ProblemCode.ALREADY_REGISTERED, "this connection is registered")
+            raise MessageError(ProblemCode.ALREADY_REGISTERED, "this connection is registered")
         _only(fields, "userId", "room", "resume", "token")
         rooms = read_rooms(fields["room"], max_rooms) if "room" in fields else ()
         user = read_user(fields["userId"])
@@ -273,11 +273,11 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
         _only(fields, "action")
         return PingAction()
     if action not in ("join", "leave", "ack", "read", "refresh"):
-        raise ClientError(
+        raise MessageError(
             ProblemCode.UNKNOWN_ACTION, "action must be join, leave, ack, read, refresh or ping"
         )
     if not registered:
-        raise ClientError(ProblemCode.NOT_REGISTERED, "register first")
+        raise MessageError(ProblemCode.NOT_REGISTERED, "register first")
     if action == "refresh":
         _only(fields, "action", "token")
         return Refresh(_token(fields.get("token")))
@@ -287,7 +287,7 @@ def parse_message(text: str, *, registered: bool, max_rooms: int) -> Message:
         return Receipt(kind, _ids(fields.get("id")))
     _only(fields, "action", "room")
     if "room" not in fields:
-        raise ClientError(ProblemCode.INVALID, "room is missing")
+        raise MessageError(ProblemCode.INVALID, "room is missing")
     rooms = read_rooms(fields["room"], max_rooms)
     return Join(rooms) if action == "join" else Leave(rooms)
 
@@ -319,7 +319,7 @@ def registered_text(
         connection: id of the connection.
         positions: the gateway's own position in every channel.
         recovered: of the channels that were to be resumed, whether nothing is missing: what came
-            after the client's position follows this answer, up to the gateway's position.
+            after the connection's position follows this answer, up to the gateway's position.
     """
     return _encode(
         {
@@ -384,7 +384,7 @@ def receipt_text(
 PONG_TEXT: Final = _encode({"type": "pong"})
 
 
-def error_text(error: ClientError) -> bytes:
+def error_text(error: MessageError) -> bytes:
     """Error frame."""
     message = str(error).encode(errors="replace").decode()
     body: dict[str, object] = {"type": "error", "code": error.code, "message": message}

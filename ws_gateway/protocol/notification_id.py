@@ -1,4 +1,4 @@
-"""Ids of notifications, found in the text that clients get. Pure."""
+"""Ids of notifications, found in the text that sockets get. Pure."""
 
 from typing import Final
 

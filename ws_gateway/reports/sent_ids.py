@@ -1,8 +1,8 @@
 """Knows which notifications the users of a gateway were sent, so that only those get receipts.
 
 What the fan-out and the replays of this gateway send is remembered by id, for as long as there is
-room, from the first receipt on: a gateway whose clients report nothing remembers nothing. What is
-not remembered is looked for in Redis: among what the user was known to have, and in the logs of
+room, from the first receipt on: a gateway whose connections report nothing remembers nothing. What
+is not remembered is looked for in Redis: among what the user was known to have, and in the logs of
 the connection's channels. Such looks are bounded in size and number.
 """
 

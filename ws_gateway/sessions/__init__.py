@@ -1,1 +1,1 @@
-"""Handling of client messages by a gateway."""
+"""Handling of messages from connections by a gateway."""

@@ -14,9 +14,9 @@ from ws_gateway.channels.hub import Hub
 from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.messages import (
     PONG_TEXT,
-    ClientError,
     Join,
     Leave,
+    MessageError,
     PingAction,
     Receipt,
     Refresh,
@@ -45,7 +45,7 @@ class Gateway:
         receipts: where receipts go.
         sent: knows what may have receipts.
         sights: where it is noted who registered.
-        pacer: lets clients in.
+        pacer: lets connections in.
         admission: tells whose they are, and what they may.
         limits: bounds of one connection.
         clock: coarse time.
@@ -88,7 +88,7 @@ class Gateway:
         )
 
     def handle(self, connection: Connection, text: str) -> None:
-        """Do what a client's message says; every message is answered."""
+        """Do what a connection's message says; every message is answered."""
         if connection.user is not None:
             self._obey(connection, text)
             return
@@ -125,7 +125,7 @@ class Gateway:
                     self._refresh(connection, message)
                 case Receipt():
                     self._receipts.take(connection, message)
-        except ClientError as error:
+        except MessageError as error:
             connection.refuse(error)
             if error.code is ProblemCode.TOO_MANY_CONNECTIONS:
                 connection.close(CloseCode.TOO_MANY_CONNECTIONS)
@@ -174,7 +174,7 @@ class Gateway:
         before = connection.principal
         principal = self.admission.principal_of(message.token, connection.address)
         if before is None or (principal.client, principal.user) != (before.client, connection.user):
-            raise ClientError(ProblemCode.FORBIDDEN, "the token is another user's")
+            raise MessageError(ProblemCode.FORBIDDEN, "the token is another user's")
         refuse_rooms(principal, connection.rooms)
         connection.principal = principal
         assert principal.expires_s is not None

@@ -10,7 +10,7 @@ from common.events.receipts import IDS_MAX
 from common.model.problem_codes import ProblemCode
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
-from ws_gateway.protocol.messages import ClientError, Receipt, receipt_text
+from ws_gateway.protocol.messages import MessageError, Receipt, receipt_text
 from ws_gateway.reports.receipt_limits import Buckets, ReceiptLimits
 from ws_gateway.reports.receipts import ReceiptWriter
 from ws_gateway.reports.sent_ids import SentIds
@@ -20,7 +20,9 @@ from ws_gateway.transport.connection import Connection
 
 REFUSED_MAX: Final = 100
 """Ids that an error names."""
-_NO_RECEIPTS: Final = ClientError(ProblemCode.UNAVAILABLE, "receipts can't be taken now; try again")
+_NO_RECEIPTS: Final = MessageError(
+    ProblemCode.UNAVAILABLE, "receipts can't be taken now; try again"
+)
 
 
 class ReceiptDesk:
@@ -57,20 +59,20 @@ class ReceiptDesk:
         """Take receipts; the connection waits until they are answered.
 
         Raises:
-            ClientError: they are too many.
+            MessageError: they are too many.
         """
         user, principal = connection.user, connection.principal
         assert user is not None
         assert principal is not None
         client = principal.client
         if not self._limits.take(client, user, len(message.ids), time.monotonic()):
-            raise ClientError(
+            raise MessageError(
                 ProblemCode.TOO_MANY_RECEIPTS,
                 f"at most {self._per_s:g} receipts per second; try again later",
             )
         unknown = self._sent.unknown(connection, message.ids)
         if unknown and not self._sent.may_look(client, user):
-            raise ClientError(
+            raise MessageError(
                 ProblemCode.TOO_MANY_RECEIPTS,
                 "too many receipts for what was sent long ago or not at all; try again later",
             )
@@ -114,8 +116,8 @@ class ReceiptDesk:
         return [one for one in unknown if one not in found]
 
 
-def _not_sent(ids: list[str]) -> ClientError:
-    return ClientError(
+def _not_sent(ids: list[str]) -> MessageError:
+    return MessageError(
         ProblemCode.NOT_SENT,
         f"{len(ids)} of these were not sent to this user in the channels of this connection, or "
         "too long ago: what is only in the inbox is marked as read over HTTP",

@@ -6,7 +6,7 @@ from common.model.channels import room_channel, scoped
 from common.model.problem_codes import ProblemCode
 from ws_gateway.admission.admission import Admission, refuse_rooms
 from ws_gateway.channels.channel import Channel
-from ws_gateway.protocol.messages import ClientError, Join, Leave, joined_text, left_text
+from ws_gateway.protocol.messages import Join, Leave, MessageError, joined_text, left_text
 from ws_gateway.sessions.channel_membership import ChannelMembership
 from ws_gateway.transport.connection import Connection
 
@@ -27,7 +27,7 @@ class JoinedRooms:
         """Hear more rooms, and answer once their channels are open.
 
         Raises:
-            ClientError: they are too many, or the connection's token does not allow one.
+            MessageError: they are too many, or the connection's token does not allow one.
         """
         new = [room for room in message.rooms if room not in connection.rooms]
         principal = connection.principal
@@ -53,11 +53,11 @@ class JoinedRooms:
         """Stop hearing rooms, and answer.
 
         Raises:
-            ClientError: the connection is not in one of them; it leaves none then.
+            MessageError: the connection is not in one of them; it leaves none then.
         """
         strangers = [room for room in message.rooms if room not in connection.rooms]
         if strangers:
-            raise ClientError(ProblemCode.NOT_IN_ROOM, f"not in room {strangers[0]}")
+            raise MessageError(ProblemCode.NOT_IN_ROOM, f"not in room {strangers[0]}")
         connection.rooms = tuple(r for r in connection.rooms if r not in message.rooms)
         self._membership.leave(connection, _names(connection, message.rooms))
         connection.send(left_text(message.rooms))

@@ -1,4 +1,4 @@
-"""One client's connection, whatever its framing.
+"""A user's connection, whatever its framing.
 
 A slotted protocol without a task of its own: the fan-out writes to it, one sweep looks after its
 time limits.
@@ -15,7 +15,7 @@ from ws_gateway import metrics
 from ws_gateway.channels.member import HeardChannel
 from ws_gateway.channels.pending import JoinedWrite
 from ws_gateway.protocol.close_codes import CloseCode
-from ws_gateway.protocol.messages import ClientError, Register, error_text, registered_text
+from ws_gateway.protocol.messages import MessageError, Register, error_text, registered_text
 from ws_gateway.transport.host import Host
 from ws_gateway.transport.send_buffer import (
     CATCH_UP_SEND_BUFFER_BYTES,
@@ -25,7 +25,7 @@ from ws_gateway.transport.send_buffer import (
 )
 
 CLOSE_TIMEOUT_S: Final = 5.0
-"""Time a client has to answer the close frame."""
+"""Time to answer the close frame."""
 
 
 class Connection(asyncio.Protocol, ABC):
@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol, ABC):
     While `clear` is true nothing waits in the transport, and the fan-out may write to `fd`, past
     it. `seen` is the time of the gateway's clock at which it was last heard of. `behind` holds the
     channels whose fan-out passes it by, with the position that it has reached there; `choked` is
-    true while the transport has much (of a plain socket: anything) that the client did not read.
+    true while the transport has much (of a plain socket: anything) that the other end did not read.
     """
 
     __slots__ = (
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol, ABC):
         self.host = host
         self.number = number
         self.address = address
-        """Address of the client; empty if it doesn't matter."""
+        """Address of the other end; empty if it doesn't matter."""
         self._transport: asyncio.Transport | None = None
         self.fd = -1
         """The socket; -1: all must go through the transport."""
@@ -124,9 +124,9 @@ class Connection(asyncio.Protocol, ABC):
         """Answer its registration; see `registered_text`."""
         self.send(registered_text(message.user, message.rooms, self.id, positions, recovered))
 
-    def refuse(self, error: ClientError) -> None:
+    def refuse(self, error: MessageError) -> None:
         """Answer with an error frame."""
-        metrics.client_errors.labels(error.code).inc()
+        metrics.errors_sent.labels(error.code).inc()
         self.send(error_text(error))
 
     @property
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol, ABC):
             return
         # What the fan-out may have written comes first; answers get as much again.
         if transport.get_write_buffer_size() > 2 * self.host.limits.socket_unsent_max_bytes:
-            metrics.slow_clients.inc()
+            metrics.slow_connections.inc()
             self.close(CloseCode.SLOW_CONNECTION)
             return
         transport.write(data)

@@ -24,17 +24,17 @@ from ws_gateway.protocol.event_stream_format import (
     type_of,
 )
 from ws_gateway.protocol.handshake import refusal
-from ws_gateway.protocol.messages import ClientError, Register
+from ws_gateway.protocol.messages import MessageError, Register
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.host import Host
 
 RECEIVED_MAX_BYTES: Final = 64 * 1024
-"""Bytes that a client may send behind its request; they are dropped."""
+"""Bytes that may come behind the request; they are dropped."""
 _RETRY_AFTER: Final = "Retry-After: 10"
 
 
 class EventStream(Connection):
-    """A connection whose client only listens."""
+    """A connection that only listens."""
 
     __slots__ = ("_ids", "_received")
 
@@ -57,7 +57,7 @@ class EventStream(Connection):
         try:
             message = request.registration(admission.most_rooms(self.principal))
             admission.admit(self, message)
-        except ClientError as error:
+        except MessageError as error:
             extra = [_RETRY_AFTER] if error.code is ProblemCode.TOO_MANY_CONNECTIONS else []
             # The query is no body: what is wrong with it is 400, and not 422.
             status = HTTPStatus.BAD_REQUEST if error.code is ProblemCode.INVALID else None
@@ -81,7 +81,7 @@ class EventStream(Connection):
         recovered: Mapping[str, bool],
     ) -> None:
         """Answer its registration, and begin to give events their ids."""
-        # What was missed is still to come: until then the client is where it was.
+        # What was missed is still to come: until then the connection is where it was.
         self._ids = EventIds(
             {
                 label: message.resume[label] if recovered.get(label) else position

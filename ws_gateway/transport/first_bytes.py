@@ -33,7 +33,7 @@ from ws_gateway.protocol.handshake import (
     token_of,
     unauthorized,
 )
-from ws_gateway.protocol.messages import ClientError
+from ws_gateway.protocol.messages import MessageError
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.event_stream import EventStream
 from ws_gateway.transport.host import Host
@@ -167,7 +167,7 @@ class Front(asyncio.Protocol):
             self._transport.abort()
 
     def _admitted(self) -> asyncio.Transport | None:
-        """The transport, if the client is still there and there is room for it."""
+        """The transport, if the other end is still there and there is room for it."""
         host, transport = self._host, self._transport
         if transport is None or transport.is_closing():
             return None
@@ -205,17 +205,17 @@ class Front(asyncio.Protocol):
                 return
             principal = self._host.admission.principal_of(token, self._address)
         except ValueError as error:
-            self._turn_down(transport, ClientError(ProblemCode.UNAUTHORIZED, str(error)))
+            self._turn_down(transport, MessageError(ProblemCode.UNAUTHORIZED, str(error)))
             return
-        except ClientError as error:
+        except MessageError as error:
             self._turn_down(transport, error)
             return
         self._begin_stream(transport, asked, principal)
 
-    def _stream_by_ticket(self, asked: StreamRequest, found: Grant | ClientError) -> None:
+    def _stream_by_ticket(self, asked: StreamRequest, found: Grant | MessageError) -> None:
         try:
             principal = self._host.admission.principal_of_ticket(found, self._address)
-        except ClientError as error:
+        except MessageError as error:
             if transport := self._admitted():
                 self._turn_down(transport, error)
             return
@@ -231,11 +231,11 @@ class Front(asyncio.Protocol):
         self._hand_over(transport, stream, b"")
         stream.begin(asked, *self._lines)
 
-    def _redeem(self, ticket: str, then: Callable[[Grant | ClientError], None]) -> None:
+    def _redeem(self, ticket: str, then: Callable[[Grant | MessageError], None]) -> None:
         """Go on, in line, when it is known what a ticket stands for."""
         host = self._host
 
-        def redeemed(found: Grant | ClientError) -> None:
+        def redeemed(found: Grant | MessageError) -> None:
             host.pacer.do(self, lambda: then(found))
 
         host.admission.redeem(ticket, redeemed)
@@ -261,7 +261,7 @@ class Front(asyncio.Protocol):
                     return
                 if answer.token is not None:
                     principal = host.admission.principal_of(answer.token, self._address)
-            except ClientError as error:
+            except MessageError as error:
                 self._turn_down(transport, error)
                 return
         metrics.handshakes.labels("accepted" if answer.accepted else "refused").inc()
@@ -271,11 +271,11 @@ class Front(asyncio.Protocol):
             return
         self._begin_socket(transport, end, principal)
 
-    def _socket_by_ticket(self, answer: Answer, end: int, found: Grant | ClientError) -> None:
+    def _socket_by_ticket(self, answer: Answer, end: int, found: Grant | MessageError) -> None:
         principal, refused = None, None
         try:
             principal = self._host.admission.principal_of_ticket(found, self._address)
-        except ClientError as error:
+        except MessageError as error:
             refused = error
         transport = self._admitted()
         if transport is None:
@@ -293,7 +293,7 @@ class Front(asyncio.Protocol):
         transport: asyncio.Transport,
         end: int,
         principal: Principal | None,
-        refused: ClientError | None = None,
+        refused: MessageError | None = None,
     ) -> None:
         host, rest = self._host, self._head[end:]
         connection = WebSocket(host, self._number, self._address)
@@ -310,12 +310,12 @@ class Front(asyncio.Protocol):
 
     def _check_origin(self, origin: str | None) -> None:
         if origin is not None and not self._may_connect(origin):
-            raise ClientError(ProblemCode.FORBIDDEN, "pages of this origin may not connect")
+            raise MessageError(ProblemCode.FORBIDDEN, "pages of this origin may not connect")
 
     def _may_connect(self, origin: str) -> bool:
         return is_one_origin(origin) and self._host.admission.allows_origin(origin)
 
-    def _turn_down(self, transport: asyncio.Transport, error: ClientError) -> None:
+    def _turn_down(self, transport: asyncio.Transport, error: MessageError) -> None:
         metrics.handshakes.labels("refused").inc()
         transport.write(refused_connection(error, *self._lines))
         transport.close()
@@ -352,7 +352,7 @@ def _asks_for_events(request: RequestHead) -> bool:
     return request.method == "GET" and request.target.partition("?")[0] == EVENTS_PATH
 
 
-def refused_connection(error: ClientError, *lines: str) -> bytes:
+def refused_connection(error: MessageError, *lines: str) -> bytes:
     """Refuse a connection with an HTTP response, with additional header lines."""
     if error.code.status == HTTPStatus.UNAUTHORIZED:
         return unauthorized(str(error), *lines, code=error.code).data

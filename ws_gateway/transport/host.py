@@ -42,7 +42,7 @@ class Host(Protocol[C]):
         """Register a connection that is admitted."""
 
     def handle(self, connection: C, text: str) -> None:
-        """Do what a client's message says; every message is answered."""
+        """Do what a connection's message says; every message is answered."""
 
     def forget(self, connection: C) -> None:
         """Take a connection out of everything that it hears."""

@@ -9,7 +9,7 @@ UNSENT_BYTES: Final = 65_536
 
 The same with TLS as without, which would let eight times as much wait before it says so."""
 CATCH_UP_SEND_BUFFER_BYTES: Final = 131_072
-"""`SO_SNDBUF` of a client that has much to catch up with.
+"""`SO_SNDBUF` of a connection that has much to catch up with.
 
 With less than two segments in flight, each waits for the delayed acknowledgement of the one before.
 Between processes of one machine (a reverse proxy) a segment has 64 KiB, and the wait 40 ms."""

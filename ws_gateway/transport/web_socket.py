@@ -1,4 +1,4 @@
-"""A client's WebSocket after its handshake.
+"""A user's WebSocket after its handshake.
 
 Frames come in through `data_received`, in slices. An action that has to wait for Redis stops the
 reading of this socket, so nothing queues up behind it.
@@ -26,7 +26,7 @@ from ws_gateway.protocol.frames import (
     pong_frame,
     text_frame,
 )
-from ws_gateway.protocol.messages import ClientError
+from ws_gateway.protocol.messages import MessageError
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.host import Host
 
@@ -35,7 +35,7 @@ SLICE_FRAMES: Final = 64
 SLICE_S: Final = 0.001
 """Time past which a slice is over; the frame that goes past it is the last."""
 FRAGMENTS_PER_MESSAGE: Final = 32
-"""So many fragments count as one message against a client's limit."""
+"""So many fragments count as one message against a connection's limit."""
 DROPPED_MAX_BYTES: Final = 8 * 1024 * 1024
 """Bytes that are received and dropped after the close, past which the connection is aborted."""
 CLOSED_FRAMES: Final = 256
@@ -135,7 +135,7 @@ class WebSocket(Connection):
             elif isinstance(item, Ping):
                 self.write_if_bounded(pong_frame(item.payload))
             elif isinstance(item, Binary):
-                self.refuse(ClientError(ProblemCode.UNSUPPORTED, "messages are text"))
+                self.refuse(MessageError(ProblemCode.UNSUPPORTED, "messages are text"))
         return not reader.is_queued and not self._must_wait
 
     def _drop_the_rest(self) -> None:

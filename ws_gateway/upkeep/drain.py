@@ -1,4 +1,4 @@
-"""Shutdown of a gateway: all clients are asked to reconnect, spread over time."""
+"""Shutdown of a gateway: all connections are asked to come back elsewhere, spread over time."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ _STEP_S = 0.05
 async def drain(gateway: Gateway, over_s: float) -> None:
     """Close every connection with 1012, spread over `over_s` seconds, then drop what is left.
 
-    The clients of one gateway come back to the others; all at once would be a storm.
+    The connections of one gateway come back to the others; all at once would be a storm.
     """
     gateway.draining = True
     waiting = list(gateway.connections)

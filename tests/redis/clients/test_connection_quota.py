@@ -16,7 +16,7 @@ from common.model.problem_codes import ProblemCode
 from tests.support.processes.stack import KEYS
 from tests.support.waiting import until
 from ws_gateway.admission.connection_quota import ROOMS_MAX, Seats
-from ws_gateway.protocol.messages import ClientError
+from ws_gateway.protocol.messages import MessageError
 
 SHOP = Principal("shop")
 
@@ -55,7 +55,7 @@ async def running(*all_seats: Seats) -> AsyncIterator[None]:
 def is_full(seats: Seats) -> bool:
     try:
         seats.refuse(Applicant())
-    except ClientError as error:
+    except MessageError as error:
         return error.code is ProblemCode.TOO_MANY_CONNECTIONS
     return False
 
@@ -66,7 +66,7 @@ async def test_a_client_has_as_many_seats_as_the_settings_say(redis: Redis) -> N
     for applicant in (first, second, first):
         seats.take(applicant)
     assert first.seat == "shop"
-    with pytest.raises(ClientError, match="its 2 connections"):
+    with pytest.raises(MessageError, match="its 2 connections"):
         seats.take(Applicant())
     seats.leave(first)
     seats.leave(first)

@@ -15,7 +15,7 @@ from ws_gateway.protocol.event_stream_format import (
     type_of,
 )
 from ws_gateway.protocol.messages import (
-    ClientError,
+    MessageError,
     Register,
     error_text,
     left_text,
@@ -73,7 +73,7 @@ def test_a_ticket_is_no_part_of_what_is_shown() -> None:
     ],
 )
 def test_ids_are_checked_as_those_of_a_socket(fields: dict[str, object], code: str) -> None:
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises(MessageError) as caught:
         read_stream_request(query(**fields), None).registration(2)
     assert caught.value.code == code
 
@@ -101,7 +101,7 @@ def test_the_last_event_says_why_the_stream_ends() -> None:
 
 def test_the_name_of_an_event_is_the_type_of_the_answer() -> None:
     assert type_of(left_text(("1",))) == b"left"
-    assert type_of(error_text(ClientError(ProblemCode.INVALID, "x"))) == b"error"
+    assert type_of(error_text(MessageError(ProblemCode.INVALID, "x"))) == b"error"
     assert type_of(b'{"ids":[],"type":"read"}') == b"read"
 
 

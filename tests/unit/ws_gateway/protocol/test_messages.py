@@ -11,9 +11,9 @@ from tests.support import strategies
 from tests.support.examples import examples
 from ws_gateway.protocol.messages import (
     ERROR_CODES,
-    ClientError,
     Join,
     Leave,
+    MessageError,
     PingAction,
     Register,
     error_text,
@@ -30,7 +30,7 @@ def parse(message: Any, *, registered: bool = False, max_rooms: int = 100) -> An
 
 
 def refusal(message: Any, *, registered: bool = False, max_rooms: int = 3) -> ProblemCode:
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises(MessageError) as caught:
         parse(message, registered=registered, max_rooms=max_rooms)
     return caught.value.code
 
@@ -123,7 +123,7 @@ def test_what_is_not_understood_has_its_code(
     ],
 )
 def test_a_name_that_is_there_twice_is_refused(message: str, registered: bool) -> None:
-    with pytest.raises(ClientError, match="is there more than once") as refused:
+    with pytest.raises(MessageError, match="is there more than once") as refused:
         parse(message, registered=registered)
     assert refused.value.code == ProblemCode.INVALID
 
@@ -155,7 +155,7 @@ def test_colons_are_no_names() -> None:
     ],
 )
 def test_what_is_no_json_is_told_in_words_about_it(text: str, reason: str) -> None:
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(MessageError) as refused:
         parse(text)
     assert str(refused.value) == f"not JSON: {reason}"
     assert refused.value.code == ProblemCode.MALFORMED
@@ -172,7 +172,7 @@ def test_any_text_is_a_message_or_a_client_error_that_can_be_told(
 ) -> None:
     try:
         message = parse_message(text, registered=registered, max_rooms=3)
-    except ClientError as error:
+    except MessageError as error:
         told = json.loads(error_text(error))
         assert told["type"] == "error"
         assert told["code"] in ERROR_CODES
@@ -207,4 +207,4 @@ def test_answers_say_where_the_gateway_stands() -> None:
 
 
 def test_a_lone_surrogate_in_a_message_does_not_break_its_error() -> None:
-    assert json.loads(error_text(ClientError(ProblemCode.INVALID, "x \ud800")))["message"] == "x ?"
+    assert json.loads(error_text(MessageError(ProblemCode.INVALID, "x \ud800")))["message"] == "x ?"
