@@ -11,6 +11,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
+from common.jobs.capacity import Capacity
 from common.process.periodic import every
 from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
@@ -32,8 +33,8 @@ class EventTrimmer:
         self._all_keys = keys
         self._keys = [keys.events, keys.dropped, keys.event_clients]
         self._groups = settings.reader_groups
-        self._bound = settings.events_bound
-        self._args: list[Argument] = [self._bound]
+        self._capacity = Capacity(settings)
+        self._args: list[Argument] = [settings.events_bound]
         for group, policy in settings.reader_policies.items():
             self._args += (group, str(policy))
         self._trim = Script("trim")
@@ -62,7 +63,7 @@ class EventTrimmer:
         """
         length, *found = await self._trim(self._redis, self._keys, self._args)
         metrics.event_entries.set(length)
-        self.full = length >= self._bound
+        self.full = self._capacity.events_full(length)
         for index, group in enumerate(self._groups):
             self._note(group, *found[4 * index : 4 * index + 4])
 
@@ -72,7 +73,7 @@ class EventTrimmer:
         if state == _BEGINS:
             log.error(
                 "a reader of the event stream is too far behind, and loses what it has not read",
-                extra={"reader": group, "events": now, "bound": self._bound},
+                extra={"reader": group, "events": now, "bound": self._capacity.events_bound},
             )
         elif state == _ENDS:
             log.warning(

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS, RoomcastError
 from common.jobs.acceptance import Acceptance
+from common.jobs.capacity import Capacity, Memory
 from common.redis.client import REQUIRED_POLICY
 from common.redis.keys import Keys
 from common.redis.scripts import Script
@@ -51,6 +52,7 @@ class JobQueue:
         self._redis: Any = redis
         self._keys = keys
         self._settings = settings
+        self._capacity = Capacity(settings)
         self._script = Script("accept")
 
     async def admit(self, acceptances: Sequence[Acceptance]) -> list[list[bytes]]:
@@ -64,15 +66,15 @@ class JobQueue:
             NeverFitsError: nor will it ever be.
         """
         try:
-            head, room, whole = await self._fitting(acceptances)
-            verdicts = await self._push(head, room)
+            head, memory = await self._fitting(acceptances)
+            verdicts = await self._push(head, memory.room)
         except REDIS_ERRORS as error:
             raise NoRoomError(f"redis: {type(error).__name__}: {error}") from None
         for index, verdict in enumerate(verdicts):
             if verdict[0] in _NO_ROOM:
                 # Others filled the lane at this moment.
                 if index == 0:
-                    self._refuse_what_never_fits(acceptances[0], whole)
+                    self._refuse_what_never_fits(acceptances[0], memory.share)
                     raise NoRoomError(_NO_ROOM[verdict[0]].format(*map(bytes.decode, verdict[1:])))
                 return verdicts[:index]
         return verdicts
@@ -90,28 +92,22 @@ class JobQueue:
 
     async def _fitting(
         self, acceptances: Sequence[Acceptance]
-    ) -> tuple[Sequence[Acceptance], int | str, int]:
-        """Those of the first ones that fit into one call and into what room there is now.
-
-        Besides, bytes that waiting jobs may grow to (empty: any number), and what all of Redis may
-        take (0: any number).
-        """
-        keys, settings = self._keys, self._settings
+    ) -> tuple[Sequence[Acceptance], Memory]:
+        """Those of the first ones that fit into one call and into what room there is now."""
+        keys, lane_max = self._keys, self._settings.lane_max_jobs
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.xlen(keys.events)
             pipeline.hgetall(keys.waiting)
             pipeline.info("memory")
-            events, waiting, memory = await pipeline.execute()
-        if events >= settings.events_bound:
+            events, waiting, info = await pipeline.execute()
+        if self._capacity.events_full(events):
             raise NoRoomError("the event stream is full")
-        policy = memory.get("maxmemory_policy", REQUIRED_POLICY)
+        policy = info.get("maxmemory_policy", REQUIRED_POLICY)
         if policy != REQUIRED_POLICY:
             raise NoRoomError(f"redis is unfit: maxmemory-policy is {policy}")
-        limit = memory.get("maxmemory", 0)
-        if limit and memory["used_memory"] >= settings.redis_memory_max_ratio * limit:
+        memory = self._capacity.memory(info)
+        if memory.is_nearly_full:
             raise NoRoomError("redis is nearly full")
-        whole = int(settings.redis_memory_max_ratio * limit)
-        room = whole - memory["used_memory"] if limit else ""
         jobs: dict[str, int] = {}
         size = count = 0
         for index, acceptance in enumerate(acceptances):
@@ -122,13 +118,13 @@ class JobQueue:
             full = [
                 lane
                 for lane, more in jobs.items()
-                if int(waiting.get(lane.encode(), 0)) + more > settings.lane_max_jobs
+                if int(waiting.get(lane.encode(), 0)) + more > lane_max
             ]
             if full and index == 0:
                 raise NoRoomError(f"the lane {full[0]} is full")
             if index and (full or count > CALL_MAX_JOBS or size > CALL_MAX_BYTES):
-                return acceptances[:index], room, whole
-        return acceptances, room, whole
+                return acceptances[:index], memory
+        return acceptances, memory
 
     async def _push(self, acceptances: Sequence[Acceptance], room: int | str) -> list[list[bytes]]:
         keys, settings = self._keys, self._settings

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
+from common.jobs.capacity import Capacity
 from common.model.channels import Lane
 from common.process.periodic import every
 from common.redis.client import UnfitRedisError, check_fitness, says_full
@@ -45,8 +46,7 @@ class RedisWatch:
         for lane in Lane:
             self._probe_keys += [keys.ready(lane), keys.active(lane)]
         self._probe = Script("probe")
-        self._events_bound = settings.events_bound
-        self._ratio = settings.redis_memory_max_ratio
+        self._capacity = Capacity(settings)
         self._fsync = settings.accept_fsync
         self.trouble: str | None = "redis was not reached yet"
         self.unfit: str | None = None
@@ -86,22 +86,17 @@ class RedisWatch:
 
     async def _counts(self, events: int) -> dict[bytes, bytes]:
         """Read the entries of each client, if any client could have too many."""
-        if 2 * events < self._events_bound or self._tenants() < 2:
+        if not self._capacity.may_crowd(events) or self._tenants() < 2:
             return {}
         counts: dict[bytes, bytes] = await self._redis.hgetall(self._event_clients)
         return counts
 
     def _look_at_clients(self, events: int, counts: dict[bytes, bytes]) -> None:
-        """Find clients whose part of the stream is as large as the rest left for everybody.
-
-        A client that fills it alone is refused at half of it, the next one at half of the rest,
-        and so on: there is always room for others.
-        """
-        left = self._events_bound - events
+        """Find clients whose part of the stream is as large as the rest left for everybody."""
         crowding = frozenset(
             client.decode(errors="replace")
             for client, count in counts.items()
-            if count.isdigit() and int(count) >= max(left, 1)
+            if count.isdigit() and self._capacity.crowds(events, int(count))
         )
         for client in crowding - self.crowding:
             log.warning(
@@ -109,7 +104,7 @@ class RedisWatch:
                 extra={
                     "client": client,
                     "entries": int(counts[client.encode()]),
-                    "bound": self._events_bound,
+                    "bound": self._capacity.events_bound,
                 },
             )
         self.crowding = crowding
@@ -153,25 +148,24 @@ class RedisWatch:
         self.trouble = trouble
 
     def _look_at_memory(self, info: dict[str, Any]) -> None:
-        limit = info.get("maxmemory", 0)
-        self.room = max(0, int(self._ratio * limit) - info["used_memory"]) if limit else ""
-        nearly_full = bool(limit) and info["used_memory"] >= self._ratio * limit
-        if nearly_full != self.nearly_full:
+        memory = self._capacity.memory(info)
+        self.room = memory.room
+        if memory.is_nearly_full != self.nearly_full:
             log.warning(
                 "redis is nearly full; notifications are refused"
-                if nearly_full
+                if memory.is_nearly_full
                 else "redis has room again",
-                extra={"used": info["used_memory"], "maxmemory": limit},
+                extra={"used": memory.used, "maxmemory": memory.limit},
             )
-        self.nearly_full = nearly_full
+        self.nearly_full = memory.is_nearly_full
 
     def _look_at_events(self, events: int) -> None:
-        events_full = events >= self._events_bound
+        events_full = self._capacity.events_full(events)
         if events_full != self.events_full:
             log.warning(
                 "the event stream is full; notifications are refused"
                 if events_full
                 else "the event stream has room again",
-                extra={"entries": events, "bound": self._events_bound},
+                extra={"entries": events, "bound": self._capacity.events_bound},
             )
         self.events_full = events_full
