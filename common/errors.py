@@ -12,6 +12,7 @@ Each exception is defined beside what raises it. The whole tree:
     ├── TokenError (common.auth.tokens)
     │   └── ClaimError (common.auth.tokens): the sender reads why
     ├── LinkLostError (common.redis.pipelined_connection), one of redis-py's, too
+    ├── UnknownVerdictError (common.jobs.accept_script)
     ├── DatabaseAwayError (history.database)
     ├── OutcomeUnknownError (server.notify.accept_batcher)
     ├── OverloadedError (server.notify.accept_batcher)

@@ -18,13 +18,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.config.settings import Settings, load_settings
+from common.jobs.accept_script import AcceptScript, Verdict, read_decision
 from common.jobs.acceptance import Acceptance
 from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped
 from common.model.job import decode_job, weight_of
 from common.model.problems import Problem
 from common.redis.client import connect
 from common.redis.keys import Keys
-from common.redis.scripts import Script
 from worker.open_door import read_by_hand
 
 _PAGE: Final = 100
@@ -78,8 +78,7 @@ class DeadLetters:
     def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
         self._redis = redis
         self._keys = keys
-        self._settings = settings
-        self._requeue = Script("requeue")
+        self._requeue = AcceptScript("requeue", keys, settings)
 
     async def all(self) -> AsyncIterator[DeadLetter]:
         """Every letter, of each client oldest first.
@@ -110,34 +109,22 @@ class DeadLetters:
             if len(page) < _PAGE:
                 return
 
-    async def requeue(self, letter: DeadLetter) -> str:
+    async def requeue(self, letter: DeadLetter) -> Verdict:
         """Put one letter back into its lane; it is no dead letter any more.
 
         Returns:
-            `ok`, `gone` (somebody else took it) or `full` (its lane has no room).
+            `OK`, `GONE` (somebody else took it) or `FULL` (its lane has no room).
 
         Raises:
             Problem: what is in it is still no notification.
             redis.exceptions.RedisError: Redis does not answer.
         """
-        keys, settings = self._keys, self._settings
-        verdict = await self._requeue(
+        reply = await self._requeue.script(
             self._redis,
-            [keys.waiting, self._stream(letter.client)],
-            [
-                keys.jobs_prefix,
-                keys.ready_prefix,
-                keys.active_prefix,
-                keys.accepted_prefix,
-                settings.lane_max_jobs,
-                settings.idempotency_ttl_s,
-                keys.backlog,
-                "",
-                letter.entry_id,
-                *plan_again(letter).arguments(),
-            ],
+            [*self._requeue.keys, self._stream(letter.client)],
+            [*self._requeue.head(), letter.entry_id, *plan_again(letter).arguments()],
         )
-        return str(verdict[0].decode())
+        return read_decision(reply).verdict
 
     async def drop(self, letter: DeadLetter) -> None:
         """Delete one letter for good.
@@ -168,11 +155,11 @@ async def _run(command: str, entries: list[str], *, every: bool, settings: Setti
                 print(f"{letter.entry}: dropped")
                 continue
             try:
-                outcome = await letters.requeue(letter)
+                outcome = str(await letters.requeue(letter))
             except Problem as problem:
                 outcome = f"still no notification: {problem.detail}"
-            print(f"{letter.entry}: {'queued' if outcome == 'ok' else outcome}")
-            failed += outcome != "ok"
+            print(f"{letter.entry}: {'queued' if outcome == Verdict.OK else outcome}")
+            failed += outcome != Verdict.OK
     finally:
         await redis.aclose()
     return 1 if failed else 0

@@ -10,12 +10,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
+from common.jobs.accept_script import AcceptScript, Decision, Verdict, read_decisions
 from common.jobs.acceptance import Acceptance
 from common.jobs.planning import plan_one
 from common.model.channels import DEFAULT_CLIENT, Lane
@@ -24,7 +25,6 @@ from common.model.problems import FieldError, Problem
 from common.process.backoff import Backoff
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
-from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from worker import metrics
 from worker.event_trimmer import EventTrimmer
@@ -109,21 +109,10 @@ class DoorLoop:
         self._settings = settings
         self._publisher = Publisher(keys, settings, worker)
         self._door = keys.door(lane)
-        self._admit = Script("admit")
-        self._keys = [keys.waiting, self._door, keys.dead, keys.epoch, keys.events]
-        self._head: list[Word] = [
-            keys.jobs_prefix,
-            keys.ready_prefix,
-            keys.active_prefix,
-            keys.accepted_prefix,
-            settings.lane_max_jobs,
-            settings.idempotency_ttl_s,
-            keys.backlog,
-            # Of room for texts that are in Redis anyway nobody asks.
-            "",
-            str(lane),
-            settings.dead_max_entries,
-        ]
+        admit = AcceptScript("admit", keys, settings)
+        self._admit = admit.script
+        self._keys = [*admit.keys, self._door, keys.dead, keys.epoch, keys.events]
+        self._head: list[Word] = [*admit.head(), str(lane), settings.dead_max_entries]
         self._stopping = False
 
     def stop(self) -> None:
@@ -180,10 +169,11 @@ class DoorLoop:
             texts.reverse()
             began = time.monotonic()
             args, lanes = self._arguments(texts)
-            verdicts = await link.send(evalsha(self._admit, self._keys, args), timeout_s)
+            replies = await link.send(evalsha(self._admit, self._keys, args), timeout_s)
             served()
-            self._count(verdicts, texts, lanes)
-            if verdicts and verdicts[-1][0] in (b"full", b"failed"):
+            decisions = read_decisions(replies)
+            self._count(decisions, texts, lanes)
+            if decisions and decisions[-1].verdict in (Verdict.FULL, Verdict.FAILED):
                 await asyncio.sleep(_FULL_LANE_WAIT_S)
             elif 1 < len(texts) < LOOK_MAX:
                 await asyncio.sleep(min(_REST * (time.monotonic() - began), _REST_MAX_S))
@@ -213,26 +203,26 @@ class DoorLoop:
             lanes.append(lane)
         return args, lanes
 
-    def _count(self, verdicts: list[Any], texts: list[bytes], lanes: list[str]) -> None:
+    def _count(self, decisions: list[Decision], texts: list[bytes], lanes: list[str]) -> None:
         admitted, published = 0, Counter[str]()
-        for verdict, text, lane in zip(verdicts, texts, lanes, strict=False):
-            if verdict[0] == b"ok":
+        for (verdict, detail), text, lane in zip(decisions, texts, lanes, strict=False):
+            if verdict is Verdict.OK:
                 admitted += 1
-            elif verdict[0] == b"published":
+            elif verdict is Verdict.PUBLISHED:
                 admitted += 1
                 published[lane] += 1
-            elif verdict[0] == b"failed":
+            elif verdict is Verdict.FAILED:
                 log.error(
                     "a text pushed by hand could not be queued; it will be tried again",
-                    extra={"lane": str(self._lane), "reason": verdict[1].decode(errors="replace")},
+                    extra={"lane": str(self._lane), "reason": detail},
                 )
-            elif verdict[0] == b"dead":
+            elif verdict is Verdict.DEAD:
                 metrics.dead_letters.inc()
                 log.warning(
                     "a text pushed by hand is not a notification; it is in the dead letters",
                     extra={"lane": str(self._lane), "text": text[:200].decode(errors="replace")},
                 )
-            elif verdict[0] in (b"replay", b"conflict"):
+            elif verdict in (Verdict.REPLAY, Verdict.CONFLICT):
                 metrics.duplicates.inc()
         metrics.admitted.labels(self._lane).inc(admitted)
         for lane, count in published.items():

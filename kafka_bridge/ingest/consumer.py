@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Taken
 
 from common.config.settings import Settings
+from common.jobs.accept_script import Verdict
 from common.process.backoff import jittered
 from kafka_bridge import metrics
 from kafka_bridge.brokers import connection, kafka_outage, make_topics, report_lost
@@ -197,11 +198,11 @@ class Ingest:
                 rubbish.append((planned.pop(0)[0], str(error)))
                 continue
             for (request, _), verdict in zip(planned, verdicts, strict=False):
-                outcome = verdict[0].decode()
-                if outcome == "conflict":
+                if verdict is Verdict.CONFLICT:
                     rubbish.append((request, "another message with this id was accepted before"))
                 else:
-                    metrics.ingested.labels("queued" if outcome == "ok" else "repeated").inc()
+                    is_new = verdict is Verdict.OK
+                    metrics.ingested.labels("queued" if is_new else "repeated").inc()
             planned = planned[len(verdicts) :]
         await self._resume()
         await self._bury(rubbish)

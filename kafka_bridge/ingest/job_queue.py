@@ -7,11 +7,11 @@ from redis.asyncio import Redis
 
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS, RoomcastError
+from common.jobs.accept_script import AcceptScript, Decision, Verdict, read_decisions
 from common.jobs.acceptance import Acceptance
 from common.jobs.capacity import Capacity, Memory
 from common.redis.client import REQUIRED_POLICY
 from common.redis.keys import Keys
-from common.redis.scripts import Script
 
 CALL_MAX_JOBS: Final = 500
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
@@ -20,9 +20,9 @@ _LARGEST_PART: Final = 2
 """A request may need one in so many bytes that Redis may take; others are in it, too."""
 
 _NO_ROOM: Final = {
-    b"full": "the lane {} is full",
-    b"client-full": "too many requests wait in the lane {}",
-    b"no-room": "redis has no room for what waiting jobs will take",
+    Verdict.FULL: "the lane {} is full",
+    Verdict.CLIENT_FULL: "too many requests wait in the lane {}",
+    Verdict.NO_ROOM: "redis has no room for what waiting jobs will take",
 }
 """Verdicts after which a request is to be tried again, as reasons."""
 
@@ -53,13 +53,13 @@ class JobQueue:
         self._keys = keys
         self._settings = settings
         self._capacity = Capacity(settings)
-        self._script = Script("accept")
+        self._accept = AcceptScript("accept", keys, settings)
 
-    async def admit(self, acceptances: Sequence[Acceptance]) -> list[list[bytes]]:
+    async def admit(self, acceptances: Sequence[Acceptance]) -> list[Verdict]:
         """Push requests, in order, until the first for which there is no room.
 
         Returns:
-            Verdicts (`ok`, `replay`, `conflict`) of the first ones; at least one.
+            Verdicts (`OK`, `REPLAY`, `CONFLICT`) of the first ones; at least one.
 
         Raises:
             NoRoomError: not even the first could be pushed.
@@ -67,15 +67,16 @@ class JobQueue:
         """
         try:
             head, memory = await self._fitting(acceptances)
-            verdicts = await self._push(head, memory.room)
+            decisions = await self._push(head, memory.room)
         except REDIS_ERRORS as error:
             raise NoRoomError(f"redis: {type(error).__name__}: {error}") from None
-        for index, verdict in enumerate(verdicts):
-            if verdict[0] in _NO_ROOM:
+        verdicts = [decision.verdict for decision in decisions]
+        for index, (verdict, detail) in enumerate(decisions):
+            if verdict in _NO_ROOM:
                 # Others filled the lane at this moment.
                 if index == 0:
                     self._refuse_what_never_fits(acceptances[0], memory.share)
-                    raise NoRoomError(_NO_ROOM[verdict[0]].format(*map(bytes.decode, verdict[1:])))
+                    raise NoRoomError(_NO_ROOM[verdict].format(detail))
                 return verdicts[:index]
         return verdicts
 
@@ -126,28 +127,18 @@ class JobQueue:
                 return acceptances[:index], memory
         return acceptances, memory
 
-    async def _push(self, acceptances: Sequence[Acceptance], room: int | str) -> list[list[bytes]]:
-        keys, settings = self._keys, self._settings
-        args: list[str | bytes | int] = [
-            keys.jobs_prefix,
-            keys.ready_prefix,
-            keys.active_prefix,
-            keys.accepted_prefix,
-            settings.lane_max_jobs,
-            settings.idempotency_ttl_s,
-            keys.backlog,
-            room,
-        ]
+    async def _push(self, acceptances: Sequence[Acceptance], room: int | str) -> list[Decision]:
+        settings, script = self._settings, self._accept.script
+        keys, args = self._accept.keys, self._accept.head(room)
         for acceptance in acceptances:
             args += acceptance._replace(lane_max=settings.client_lane_jobs).arguments()
         if not settings.accept_fsync:
-            verdicts: list[list[bytes]] = await self._script(self._redis, [keys.waiting], args)
-            return verdicts
+            return read_decisions(await script(self._redis, keys, args))
         # On one connection, right behind the script: elsewhere WAITAOF would not wait for it.
         async with self._redis.client() as connection:
-            verdicts = await self._script(connection, [keys.waiting], args)
+            replies = await script(connection, keys, args)
             timeout_ms = int(settings.accept_timeout_s * 1000)
             synced = await connection.execute_command("WAITAOF", 1, 0, timeout_ms)
             if synced[0] < 1:
                 raise TimeoutError("the append-only file was not on disk in time")
-        return verdicts
+        return read_decisions(replies)

@@ -19,10 +19,16 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from common.config.settings import Settings
 from common.errors import RoomcastError
+from common.jobs.accept_script import (
+    ACCEPTED,
+    AcceptScript,
+    Decision,
+    UnknownVerdictError,
+    read_decision,
+)
 from common.jobs.acceptance import Acceptance
 from common.redis.keys import Keys
 from common.redis.pipelined_connection import Link, Word, evalsha
-from common.redis.scripts import Script
 from common.telemetry.metrics import latency_histogram
 from server.notify.batch_window import GATHERED, Gathering
 
@@ -53,12 +59,10 @@ class RefusedByRedisError(RoomcastError):
     """Redis refused the script (out of memory, read-only replica); nothing was queued."""
 
 
-Verdict = list[bytes] | OutcomeUnknownError | RefusedByRedisError
+Submitted = Decision | OutcomeUnknownError | RefusedByRedisError
 """Outcome of a request; see `Acceptor.submit`."""
 
-Item = tuple[Acceptance, Callable[[Verdict], None]]
-
-_OK: Final = [b"ok"]
+Item = tuple[Acceptance, Callable[[Submitted], None]]
 
 
 class _Call(NamedTuple):
@@ -69,7 +73,7 @@ class _Call(NamedTuple):
     began: float
 
 
-def _verdict_of(error: BaseException, call: _Call) -> Verdict:
+def _failure_of(error: BaseException, call: _Call) -> OutcomeUnknownError | RefusedByRedisError:
     if isinstance(error, ResponseError):
         refusal = RefusedByRedisError(str(error))
         refusal.__cause__ = error
@@ -82,6 +86,14 @@ def _verdict_of(error: BaseException, call: _Call) -> Verdict:
         exc_info=None if awaited else error,
     )
     return OutcomeUnknownError(str(error))
+
+
+def _outcome_of(verdict: list[bytes]) -> Decision | OutcomeUnknownError:
+    try:
+        return read_decision(verdict)
+    except UnknownVerdictError as error:
+        log.exception("redis answered an acceptance with what is no verdict")
+        return OutcomeUnknownError(str(error))
 
 
 class Acceptor:
@@ -101,38 +113,29 @@ class Acceptor:
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
         self._fsync_ms = int(settings.accept_timeout_s * 1000) if settings.accept_fsync else 0
-        self._script = Script("accept")
-        self._keys = [keys.waiting]
-        self._head: list[Word] = [
-            keys.jobs_prefix,
-            keys.ready_prefix,
-            keys.active_prefix,
-            keys.accepted_prefix,
-            settings.lane_max_jobs,
-            settings.idempotency_ttl_s,
-            keys.backlog,
-        ]
+        self._accept = AcceptScript("accept", keys, settings)
+        self._script = self._accept.script
+        self._keys = self._accept.keys
         self._room = room
         self._pending: deque[Item] = deque()
         self._calls: set[asyncio.Future[Any]] = set()
         self._scheduled = False
         self._gathering = Gathering(asyncio.get_running_loop(), self._flush)
 
-    def submit(self, acceptance: Acceptance, on_verdict: Callable[[Verdict], None]) -> None:
+    def submit(self, acceptance: Acceptance, on_outcome: Callable[[Submitted], None]) -> None:
         """Queue a request for the next call.
 
         Args:
             acceptance: the request.
-            on_verdict: called once, with `[b"ok"]`, `[b"replay", answer]`, `[b"conflict"]`,
-                `[b"late"]`, `[b"full", lane]`, `[b"client-full", lane]`, `[b"no-room"]`, an
-                `OutcomeUnknownError` or a `RefusedByRedisError`.
+            on_outcome: called once, with the decision, an `OutcomeUnknownError` or a
+                `RefusedByRedisError`.
 
         Raises:
             OverloadedError: too many wait.
         """
         if len(self._pending) >= PENDING_MAX:
             raise OverloadedError
-        self._pending.append((acceptance, on_verdict))
+        self._pending.append((acceptance, on_outcome))
         self._gathering.came(len(self._pending))
         if not self._scheduled and self._may_call():
             self._scheduled = True
@@ -167,7 +170,7 @@ class Acceptor:
         return under_way < CALLS_IN_FLIGHT and len(self._pending) >= GATHERED
 
     def _send(self, batch: list[Item]) -> None:
-        args = [*self._head, self._room()]
+        args: list[Word] = [*self._accept.head(self._room())]
         for acceptance, _ in batch:
             args += acceptance.arguments()
         call = _Call(batch, args, time.perf_counter())
@@ -192,14 +195,17 @@ class Acceptor:
             self._run_in_task(call)
             return
         accept_seconds.observe(time.perf_counter() - call.began)
-        verdicts: list[Verdict]
-        verdicts = reply.result() if error is None else [_verdict_of(error, call)] * len(call.batch)
+        outcomes: list[Submitted]
+        if error is None:
+            outcomes = [_outcome_of(verdict) for verdict in reply.result()]
+        else:
+            outcomes = [_failure_of(error, call)] * len(call.batch)
         jobs = 0
         try:
-            for (acceptance, on_verdict), verdict in zip(call.batch, verdicts, strict=True):
-                if verdict == _OK:
+            for (acceptance, on_outcome), outcome in zip(call.batch, outcomes, strict=True):
+                if outcome is ACCEPTED:
                     jobs += len(acceptance.jobs)
-                on_verdict(verdict)
+                on_outcome(outcome)
         finally:
             # Even if these fail, others wait for the call to be over.
             accepted_jobs.inc(jobs)

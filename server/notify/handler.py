@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from prometheus_client import Counter
 
 from common.auth.principal import Principal
+from common.jobs.accept_script import ACCEPTED, Decision, Verdict
 from common.jobs.acceptance import Acceptance
 from common.jobs.planning import is_batch, plan_batch, plan_one
 from common.model.problem_codes import ProblemCode
@@ -19,7 +20,7 @@ from server.notify.accept_batcher import (
     OutcomeUnknownError,
     OverloadedError,
     RefusedByRedisError,
-    Verdict,
+    Submitted,
 )
 from server.notify.redis_watch import RedisWatch
 from server.web.bodies import BODY_MAX_BYTES, refuse_type, too_large
@@ -40,7 +41,6 @@ class Reply(NamedTuple):
     lines: str = ""
 
 
-_OK: Final = [b"ok"]
 ACCEPTED_HEADERS: Final = {"Content-Type": "application/json"}
 """Headers of every reply with status 202, besides its `lines`; this very object."""
 
@@ -158,23 +158,23 @@ class Intake:
     ) -> None:
         window = allowance.notifications.window if allowance else 0
 
-        def verdict_came(verdict: Verdict | OverloadedError) -> None:
+        def outcome_came(outcome: Submitted | OverloadedError) -> None:
             self._keys_in_flight.discard(acceptance.key)
             lines = ""
             if allowance is not None:
-                if verdict == _OK:
+                if outcome is ACCEPTED:
                     allowance.accepted += count
-                elif not isinstance(verdict, OutcomeUnknownError):
+                elif not isinstance(outcome, OutcomeUnknownError):
                     allowance.notifications.give_back(count, window)
                 lines = allowance.header_lines()
-            done(_reply(acceptance, verdict, lines, batch=batch))
+            done(_reply(acceptance, outcome, lines, batch=batch))
 
         if allowance is not None:
             acceptance = acceptance._replace(lane_max=allowance.lane_max)
         try:
-            self._acceptor.submit(acceptance, verdict_came)
+            self._acceptor.submit(acceptance, outcome_came)
         except OverloadedError:
-            verdict_came(OverloadedError())
+            outcome_came(OverloadedError())
 
 
 def _scoped_key(idempotency_key: str | None, client: str) -> str:
@@ -203,57 +203,76 @@ def _in_flight() -> Problem:
 
 
 def _reply(
-    acceptance: Acceptance, verdict: Verdict | OverloadedError, lines: str, *, batch: bool
+    acceptance: Acceptance, outcome: Submitted | OverloadedError, lines: str, *, batch: bool
 ) -> Reply:
-    match verdict:
-        case [b"ok"]:
-            ids = acceptance.answer
-        case [b"replay", answer]:
-            ids = answer.decode()
-        case [b"late"]:
-            assert acceptance.refusal is not None
-            return refused(acceptance.refusal)
-        case [b"full", lane]:
-            return refused(
-                _unavailable(
-                    ProblemCode.LANE_FULL, f"lane {lane.decode()} is full; nothing was queued"
-                )
-            )
-        case [b"client-full", lane]:
-            return refused(
-                _unavailable(
-                    ProblemCode.CLIENT_LANE_FULL,
-                    f"too many notifications of this client wait in lane {lane.decode()}; "
-                    "nothing was queued",
-                )
-            )
-        case [b"no-room"]:
-            return refused(_nearly_full())
-        case OverloadedError():
-            return refused(
-                _unavailable(ProblemCode.OVERLOADED, "too many requests wait; nothing was queued")
-            )
-        case RefusedByRedisError() if says_full(verdict.__cause__):
-            return refused(_nearly_full())
-        case RefusedByRedisError():
-            return refused(_unavailable(ProblemCode.REDIS_REFUSED, f"Redis refused: {verdict}"))
-        case OutcomeUnknownError():
-            return refused(
-                _unavailable(
-                    ProblemCode.OUTCOME_UNKNOWN,
-                    "Redis did not answer; whether it was queued is unknown. "
-                    "Repeating with the same Idempotency-Key is safe",
-                )
-            )
-        case _:
-            return refused(
-                Problem(
-                    ProblemCode.IDEMPOTENCY_KEY_REUSED,
-                    "this Idempotency-Key was used with another body",
-                )
-            )
+    if outcome is ACCEPTED:
+        ids = acceptance.answer
+    elif isinstance(outcome, Decision) and outcome.verdict is Verdict.REPLAY:
+        ids = outcome.detail
+    elif isinstance(outcome, Decision):
+        return refused(_refusal(acceptance, outcome))
+    else:
+        return refused(_failure(outcome))
     _accepted.inc()
     if batch:
         answers = [{"id": an_id, "status": "queued"} for an_id in ids.split(",")]
         return Reply(202, ACCEPTED_HEADERS, json.dumps(answers).encode(), lines)
     return Reply(202, ACCEPTED_HEADERS, b'{"id":"%b","status":"queued"}' % ids.encode(), lines)
+
+
+def _refusal(acceptance: Acceptance, decision: Decision) -> Problem:
+    match decision.verdict:
+        case Verdict.LATE:
+            assert acceptance.refusal is not None
+            return acceptance.refusal
+        case Verdict.FULL:
+            return _unavailable(
+                ProblemCode.LANE_FULL, f"lane {decision.detail} is full; nothing was queued"
+            )
+        case Verdict.CLIENT_FULL:
+            return _unavailable(
+                ProblemCode.CLIENT_LANE_FULL,
+                f"too many notifications of this client wait in lane {decision.detail}; "
+                "nothing was queued",
+            )
+        case Verdict.NO_ROOM:
+            return _nearly_full()
+        case Verdict.CONFLICT:
+            return Problem(
+                ProblemCode.IDEMPOTENCY_KEY_REUSED,
+                "this Idempotency-Key was used with another body",
+            )
+        case (
+            Verdict.OK
+            | Verdict.REPLAY
+            | Verdict.PUBLISHED
+            | Verdict.DEAD
+            | Verdict.FAILED
+            | Verdict.GONE
+        ):
+            # No refusals, or of other scripts.
+            return _outcome_unknown()
+    assert_never(decision.verdict)
+
+
+def _failure(error: OverloadedError | RefusedByRedisError | OutcomeUnknownError) -> Problem:
+    match error:
+        case OverloadedError():
+            return _unavailable(
+                ProblemCode.OVERLOADED, "too many requests wait; nothing was queued"
+            )
+        case RefusedByRedisError() if says_full(error.__cause__):
+            return _nearly_full()
+        case RefusedByRedisError():
+            return _unavailable(ProblemCode.REDIS_REFUSED, f"Redis refused: {error}")
+        case OutcomeUnknownError():
+            return _outcome_unknown()
+    assert_never(error)
+
+
+def _outcome_unknown() -> Problem:
+    return _unavailable(
+        ProblemCode.OUTCOME_UNKNOWN,
+        "Redis did not answer; whether it was queued is unknown. "
+        "Repeating with the same Idempotency-Key is safe",
+    )

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.config.settings import Settings
+from common.jobs.accept_script import Verdict
 from common.jobs.acceptance import Acceptance
 from common.redis.client import connect
 from kafka_bridge.ingest import job_queue
@@ -14,7 +15,7 @@ from kafka_bridge.ingest.job_queue import CALL_MAX_JOBS, JobQueue, NeverFitsErro
 from tests.support.processes.process import LOOPBACK, free_port
 from tests.support.stores.job_queue import KEYS, Queue, request
 
-OK = [b"ok"]
+OK = Verdict.OK
 ONE = ("high", 1, b"job")
 
 
@@ -42,7 +43,7 @@ async def test_each_request_gets_its_verdict_in_order(queue: Queue) -> None:
             request(ONE, key="k", fingerprint="g"),
         ]
     )
-    assert verdicts == [OK, OK, [b"replay", b"id"], [b"conflict"]]
+    assert verdicts == [OK, OK, Verdict.REPLAY, Verdict.CONFLICT]
     assert await queue.waiting(1) == [b"job"]
 
 
@@ -148,5 +149,5 @@ async def test_nothing_is_admitted_that_is_not_on_disk_in_time(queue: Queue) -> 
         await queue.redis.config_set("appendonly", "yes")
     # What is repeated after that is no second job.
     verdict = await durable.admit([request(ONE, key="j", answer="other")])
-    assert verdict == [[b"replay", b"id"]]
+    assert verdict == [Verdict.REPLAY]
     assert await queue.waiting(1) == [b"job", b"job"]
