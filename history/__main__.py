@@ -25,7 +25,7 @@ from common.process.service import (
     start_logs,
 )
 from common.redis.client import connect, wait_until_reached
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.ports import open_ops_port
 from history.schema.migrate import DATABASE_ERRORS, describe, migrate
@@ -51,7 +51,7 @@ async def write_history(settings: Settings) -> None:
     """
     redis = connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
     reader = EventReader(
-        redis, settings.redis_url, Keys(), HISTORY_GROUP, batch=settings.history_batch_max
+        redis, settings.redis_url, Shards().only, HISTORY_GROUP, batch=settings.history_batch_max
     )
     partitions = Partitions(settings.history_retention_days)
     store = Store(settings.database_url.get_secret_value(), partitions)

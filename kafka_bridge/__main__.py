@@ -20,7 +20,7 @@ from common.process.service import (
     start_logs,
 )
 from common.redis.client import connect, wait_until_reached
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.ports import open_ops_port
 from kafka_bridge.brokers import refuse_unusable, wait_for_brokers
@@ -44,7 +44,7 @@ async def work(settings: Settings) -> None:
         UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
-    keys = Keys()
+    keys = Shards().only
     redis = connect(settings.redis_url, timeout_s=max(REDIS_TIMEOUT_S, settings.accept_timeout_s))
     events_out, dead_out = Outbox(settings), Outbox(settings)
     mirror = Mirror(redis, keys, settings, events_out)

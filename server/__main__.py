@@ -24,7 +24,7 @@ from common.process.service import (
     start_logs,
 )
 from common.redis.client import connect, wait_until_reached
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.cors import add_cors
 from common.web.ports import open_port
@@ -59,9 +59,10 @@ async def serve(settings: Settings) -> None:
         UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
-    keys = Keys()
+    shards = Shards()
+    keys, global_keys = shards.only, shards.global_keys
     control = connect(settings.redis_url, timeout_s=settings.accept_timeout_s)
-    directory = Directory(control, keys)
+    directory = Directory(control, global_keys)
     authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
 
     def tenants() -> int:
@@ -81,11 +82,11 @@ async def serve(settings: Settings) -> None:
 
     gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
     counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
-    limiter = Limiter(counting, keys, directory, settings)
-    usage = Usage(counting, keys, limiter.accepted)
+    limiter = Limiter(counting, global_keys, directory, settings)
+    usage = Usage(counting, global_keys, limiter.accepted)
     intake = Intake(acceptor, watch, limiter)
     readiness = Readiness(can_queue, mode_notes(settings))
-    history = make_history(settings, keys, f"server-{secrets.token_hex(4)}")
+    history = make_history(settings, shards, f"server-{secrets.token_hex(4)}")
     app = make_app(
         intake,
         readiness,
@@ -96,8 +97,8 @@ async def serve(settings: Settings) -> None:
             history.clients if history else None,
             directory,
             settings.token_max_ttl_s,
-            UsageReport(counting, keys, limiter),
-            TicketIssuer(counting, keys, settings, lambda: watch.nearly_full),
+            UsageReport(counting, global_keys, limiter),
+            TicketIssuer(counting, global_keys, settings, lambda: watch.nearly_full),
         ),
         history.stored if history else None,
     )

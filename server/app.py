@@ -15,7 +15,7 @@ from common.auth.client_directory import Directory
 from common.config.settings import Settings
 from common.events.receipts import Receipts
 from common.redis.client import connect
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.problem_middleware import problems
 from history.database import Database, database_outage
@@ -86,7 +86,7 @@ class History:
         await self.redis.aclose()
 
 
-def make_history(settings: Settings, keys: Keys, name: str) -> History | None:
+def make_history(settings: Settings, shards: Shards, name: str) -> History | None:
     """Make what the routes of history and clients need, or None if there is no database.
 
     Nothing is connected yet.
@@ -96,14 +96,14 @@ def make_history(settings: Settings, keys: Keys, name: str) -> History | None:
     database = Database(settings.database_url.get_secret_value())
     # A separate client, so that nothing here delays POST /notify.
     redis = connect(settings.redis_url, timeout_s=HISTORY_TIMEOUT_S)
-    changes = Changes(redis, keys, settings, name)
-    inbox = Inbox(database, redis, keys, Receipts(redis, keys, settings, name), changes)
+    changes = Changes(redis, shards, settings, name)
+    inbox = Inbox(database, redis, shards, Receipts(redis, shards, settings, name), changes)
     stored = Stored(
         inbox,
         Members(database, changes, inbox.cache),
-        SentNotifications(database, redis, keys),
+        SentNotifications(database, redis, shards),
     )
-    return History(database, redis, stored, Clients(database, redis, keys, settings, name))
+    return History(database, redis, stored, Clients(database, redis, shards, settings, name))
 
 
 def lacks_clients(settings: Settings, directory: Directory) -> str | None:

@@ -22,7 +22,7 @@ from common.process.service import (
     start_logs,
 )
 from common.redis.client import connect, wait_until_reached
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.ports import open_ops_port
 from worker.event_trimmer import EventTrimmer
@@ -43,9 +43,10 @@ async def work(settings: Settings) -> None:
         UnfitRedisError: Redis is too old.
         OSError: the port is taken.
     """
-    keys = Keys()
+    shards = Shards()
+    keys = shards.only
     control = connect(settings.redis_url, timeout_s=CONTROL_TIMEOUT_S)
-    usage = Usage(control, keys)
+    usage = Usage(control, shards.global_keys)
     holders = Holders(control, keys, settings, usage)
     trimmer = EventTrimmer(control, keys, settings)
     observer = QueueObserver(control, keys)

@@ -24,7 +24,8 @@ from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of
 from common.model.job import decode_job, weight_of
 from common.model.problems import Problem
 from common.redis.client import connect
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
+from common.redis.shards import Shards
 from worker.open_door import read_by_hand
 
 _PAGE: Final = 100
@@ -75,7 +76,7 @@ def plan_again(letter: DeadLetter) -> Acceptance:
 class DeadLetters:
     """The dead letters of one Redis."""
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, settings: Settings) -> None:
         self._redis = redis
         self._keys = keys
         self._requeue = AcceptScript("requeue", keys, settings)
@@ -139,7 +140,7 @@ async def _run(command: str, entries: list[str], *, every: bool, settings: Setti
     redis = connect(settings.redis_url, timeout_s=_TIMEOUT_S)
     failed = 0
     try:
-        letters = DeadLetters(redis, Keys(), settings)
+        letters = DeadLetters(redis, Shards().only, settings)
         found = [letter async for letter in letters.all()]
         if command == "list":
             for letter in found:

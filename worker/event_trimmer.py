@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from common.config.settings import Settings
 from common.jobs.capacity import Capacity
 from common.process.periodic import every
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Argument, Script
 from worker import metrics
 
@@ -28,7 +28,7 @@ _ENDS: Final = 2
 class EventTrimmer:
     """Deletes what every enabled reader has acknowledged. Any number of workers may do it."""
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, settings: Settings) -> None:
         self._redis = redis
         self._all_keys = keys
         self._keys = [keys.events, keys.dropped, keys.event_clients]

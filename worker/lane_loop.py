@@ -15,7 +15,7 @@ from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.model.channels import Lane
 from common.process.backoff import Backoff
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -71,7 +71,7 @@ class LaneLoop:
         lane: Lane,
         number: int,
         holders: Holders,
-        keys: Keys,
+        keys: ShardKeys,
         settings: Settings,
         usage: Usage,
     ) -> None:

@@ -19,7 +19,7 @@ from common.errors import REDIS_ERRORS
 from common.model.channels import PARTITIONS, Lane
 from common.process.backoff import jittered
 from common.process.periodic import every
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from worker import metrics
@@ -35,7 +35,7 @@ _AUDIT_EVERY_LEASES: Final = 10
 class Holders:
     """Leases of one worker process; its name is new at every start."""
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings, usage: Usage) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, settings: Settings, usage: Usage) -> None:
         self._usage = usage
         self._redis = redis
         self._keys = keys

@@ -23,7 +23,7 @@ from common.model.channels import DEFAULT_CLIENT, Lane
 from common.model.json_bodies import malformed, refuse_fields, repeated_names
 from common.model.problems import FieldError, Problem
 from common.process.backoff import Backoff
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.pipelined_connection import Link, Word, evalsha, is_waited_for
 from common.telemetry.outage import redis_outage
 from worker import metrics
@@ -102,7 +102,7 @@ class DoorLoop:
     """Serves the open door of one lane; has a connection of its own."""
 
     def __init__(
-        self, lane: Lane, worker: str, trimmer: EventTrimmer, keys: Keys, settings: Settings
+        self, lane: Lane, worker: str, trimmer: EventTrimmer, keys: ShardKeys, settings: Settings
     ) -> None:
         self._lane = lane
         self._trimmer = trimmer

@@ -7,7 +7,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from common.config.settings import Settings
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.pipelined_connection import Link
 from common.redis.scripts import Argument
 
@@ -18,7 +18,7 @@ RUN_CHARACTERS: Final = 12
 class Publisher:
     """Arguments of `publish.lib.lua`, for one connection after the other."""
 
-    def __init__(self, keys: Keys, settings: Settings, worker: str) -> None:
+    def __init__(self, keys: ShardKeys, settings: Settings, worker: str) -> None:
         self._prefixes = [keys.channel_prefix, keys.log_prefix, keys.pub_prefix]
         self._bounds: list[Argument] = [
             settings.log_max_entries,

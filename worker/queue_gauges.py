@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from common.model.channels import Lane
 from common.process.periodic import every
 from common.redis.client import UnfitRedisError, check_fitness
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from worker import metrics
 
 OBSERVE_INTERVAL_S: Final = 1.0
@@ -17,7 +17,7 @@ OBSERVE_INTERVAL_S: Final = 1.0
 class QueueObserver:
     """Sets the gauges of the queue."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys) -> None:
         self._redis = redis
         self._keys = keys
         self.unfit: str | None = None

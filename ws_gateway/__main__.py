@@ -24,7 +24,7 @@ from common.process.service import (
     start_logs,
 )
 from common.redis.client import connect, wait_until_reached
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.ports import open_port
 from common.web.tls import refuse_unusable
@@ -72,12 +72,13 @@ async def serve(settings: Settings) -> None:
         }
     )
     loop = asyncio.get_running_loop()
-    keys = Keys()
+    shards = Shards()
+    keys, global_keys = shards.only, shards.global_keys
     control = connect(settings.redis_url, timeout_s=CONTROL_TIMEOUT_S)
     gateway_id = secrets.token_hex(4)
     reader = LogReader(control, keys)
-    receipts = ReceiptWriter(control, Receipts(control, keys, settings, gateway_id))
-    reports = WriteReports(control, keys, settings, receipts, gateway_id)
+    receipts = ReceiptWriter(control, Receipts(control, shards, settings, gateway_id))
+    reports = WriteReports(control, shards, settings, receipts, gateway_id)
     hub = Hub(keys, reader, loop, settings.subscriber_max_bytes, reports.written)
     sent = SentIds(control, keys, hub.channels)
     reports.listeners.append(sent.note)
@@ -85,11 +86,11 @@ async def serve(settings: Settings) -> None:
     catch_up = CatchUp(reader, reports.replayed, sent.note_read)
     clock = Clock()
     pacer = Pacer(loop, lambda: hub.received)
-    directory = Directory(control, keys)
+    directory = Directory(control, global_keys)
     authenticator = Authenticator(directory, settings.auth_mode, settings.token_leeway_s)
-    seats = Seats(ConnectionCounts(control, keys), directory, settings, gateway_id)
+    seats = Seats(ConnectionCounts(control, global_keys), directory, settings, gateway_id)
     redeeming = connect(settings.redis_url, timeout_s=TICKETS_TIMEOUT_S)
-    tickets = TicketDesk(redeeming, keys)
+    tickets = TicketDesk(redeeming, global_keys)
     admission = Admission(authenticator, seats, tickets, limits)
     gateway = Gateway(
         hub, catch_up, receipts, sent, sights, pacer, admission, limits, clock, gateway_id

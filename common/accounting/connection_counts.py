@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 
 log = logging.getLogger("roomcast.connections")
 
@@ -37,10 +37,10 @@ class ConnectionCounts:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys) -> None:
         self._redis: Any = redis
         self._key = keys.connections
 

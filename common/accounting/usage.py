@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from common.errors import REDIS_ERRORS
 from common.model.channels import DEFAULT_CLIENT
 from common.process.periodic import every
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.usage")
@@ -63,12 +63,12 @@ class Usage:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
         sources: called before each write for more counts since their last call, as client,
             outcome and count. They serve hot paths, where a call of `add` each would cost too much.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, *sources: Source) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys, *sources: Source) -> None:
         self._redis: Any = redis
         self._keys = keys
         self._sources = sources
@@ -147,7 +147,7 @@ def last_days(count: int, unix_s: float) -> list[str]:
 
 
 async def read_usage(
-    redis: Redis, keys: Keys, client: str, days: Iterable[str]
+    redis: Redis, keys: GlobalKeys, client: str, days: Iterable[str]
 ) -> dict[str, dict[Outcome, int]]:
     """Read a client's counts by day; a day without any has zeros.
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from common.auth.client_records import ClientRecord, KeyRecord, decode_record, encode_record
 from common.auth.principal import Principal
 from common.process.periodic import every
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from common.redis.scripts import Argument, Script
 
 log = logging.getLogger("roomcast.auth")
@@ -46,10 +46,10 @@ class Directory:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys) -> None:
         self._redis: Any = redis
         self._redis_keys = [keys.clients, keys.clients_order, keys.clients_head]
         self._script = Script("clients_read")
@@ -141,10 +141,10 @@ class DirectoryWriter:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys) -> None:
         self._redis = redis
         self._keys = [keys.clients, keys.clients_order, keys.clients_head]
         self._script = Script("clients_write")

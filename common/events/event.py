@@ -95,6 +95,12 @@ class Event(NamedTuple):
         return int(self.id.partition("-")[0])
 
 
+def stream_order(event: Event) -> tuple[int, int]:
+    """Return the position of an event in the stream."""
+    milliseconds, _, number = event.id.partition("-")
+    return int(milliseconds), int(number)
+
+
 def parse_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     """Read an entry as redis-py returns it.
 

@@ -27,7 +27,7 @@ from common.errors import REDIS_ERRORS
 from common.events.event import Event
 from common.events.stream_entries import read_entries
 from common.model.shared_content import put_back, references
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.pipelined_connection import Link, Word
 from common.redis.scripts import Argument, Script
 
@@ -98,7 +98,14 @@ class EventReader:
     """
 
     def __init__(
-        self, redis: Redis, url: str, keys: Keys, group: str, *, batch: int, block_s: float = 1.0
+        self,
+        redis: Redis,
+        url: str,
+        keys: ShardKeys,
+        group: str,
+        *,
+        batch: int,
+        block_s: float = 1.0,
     ) -> None:
         self._redis: Any = redis
         self._url = url

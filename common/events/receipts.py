@@ -14,8 +14,8 @@ from common.model.channels import DEFAULT_CLIENT, scoped, user_channel
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.model.timestamps import format_time
-from common.redis.keys import Keys
 from common.redis.scripts import Argument, Script
+from common.redis.shards import Shards
 
 IDS_MAX: Final = 1_000
 """Most notifications in one call."""
@@ -37,15 +37,15 @@ class Receipts:
 
     Args:
         redis: where it is.
-        keys: of the shard.
+        shards: makes its keys.
         settings: whether the stream has readers.
         writer: name of this gateway or server.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings, writer: str) -> None:
+    def __init__(self, redis: Redis, shards: Shards, settings: Settings, writer: str) -> None:
         # redis-py does not type this one call.
         self._redis: Any = redis
-        self._keys = keys
+        self._shards = shards
         self._writer = writer
         kept = bool(settings.reader_groups)
         self._events_max: Argument = "" if kept else settings.events_max_entries
@@ -111,17 +111,17 @@ class Receipts:
             signal = b"! %b\n%b" % (connection.encode(), frame)
         at_ms = time.time_ns() // 1_000_000
         at = format_time(at_ms)
-        user_scoped = scoped(user, client)
+        keys, user_scoped = self._shards.of(channel), scoped(user, client)
         args: list[Argument] = [
             self._events_max,
             self._writer,
             str(kind),
             channel,
-            self._keys.pub(channel),
-            self._keys.unread(user_scoped),
+            keys.pub(channel),
+            keys.unread(user_scoped),
             signal,
-            self._keys.reads(user_scoped) if marks else self._keys.acks(user_scoped),
-            self._keys.changes(user_scoped),
+            keys.reads(user_scoped) if marks else keys.acks(user_scoped),
+            keys.changes(user_scoped),
             at_ms,
             READS_MAX if marks else ACKS_MAX,
             READS_KEPT_S if marks else ACKS_KEPT_S,
@@ -130,4 +130,4 @@ class Receipts:
         ]
         for notification in notifications:
             args += (notification, encode(UserReceipt(notification, user, at)))
-        return ["EVALSHA", self.script.sha, 1, self._keys.events, *args]
+        return ["EVALSHA", self.script.sha, 1, keys.events, *args]

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from common.config.settings import Settings
 from common.errors import RoomcastError
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Argument, Script
 
 
@@ -88,7 +88,7 @@ class AcceptScript:
         settings: bounds.
     """
 
-    def __init__(self, name: str, keys: Keys, settings: Settings) -> None:
+    def __init__(self, name: str, keys: ShardKeys, settings: Settings) -> None:
         self.script: Final = Script(name)
         self.keys: Final = (keys.waiting,)
         """The first of its keys."""

@@ -1,26 +1,30 @@
-"""Redis keys, all built here and nowhere else.
+"""Keys of Redis, all built here and nowhere else; `Shards` makes the objects that build them.
 
-All keys carry the hash tag `{shard}`, so that the keys of one script lie in one slot of a Redis
-Cluster. A standalone Redis has the one shard `0`. Lua scripts get the prefixes that end in a
-colon and append a partition or a scoped channel name (`default/room:1`) to them.
+All keys of a shard carry the hash tag `{shard}`, so that the keys of one script lie in one slot of
+a Redis Cluster. Keys that are of no shard carry the tag of the standalone one. Lua scripts get the
+prefixes that end in a colon and append a partition or a scoped channel name (`default/room:1`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 STANDALONE_SHARD: Final = "0"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """The keys of one shard."""
+class ShardKeys:
+    """Keys of one shard: of its queue, its channels, its event stream and its users' inboxes.
 
-    shard: str = STANDALONE_SHARD
+    Attributes:
+        shard: its name.
+        root: prefix of every key of the shard.
+    """
 
-    @property
-    def root(self) -> str:
-        """Prefix of every key of this shard."""
-        return f"rc:{{{self.shard}}}:"
+    shard: str
+    root: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", f"rc:{{{self.shard}}}:")
 
     def door(self, lane: str) -> str:
         """List: jobs that were LPUSHed by hand."""
@@ -190,6 +194,31 @@ class Keys:
         return f"{self.root}sights"
 
     @property
+    def dead(self) -> str:
+        """Stream: dead letters of the client `default`, and those without a client."""
+        return f"{self.root}dead"
+
+    def dead_of(self, client: str) -> str:
+        """Stream: dead letters of another client."""
+        return f"{self.root}dead:{client}"
+
+    @property
+    def dead_clients(self) -> str:
+        """Set: the clients that have had such a stream."""
+        return f"{self.root}dead_clients"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalKeys:
+    """Keys of no shard: of the clients, their tickets, limits, usage and connections.
+
+    Attributes:
+        root: prefix of every such key.
+    """
+
+    root: str = field(default=f"rc:{{{STANDALONE_SHARD}}}:", init=False)
+
+    @property
     def clients(self) -> str:
         """Hash: client id → its version, a space, and its record (`common.auth.client_records`)."""
         return f"{self.root}clients"
@@ -229,17 +258,3 @@ class Keys:
     def connections(self) -> str:
         """Hash with expiry: gateway → Unix time (ms) and its connections by client, as JSON."""
         return f"{self.root}connections"
-
-    @property
-    def dead(self) -> str:
-        """Stream: dead letters of the client `default`, and those without a client."""
-        return f"{self.root}dead"
-
-    def dead_of(self, client: str) -> str:
-        """Stream: dead letters of another client."""
-        return f"{self.root}dead:{client}"
-
-    @property
-    def dead_clients(self) -> str:
-        """Set: the clients that have had such a stream."""
-        return f"{self.root}dead_clients"

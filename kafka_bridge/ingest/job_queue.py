@@ -11,7 +11,7 @@ from common.jobs.accept_script import AcceptScript, Decision, Verdict, read_deci
 from common.jobs.acceptance import Acceptance
 from common.jobs.capacity import Capacity, Memory
 from common.redis.client import REQUIRED_POLICY
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 
 CALL_MAX_JOBS: Final = 500
 CALL_MAX_BYTES: Final = 2 * 1024 * 1024
@@ -48,7 +48,7 @@ class JobQueue:
         settings: bounds.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, settings: Settings) -> None:
         self._redis: Any = redis
         self._keys = keys
         self._settings = settings

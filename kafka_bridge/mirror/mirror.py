@@ -28,7 +28,7 @@ from common.events.reader_loop import ReaderLoop
 from common.model.channels import KAFKA_GROUP
 from common.model.timestamps import format_time
 from common.process.backoff import jittered
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
 from kafka_bridge import metrics
 from kafka_bridge.brokers import kafka_outage, make_topics, report_lost
@@ -76,7 +76,7 @@ class Mirror:
         outbox: opened.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings, outbox: Outbox) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, settings: Settings, outbox: Outbox) -> None:
         self._settings = settings
         self._topic = settings.kafka_events_topic
         self._reader = EventReader(

@@ -102,12 +102,6 @@ class Rebuild:
         channel.add(epoch, offset, accepted_ms(event), event.text)
 
 
-def stream_order(event: Event) -> tuple[int, int]:
-    """Return the position of an event in the stream."""
-    milliseconds, _, number = event.id.partition("-")
-    return int(milliseconds), int(number)
-
-
 def new_ones(rebuild: Rebuild, mirrored: Iterator[MirroredEvent]) -> Iterator[Event]:
     """Leave out what was read before."""
     for one in mirrored:

@@ -19,14 +19,15 @@ from redis.exceptions import RedisError, ResponseError
 
 from common.config.settings import Settings
 from common.errors import RoomcastError
-from common.events.event import Event
+from common.events.event import Event, stream_order
 from common.model.channels import KAFKA_GROUP
 from common.model.timestamps import format_time
 from common.redis.client import UnfitRedisError, check_fitness, connect
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
+from common.redis.shards import Shards
 from kafka_bridge.messages.cloud_events import dropped_before
-from kafka_bridge.restore.channel_rebuild import Rebuild, RebuiltChannel, new_ones, stream_order
+from kafka_bridge.restore.channel_rebuild import Rebuild, RebuiltChannel, new_ones
 from kafka_bridge.restore.topic_reader import Archive, ArchiveError
 
 log = logging.getLogger("roomcast.kafka")
@@ -52,14 +53,14 @@ class Restore:
 
     Args:
         redis: to be filled.
-        keys: of the shard.
+        shards: makes its keys.
         settings: topic and bounds.
         since_ms: Unix time in milliseconds from which on the topic is read.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings, since_ms: int) -> None:
+    def __init__(self, redis: Redis, shards: Shards, settings: Settings, since_ms: int) -> None:
         self._redis: Any = redis
-        self._keys = keys
+        self._shards = shards
         self._settings = settings
         self._since_ms = since_ms
         self._archive = Archive(settings, since_ms)
@@ -67,7 +68,9 @@ class Restore:
         self._write = Script("restore")
         self._trim = Script("trim")
         self._told_at = 0.0
-        self._known = self._top = (0, 0)
+        self._known: dict[str, tuple[int, int]] = {}
+        """Per shard: the last event that was on the stream already."""
+        self._tops: dict[str, tuple[int, int]] = {}
         self.events = self.added = self.channels = self.never_mirrored = 0
         """Events read (once each), events put onto the stream, channels written, and about how many
         events the topic says that it never got."""
@@ -82,27 +85,31 @@ class Restore:
         """
         check_fitness(await self._redis.info())
         await self._begin()
-        await self._find_top()
+        for keys in self._shards:
+            await self._find_top(keys)
         events = self._archive.events(partial(new_ones, self._rebuild))
         while chunk := await asyncio.to_thread(_take, events):
             for event in chunk:
                 self._rebuild.add(event)
                 self.never_mirrored += dropped_before(event)
             self.events += len(chunk)
-            await self._put_back(chunk)
+            for keys in self._shards:
+                mine = [event for event in chunk if self._shards.of(event.channel) == keys]
+                await self._put_back(keys, mine)
             self._tell(chunk[-1])
         for name, channel in self._rebuild.channels.items():
             self.channels += await self._put_channel(name, channel)
         await self._put_epoch()
-        await self._redis.hset(self._keys.restored, "finished", 1)
+        await self._redis.hset(self._shards.only.restored, "finished", 1)
 
     async def _begin(self) -> None:
-        if await self._redis.dbsize() and not await self._redis.exists(self._keys.restored):
+        restored = self._shards.only.restored
+        if await self._redis.dbsize() and not await self._redis.exists(restored):
             raise RestoreRefusedError("this Redis is not empty, and was not restored before")
-        if await self._redis.exists(self._keys.restored):
+        if await self._redis.exists(restored):
             return
         await self._redis.hset(
-            self._keys.restored,
+            restored,
             mapping={
                 "since": format_time(self._since_ms),
                 "topic": self._settings.kafka_events_topic,
@@ -111,60 +118,63 @@ class Restore:
             },
         )
 
-    async def _find_top(self) -> None:
+    async def _find_top(self, keys: ShardKeys) -> None:
         """Up to where events are on the stream already."""
         try:
-            await self._redis.xgroup_create(self._keys.events, KAFKA_GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(keys.events, KAFKA_GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-        info = await self._redis.xinfo_stream(self._keys.events)
+        info = await self._redis.xinfo_stream(keys.events)
         last = info["last-generated-id"]
         milliseconds, _, number = (last.decode() if isinstance(last, bytes) else last).partition(
             "-"
         )
-        self._known = self._top = (int(milliseconds), int(number))
+        top = (int(milliseconds), int(number))
+        self._known[keys.shard] = self._tops[keys.shard] = top
 
-    async def _put_back(self, chunk: list[Event]) -> None:
+    async def _put_back(self, keys: ShardKeys, chunk: list[Event]) -> None:
         """Put events onto the stream under the ids they had; what was there before is left out."""
-        keys, settings = self._keys, self._settings
-        fresh = [event for event in chunk if stream_order(event) > self._known]
+        settings, known = self._settings, self._known[keys.shard]
+        top = self._tops[keys.shard]
+        fresh = [event for event in chunk if stream_order(event) > known]
         if not fresh:
             return
         kept = "history" in settings.reader_groups
         if kept:
-            await self._wait_for_history(len(fresh))
+            await self._wait_for_history(keys, len(fresh))
         async with self._redis.pipeline(transaction=True) as pipeline:
             for event in fresh:
                 # A clock that was set back, once: behind what is there, in the order of the topic.
-                self._top = max(stream_order(event), (self._top[0], self._top[1] + 1))
+                top = max(stream_order(event), (top[0], top[1] + 1))
                 fields = {"k": event.kind, "c": event.channel, "w": event.writer, "p": event.text}
                 if event.extra:
                     fields["x"] = event.extra
                 pipeline.xadd(
                     keys.events,
                     fields,
-                    id=_entry_id(self._top),
+                    id=_entry_id(top),
                     maxlen=None if kept else settings.events_max_entries,
                 )
             # They came from Kafka: the bridge need not send them there.
-            pipeline.xgroup_setid(keys.events, KAFKA_GROUP, id=_entry_id(self._top))
+            pipeline.xgroup_setid(keys.events, KAFKA_GROUP, id=_entry_id(top))
             await pipeline.execute()
+        self._tops[keys.shard] = top
         self.added += len(fresh)
 
-    async def _wait_for_history(self, more: int) -> None:
+    async def _wait_for_history(self, keys: ShardKeys, more: int) -> None:
         """Let the history writer take events while the stream is fuller than half its bound."""
         while True:
-            length = int(await self._redis.xlen(self._keys.events))
+            length = int(await self._redis.xlen(keys.events))
             if length + more <= max(more, self._settings.events_bound // 2):
                 return
-            keys = [self._keys.events, self._keys.dropped, self._keys.event_clients]
-            await self._trim(self._redis, keys, [0, "history", "refuse"])
+            names = [keys.events, keys.dropped, keys.event_clients]
+            await self._trim(self._redis, names, [0, "history", "refuse"])
             self._tell(None, "waiting for the history writer (python -m history)")
             await asyncio.sleep(_TRIM_PAUSE_S)
 
     async def _put_channel(self, name: str, channel: RebuiltChannel) -> int:
-        keys, settings = self._keys, self._settings
+        keys, settings = self._shards.of(name), self._settings
         written: int = await self._write(
             self._redis,
             [keys.channel_prefix + name, keys.log_prefix + name],
@@ -182,15 +192,16 @@ class Restore:
 
     async def _put_epoch(self) -> None:
         """Channels in which nothing was published go on behind the epoch that began last."""
-        run = await self._redis.hget(self._keys.epoch, "r")
+        keys = self._shards.only
+        run = await self._redis.hget(keys.epoch, "r")
         if not self._rebuild.epoch or run is not None:
             return
         now = str(int(time.time()))
         epoch = self._rebuild.epoch
         # Which channels were in it is known: those that have been written.
-        await self._redis.setbit(self._keys.entered(epoch), _FILTER_BITS - 1, 0)
-        await self._redis.expire(self._keys.entered(epoch), self._settings.channel_ttl_s)
-        await self._redis.hset(self._keys.epoch, mapping={"e": epoch, "r": RUN, "p": "", "t": now})
+        await self._redis.setbit(keys.entered(epoch), _FILTER_BITS - 1, 0)
+        await self._redis.expire(keys.entered(epoch), self._settings.channel_ttl_s)
+        await self._redis.hset(keys.epoch, mapping={"e": epoch, "r": RUN, "p": "", "t": now})
 
     def _tell(self, event: Event | None, what: str = "") -> None:
         if time.monotonic() - self._told_at < _PROGRESS_S:
@@ -235,7 +246,7 @@ def _take(events: Iterator[Event]) -> list[Event]:
 
 async def _restore(settings: Settings, since_ms: int) -> int:
     redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
-    restore = Restore(redis, Keys(), settings, since_ms)
+    restore = Restore(redis, Shards(), settings, since_ms)
     try:
         await restore.run()
     except (RestoreRefusedError, UnfitRedisError, ArchiveError, RedisError, OSError) as error:

@@ -11,10 +11,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from common.config.settings import Settings
 from common.errors import RoomcastError
-from common.events.event import Event
+from common.events.event import Event, stream_order
 from kafka_bridge.brokers import connection
 from kafka_bridge.messages.cloud_events import LeftOutError, MirroredEvent, from_message
-from kafka_bridge.restore.channel_rebuild import stream_order
 
 log = logging.getLogger("roomcast.kafka")
 

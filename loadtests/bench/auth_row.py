@@ -25,7 +25,7 @@ from loadtests.bench.rows import Bar, Row
 from loadtests.bench.session import Session, median, median_ratio
 from loadtests.bench.targets import room_by_publish
 from loadtests.bench.wrk import post_notify
-from loadtests.stack import KEYS, Stack, roomcast
+from loadtests.stack import GLOBAL_KEYS, KEYS, Stack, roomcast
 
 CONNS: Final = 100
 WINDOW: Final = 32
@@ -51,9 +51,9 @@ def _client(stack: Stack) -> tuple[str, str]:
         secrets=(SecretRecord(random_name(43)),),
         limits=ClientLimits(requests_per_s=1_000_000, notifications_per_day=2**40),
     )
-    stack.redis("HSET", KEYS.clients_head, "g", "bench")
-    stack.redis("HSET", KEYS.clients, CLIENT, f"1 {encode_record(record).decode()}")
-    stack.redis("ZADD", KEYS.clients_order, 1, CLIENT)
+    stack.redis("HSET", GLOBAL_KEYS.clients_head, "g", "bench")
+    stack.redis("HSET", GLOBAL_KEYS.clients, CLIENT, f"1 {encode_record(record).decode()}")
+    stack.redis("ZADD", GLOBAL_KEYS.clients_order, 1, CLIENT)
     time.sleep(_KNOWN_AFTER_S)
     return key.text, sign(record, "member", ["*"], 3_600)[0]
 

@@ -17,7 +17,7 @@ from common.config.settings import Settings
 from common.events.receipts import Receipts
 from common.model.channels import DEFAULT_CLIENT, scoped
 from common.redis.client import connect
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from deploy.local.stores import postgres as wheel
 from history.database import Database
 from history.queries import inbox as queries
@@ -86,13 +86,14 @@ class _Bench:
     """The server's inbox, with and without what is cached."""
 
     def __init__(self, url: str, redis_port: int) -> None:
-        self._keys = Keys()
+        shards = Shards()
+        self._keys = shards.only
         self._redis: Any = connect(f"redis://127.0.0.1:{redis_port}/0", timeout_s=5)
         self._database = Database(url)
         settings = Settings(_env_file=None)
-        receipts = Receipts(self._redis, self._keys, settings, "bench")
-        changes = Changes(self._redis, self._keys, settings, "bench")
-        self._inbox = Inbox(self._database, self._redis, self._keys, receipts, changes)
+        receipts = Receipts(self._redis, shards, settings, "bench")
+        changes = Changes(self._redis, shards, settings, "bench")
+        self._inbox = Inbox(self._database, self._redis, shards, receipts, changes)
 
     async def place(self) -> None:
         """Let Redis know the positions that the workers would have left there."""

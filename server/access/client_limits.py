@@ -16,7 +16,7 @@ from common.config.settings import Settings
 from common.jobs.planning import Bounds
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from server.access.window_counter import Bank, Permits, TooManyWaitError
 
 DAY_S: Final = 86_400
@@ -123,12 +123,14 @@ class Limiter:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
         directory: the clients.
         settings: limits of a client whose record says nothing.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, directory: Directory, settings: Settings) -> None:
+    def __init__(
+        self, redis: Redis, keys: GlobalKeys, directory: Directory, settings: Settings
+    ) -> None:
         self._bank = Bank(redis, keys)
         self._directory = directory
         self._settings = settings

@@ -22,7 +22,7 @@ from limits.aio.storage import RedisStorage
 from redis.asyncio import Redis
 
 from common.errors import REDIS_ERRORS, RoomcastError
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.server")
@@ -47,10 +47,10 @@ class Bank:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys) -> None:
         self._storage = RedisStorage(
             "async+redis://",
             implementation="redispy",

@@ -9,7 +9,7 @@ from common.auth.client_records import Scope
 from common.config.settings import Settings, refuse
 from common.config.store_urls import without_password
 from common.redis.client import connect
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from history.database import Database, DatabaseAwayError
 from history.queries.clients import Actor
 from history.schema.migrate import DATABASE_ERRORS, describe, migrate
@@ -64,7 +64,7 @@ async def _create(
     database = Database(settings.database_url.get_secret_value())
     redis = connect(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     try:
-        clients = Clients(database, redis, Keys(), settings, "command-line")
+        clients = Clients(database, redis, Shards(), settings, "command-line")
         client, key = await clients.create(Actor(), name, email, operator=operator, scopes=scopes)
     finally:
         await database.close()

@@ -16,7 +16,7 @@ from common.events.event import EventKind
 from common.events.payloads import Audit, encode
 from common.model.timestamps import format_time, unix_ms
 from common.process.periodic import every
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from common.telemetry.outage import redis_outage
 from history.database import Database, DatabaseAwayError
 from history.queries.clients import (
@@ -46,20 +46,20 @@ class Clients:
     Args:
         database: where the clients are.
         redis: a client with a short timeout.
-        keys: of the shard.
+        shards: makes its keys.
         settings: whether the event stream has readers.
         writer: name of this server.
     """
 
     def __init__(
-        self, database: Database, redis: Redis, keys: Keys, settings: Settings, writer: str
+        self, database: Database, redis: Redis, shards: Shards, settings: Settings, writer: str
     ) -> None:
         self.database = database
         self._redis: Any = redis
-        self._stream = keys.events
+        self._shards = shards
         self._events_max = None if settings.reader_groups else settings.events_max_entries
         self._writer = writer
-        self._directory = DirectoryWriter(redis, keys)
+        self._directory = DirectoryWriter(redis, shards.global_keys)
 
     @contextlib.asynccontextmanager
     async def change(self, actor: Actor, client: str) -> AsyncIterator[ClientEdit]:
@@ -115,7 +115,9 @@ class Clients:
             await self._directory.write(found)
             for event in events:
                 await self._redis.xadd(
-                    self._stream, _audit_entry(event, self._writer), maxlen=self._events_max
+                    self._shards.of(f"{event.subject}/").events,
+                    _audit_entry(event, self._writer),
+                    maxlen=self._events_max,
                 )
             # After the answer, every process must know the change.
             await asyncio.sleep(SETTLED_AFTER_S)

@@ -13,7 +13,7 @@ from common.model.channels import scoped
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.redis.client import says_full
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 
@@ -30,13 +30,13 @@ class TicketIssuer:
 
     Args:
         redis: a client with a short timeout; it makes at most `WAITING_MAX` connections.
-        keys: of the shard.
+        keys: those of no shard.
         settings: lifetime of tickets, and most of a client.
         is_nearly_full: whether Redis has no room for anything that can wait.
     """
 
     def __init__(
-        self, redis: Redis, keys: Keys, settings: Settings, is_nearly_full: Callable[[], bool]
+        self, redis: Redis, keys: GlobalKeys, settings: Settings, is_nearly_full: Callable[[], bool]
     ) -> None:
         self._redis = redis
         self._keys = keys

@@ -11,7 +11,7 @@ from common.accounting.usage import Outcome, last_days, read_usage
 from common.auth.principal import Principal
 from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from server.access.client_limits import Limiter
 from server.web.answers import JsonModel, away
 
@@ -48,11 +48,11 @@ class UsageReport:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        keys: those of no shard.
         limiter: has the quotas.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, limiter: Limiter) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys, limiter: Limiter) -> None:
         self._redis = redis
         self._keys = keys
         self._connections = ConnectionCounts(redis, keys)

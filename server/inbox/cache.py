@@ -10,11 +10,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from common.events.receipts import READS_KEPT_S
-from common.model.channels import DEFAULT_CLIENT, scoped
+from common.model.channels import DEFAULT_CLIENT, scoped, user_channel
 from common.model.publication import Position
 from common.redis.client import says_full
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
+from common.redis.shards import Shards
 from history.database import ACQUIRE_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from history.queries.inbox import InboxPlace, Item
 
@@ -57,13 +58,13 @@ class InboxCache:
 
     Args:
         redis: a client with a short timeout.
-        keys: of the shard.
+        shards: makes its keys.
         client: the client application that the users belong to.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, client: str = DEFAULT_CLIENT) -> None:
+    def __init__(self, redis: Redis, shards: Shards, client: str = DEFAULT_CLIENT) -> None:
         self._redis: Any = redis
-        self._keys = keys
+        self._shards = shards
         self._client = client
         self._read = Script("inbox_read")
         self._begin = Script("inbox_begin")
@@ -75,6 +76,9 @@ class InboxCache:
         one = copy.copy(self)
         one._client = client  # noqa: SLF001 - a copy of its own
         return one
+
+    def _keys_of(self, user: str) -> ShardKeys:
+        return self._shards.of(scoped(user_channel(user), self._client))
 
     async def unread_count(self, user: str) -> int | None:
         """Read the number of unread notifications; None if it is not cached."""
@@ -100,7 +104,7 @@ class InboxCache:
         )
 
     async def _ask(self, user: str, page: str) -> Any:
-        keys, name = self._keys, scoped(user, self._client)
+        keys, name = self._keys_of(user), scoped(user, self._client)
         return await self._read(
             self._redis,
             [
@@ -116,7 +120,7 @@ class InboxCache:
     async def marks(self, user: str) -> Marks:
         """Read the marks to keep before an inbox is read from the database."""
         name = scoped(user, self._client)
-        keys = self._keys
+        keys = self._keys_of(user)
         run, last_read, last_change, last_sight, now_ms, reads = await self._begin(
             self._redis, [keys.reads(name), keys.changes(name), keys.sights], [name]
         )
@@ -134,7 +138,8 @@ class InboxCache:
         """Read the positions of channels (`room:1`); None if no publication is known."""
         pipe = self._redis.pipeline(transaction=False)
         for channel in channels:
-            pipe.hmget(self._keys.channel_prefix + scoped(channel, self._client), "e", "o")
+            name = scoped(channel, self._client)
+            pipe.hmget(self._shards.of(name).channel_prefix + name, "e", "o")
         return [
             Position(epoch.decode(), int(offset)) if epoch and offset else None
             for epoch, offset in await pipe.execute()
@@ -153,7 +158,7 @@ class InboxCache:
         Returns:
             Whether it was cached; False if something changed since `marks`.
         """
-        keys, name = self._keys, scoped(user, self._client)
+        keys, name = self._keys_of(user), scoped(user, self._client)
         lines = [
             f"{scoped(channel, self._client)}\t{at.epoch}\t{at.offset}\n"
             if at
@@ -193,7 +198,7 @@ class InboxCache:
         Until it is over, the cache is neither read nor written. If this process dies, or the
         outcome is not known, nothing is cached until the change can't be running any more.
         """
-        keys = [self._keys.changes(scoped(user, self._client))]
+        keys = [self._keys_of(user).changes(scoped(user, self._client))]
         name = await self._change(self._redis, keys, ["", CHANGE_MAX_MS, READS_KEPT_S])
         yield
         await self._change(self._redis, keys, [name, 0, READS_KEPT_S])

@@ -21,7 +21,7 @@ from common.model.channels import (
     user_channel,
 )
 from common.model.publication import Position, parse_publication
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from history.database import Database
 from history.queries import inbox as queries
 from history.queries.first_sights import first_sight_ms
@@ -71,20 +71,20 @@ class Inbox:
     Args:
         database: where history is.
         redis: a client with a short timeout.
-        keys: of the shard.
+        shards: makes its keys.
         receipts: writes reads as events.
         changes: writes that everything was read.
     """
 
     def __init__(
-        self, database: Database, redis: Redis, keys: Keys, receipts: Receipts, changes: Changes
+        self, database: Database, redis: Redis, shards: Shards, receipts: Receipts, changes: Changes
     ) -> None:
         self._database = database
         self._redis: Any = redis
-        self._keys = keys
+        self._shards = shards
         self._receipts = receipts
         self._changes = changes
-        self.cache = InboxCache(redis, keys)
+        self.cache = InboxCache(redis, shards)
         self._client = DEFAULT_CLIENT
 
     def of(self, client: str) -> "Inbox":
@@ -327,7 +327,8 @@ class Inbox:
                 if not seen:
                     continue
                 joined = min(seen)
-            log_key = self._keys.log_prefix + scoped(channel, self._client)
+            name = scoped(channel, self._client)
+            log_key = self._shards.of(name).log_prefix + name
             # From the end, so that entries published or trimmed meanwhile hide none.
             for last in range(1, 1 + await self._redis.llen(log_key), _LOG_CHUNK):
                 chunk = await self._redis.lrange(log_key, 1 - last - _LOG_CHUNK, -last)

@@ -11,7 +11,7 @@ from common.events.payloads import Changed, encode
 from common.model.channels import DEFAULT_CLIENT, room_channel, scoped, user_channel
 from common.model.publication import CLOSE_DELETED, SIGNAL
 from common.model.timestamps import format_time
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from history.queries.member_changes import Change, apply
 
 
@@ -24,7 +24,7 @@ class Changes:
 
     Args:
         redis: where the event stream is.
-        keys: of the shard.
+        shards: makes its keys.
         settings: whether the stream has readers.
         writer: name of this server.
         client: the client application.
@@ -33,15 +33,14 @@ class Changes:
     def __init__(
         self,
         redis: Redis,
-        keys: Keys,
+        shards: Shards,
         settings: Settings,
         writer: str,
         client: str = DEFAULT_CLIENT,
     ) -> None:
         self._client = client
         self._redis: Any = redis
-        self._keys = keys
-        self._stream = keys.events
+        self._shards = shards
         self._events_max = None if settings.reader_groups else settings.events_max_entries
         self._writer = writer
 
@@ -87,17 +86,17 @@ class Changes:
             "w": self._writer,
             "p": encode(body),
         }
+        keys = self._shards.of(own)
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xadd(self._stream, fields, maxlen=self._events_max)
+            pipe.xadd(keys.events, fields, maxlen=self._events_max)
             if notification:
                 frame = encode({"type": str(kind), "userId": user, "ids": [notification]})
-                pipe.publish(self._keys.pub(own), SIGNAL + b"\n" + frame)
+                pipe.publish(keys.pub(own), SIGNAL + b"\n" + frame)
             if kind is EventKind.UNREAD:
                 # After this, reading it again is not a repeat.
-                pipe.zrem(self._keys.reads(scoped(user, self._client)), notification)
+                pipe.zrem(keys.reads(scoped(user, self._client)), notification)
             if kind is EventKind.USER_DELETED:
                 name = scoped(user, self._client)
-                keys = self._keys
                 # The position stays: if offsets started again, clients would take them for known.
                 pipe.delete(keys.log_prefix + own, keys.inbox(name), keys.unread(name))
                 pipe.delete(keys.reads(name), keys.acks(name))

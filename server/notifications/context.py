@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from redis.asyncio import Redis
 
 from common.model.channels import DEFAULT_CLIENT
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from history.database import Database
 
 
@@ -16,13 +16,13 @@ class SentNotifications:
     Args:
         database: PostgreSQL.
         redis: a client with a short timeout.
-        keys: of the shard.
+        shards: makes its keys.
         client: the client that sent them.
     """
 
     database: Database
     redis: Redis
-    keys: Keys
+    shards: Shards
     client: str = DEFAULT_CLIENT
 
     def of(self, client: str) -> "SentNotifications":

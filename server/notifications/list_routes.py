@@ -98,10 +98,10 @@ async def _list(request: web.Request, context: SentNotifications) -> web.Respons
     # In the order in which a notification moves: one that moves while we read is seen twice rather
     # than missed.
     if filters.status in (None, "queued"):
-        jobs = QueuedJobs(context.redis, context.keys, context.client)
+        jobs = QueuedJobs(context.redis, context.shards, context.client)
         sources.append(await _queued(jobs, filters, before, limit))
     if filters.status in (None, "published", "expired"):
-        late = LateEvents(context.redis, context.keys, context.client)
+        late = LateEvents(context.redis, context.shards, context.client)
         sources.append(await _late(late, filters, before))
     async with context.database.snapshot() as connection:
         if filters.status in (None, "published", "expired"):

@@ -32,7 +32,7 @@ from history.queries.notification_status import (
 from server.access.route_access import Access
 from server.notifications.context import SentNotifications
 from server.notifications.list_routes import Status
-from server.notifications.unwritten_events import LateEvents
+from server.notifications.unwritten_events import LateEvents, Positions
 from server.notifications.waiting_jobs import QueuedJobs
 from server.web.answers import JsonModel, NextCursor, Time, json_answer
 from server.web.guard import OF_STORES
@@ -148,11 +148,11 @@ class _Origin(NamedTuple):
 async def _story(request: web.Request, context: SentNotifications) -> web.Response:
     notification = _NOTIFICATION.of(request)
     kind, after, limit = _RECEIPTS.of(request), CURSOR.of(request), limit_of(request)
-    late = LateEvents(context.redis, context.keys, context.client)
+    late = LateEvents(context.redis, context.shards, context.client)
     # Read before the database is: events written meanwhile are then looked for in both.
-    written = await late.position()
+    written = await late.positions()
     # Waiting jobs are read first: one that is published meanwhile is then found there as well.
-    waiting = await QueuedJobs(context.redis, context.keys, context.client).find(notification)
+    waiting = await QueuedJobs(context.redis, context.shards, context.client).find(notification)
     async with context.database.snapshot() as connection:
         published = await notification_status.publications(connection, context.client, notification)
         writes = await notification_status.writes(connection, context.client, published)
@@ -270,7 +270,7 @@ def _expired_channel(channel: str, at: str, worker: str) -> StoryExpired:
 
 
 async def _late(
-    late: LateEvents, written: str | None, notification: str
+    late: LateEvents, written: Positions, notification: str
 ) -> tuple[_Origin | None, list[StoryPublished | StoryExpired], list[StoryDeadItem]]:
     """Read head, channels and dead letters from events that the database lacks yet."""
     made = made_at_ms(notification)

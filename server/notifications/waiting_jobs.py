@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from common.model.channels import PARTITIONS, Lane
 from common.model.ids import made_at_ms
 from common.model.job import Job, decode_job
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from history.queries.inbox import InboxPlace
 
 BATCH_SPAN: Final = 1_200
@@ -33,9 +33,9 @@ class QueuedJobs:
     may be out of order, and is then found only near the head.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, client: str) -> None:
+    def __init__(self, redis: Redis, shards: Shards, client: str) -> None:
         self._redis: Any = redis
-        self._keys = keys
+        self._shards = shards
         self._client = client
 
     async def newest(
@@ -80,7 +80,12 @@ class QueuedJobs:
         return found
 
     async def _lists(self) -> list[tuple[str, int]]:
-        keys = [self._keys.jobs(lane, p) for lane in Lane for p in range(PARTITIONS)]
+        keys = [
+            keys.jobs(lane, partition)
+            for keys in self._shards
+            for lane in Lane
+            for partition in range(PARTITIONS)
+        ]
         pipe = self._redis.pipeline(transaction=False)
         for key in keys:
             pipe.llen(key)

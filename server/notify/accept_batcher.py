@@ -27,7 +27,7 @@ from common.jobs.accept_script import (
     read_decision,
 )
 from common.jobs.acceptance import Acceptance
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.pipelined_connection import Link, Word, evalsha
 from common.telemetry.metrics import latency_histogram
 from server.notify.batch_window import GATHERED, Gathering
@@ -106,7 +106,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, keys: Keys, settings: Settings, room: Callable[[], int | str] = lambda: ""
+        self, keys: ShardKeys, settings: Settings, room: Callable[[], int | str] = lambda: ""
     ) -> None:
         self._url = settings.redis_url
         self._timeout_s = settings.accept_timeout_s

@@ -14,7 +14,7 @@ from common.jobs.capacity import Capacity
 from common.model.channels import Lane
 from common.process.periodic import every
 from common.redis.client import UnfitRedisError, check_fitness, says_full
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 
@@ -36,7 +36,7 @@ class RedisWatch:
     """
 
     def __init__(
-        self, redis: Redis, keys: Keys, settings: Settings, tenants: Callable[[], int]
+        self, redis: Redis, keys: ShardKeys, settings: Settings, tenants: Callable[[], int]
     ) -> None:
         self._redis: Any = redis
         self._tenants = tenants

@@ -9,13 +9,15 @@ import pytest
 import yaml
 
 from common.config.settings import Settings
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys, ShardKeys
+from common.redis.shards import Shards
 from deploy.processes import PROCESSES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 PORTS = {process.module: process.port.upper() for process in PROCESSES}
+SHARDS = Shards()
 # What is not in every clone.
 OTHER_FOLDERS = {"htmlcov", "dist", "node_modules"}
 
@@ -87,25 +89,45 @@ def _keys() -> tuple[set[str], set[str]]:
     """Shapes of the keys that the code makes, and of its prefixes."""
     made: set[str] = set()
     prefixes: set[str] = set()
-    for name, member in vars(Keys).items():
+    for keys in (SHARDS.only, SHARDS.global_keys):
+        more, more_prefixes = _keys_of(keys)
+        made |= more
+        prefixes |= more_prefixes
+    return made, prefixes
+
+
+def _keys_of(keys: ShardKeys | GlobalKeys) -> tuple[set[str], set[str]]:
+    made: set[str] = set()
+    prefixes: set[str] = set()
+    for name, member in vars(type(keys)).items():
         if name.startswith("_") or name in ("shard", "root"):
             continue
         if isinstance(member, property):
             target = prefixes if name.endswith("_prefix") or name == "limits" else made
-            target.add(_shape(getattr(Keys(), name)))
+            target.add(_shape(getattr(keys, name)))
         else:
             count = member.__code__.co_argcount - 1
             names = member.__code__.co_varnames[1 : count + 1]
-            made.add(_shape(member(Keys(), *(f"<{one}>" for one in names))))
+            made.add(_shape(member(keys, *(f"<{one}>" for one in names))))
     return made, prefixes
 
 
-def test_the_page_of_keys_lists_every_key() -> None:
-    made, prefixes = _keys()
-    listed = {
-        _shape(row[0].split("`")[1])
-        for row in rows(page("docs/reference/keys-and-scripts.md"), "key", "type", "holds")
-    }
+def _listed_keys(title: str) -> set[str]:
+    """Keys in the first table behind a title of the page of keys."""
+    text = page("docs/reference/keys-and-scripts.md").partition(f"\n{title}\n")[2]
+    return {_shape(row[0].split("`")[1]) for row in rows(text, "key", "type", "holds")}
+
+
+@pytest.mark.parametrize(
+    ("title", "keys"),
+    [("### Of a shard", SHARDS.only), ("### Of no shard", SHARDS.global_keys)],
+    ids=["shard", "global"],
+)
+def test_a_table_of_keys_lists_every_key_of_its_kind_and_no_other(
+    title: str, keys: ShardKeys | GlobalKeys
+) -> None:
+    made, prefixes = _keys_of(keys)
+    listed = _listed_keys(title)
     assert listed >= made
     for key in listed - made:
         assert any(key.startswith(prefix) for prefix in prefixes), f"no key is made like {key}"

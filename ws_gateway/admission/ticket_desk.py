@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
 from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
-from common.redis.keys import Keys
+from common.redis.keys import GlobalKeys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from ws_gateway.protocol.messages import MessageError
@@ -34,10 +34,10 @@ class TicketDesk:
 
     Args:
         redis: with a short timeout; it makes one connection, when the first ticket comes.
-        keys: of the shard.
+        keys: those of no shard.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: GlobalKeys) -> None:
         self._redis = redis
         self._keys = keys
         self._script = Script("ticket_redeem")

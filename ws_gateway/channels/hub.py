@@ -13,7 +13,7 @@ from typing import Final
 from common.errors import REDIS_ERRORS
 from common.model.publication import CLOSE_DELETED, SIGNAL, Position, parse_publication
 from common.process.backoff import jittered
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
 from ws_gateway.channels.channel import Channel, State
@@ -36,7 +36,7 @@ class Hub:
 
     def __init__(
         self,
-        keys: Keys,
+        keys: ShardKeys,
         reader: LogReader,
         loop: asyncio.AbstractEventLoop,
         inbound_max_bytes: int,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 
 from common.model.publication import Position, Publication, parse_publication
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
 from ws_gateway import metrics
 
@@ -41,7 +41,7 @@ class Standing(NamedTuple):
 class LogReader:
     """Positions and logs of one Redis."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys) -> None:
         self._redis = redis
         self._keys = keys
         self._positions = Script("positions")

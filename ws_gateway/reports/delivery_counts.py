@@ -15,7 +15,7 @@ from common.events.event import EventKind
 from common.events.payloads import Written, encode
 from common.model.timestamps import format_time
 from common.process.periodic import every
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
@@ -39,7 +39,7 @@ class WriteCounts:
     A run is a first and a last offset and the number of sockets that all between were written to.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, gateway: str) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, gateway: str) -> None:
         self._redis = redis
         self._keys = keys
         self._gateway = gateway

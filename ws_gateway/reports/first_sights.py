@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError
 from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.model.channels import BROADCAST_CHANNEL, scoped
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Argument, Script
 from common.telemetry.outage import redis_outage
 from ws_gateway import metrics
@@ -86,7 +86,7 @@ class Sights:
         gateway: name of this gateway.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, settings: Settings, gateway: str) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, settings: Settings, gateway: str) -> None:
         self._redis = redis
         self._keys = keys
         self._bound = settings.events_bound

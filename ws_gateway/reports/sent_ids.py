@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from common.model.channels import scoped
 from common.model.publication import Publication
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from common.redis.scripts import Script
 from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.member import Member
@@ -44,7 +44,7 @@ class SentIds:
         channels: of this gateway, by scoped name.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, channels: Mapping[str, Channel]) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, channels: Mapping[str, Channel]) -> None:
         self._redis = redis
         self._keys = keys
         self._channels = channels

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from common.accounting.usage import Usage
 from common.config.settings import Settings
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.member import HeardChannel
 from ws_gateway.channels.pending import Pending
@@ -25,7 +25,7 @@ class WriteReports:
 
     Args:
         redis: where all of it goes.
-        keys: of the shard.
+        shards: makes its keys.
         settings: whether the event stream has readers, and whether delivery means read.
         receipts: writes those receipts.
         gateway: name of this gateway.
@@ -35,11 +35,16 @@ class WriteReports:
     """
 
     def __init__(
-        self, redis: Redis, keys: Keys, settings: Settings, receipts: ReceiptWriter, gateway: str
+        self,
+        redis: Redis,
+        shards: Shards,
+        settings: Settings,
+        receipts: ReceiptWriter,
+        gateway: str,
     ) -> None:
         delivered = DeliveredUsage()
-        self.usage = Usage(redis, keys, delivered.counted)
-        self.counts = WriteCounts(redis, keys, gateway)
+        self.usage = Usage(redis, shards.global_keys, delivered.counted)
+        self.counts = WriteCounts(redis, shards.only, gateway)
         self.listeners: list[Listener] = [delivered.note]
         self._replay_listeners = [delivered.note_replayed]
         if settings.reader_groups:

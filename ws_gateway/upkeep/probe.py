@@ -5,14 +5,14 @@ import secrets
 
 from redis.asyncio import Redis
 
-from common.redis.keys import Keys
+from common.redis.keys import ShardKeys
 from ws_gateway.channels.hub import Hub
 
 
 class PathProbe:
     """Publishes on a name of its own and waits for the subscription to bring it."""
 
-    def __init__(self, redis: Redis, keys: Keys, hub: Hub, gateway: str) -> None:
+    def __init__(self, redis: Redis, keys: ShardKeys, hub: Hub, gateway: str) -> None:
         self._redis = redis
         self.name = keys.probe(gateway)
         self._waiting: dict[bytes, asyncio.Future[None]] = {}

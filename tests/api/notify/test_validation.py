@@ -10,14 +10,14 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from server.app import ROUTES
 from server.openapi.document import openapi_document
 from tests.support.clients.api import Api
 from tests.support.processes.stack import Stack
 from tests.support.waiting import until
 
-KEYS: Final = Keys()
+KEYS: Final = Shards().only
 BROADCAST: Final = {"type": "broadcast", "userId": 1, "message": "hi"}
 GOOD: Final[dict[tuple[str, str], Any]] = {
     (route.method, route.path): next(iter(route.examples.values()))

@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.model.publication import Position, parse_publication
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from tests.conftest import MakeStack
 from tests.kafka.checks import (
     check_all_acknowledged,
@@ -96,11 +96,11 @@ async def check_restore(broker: Broker, make_stack: MakeStack) -> None:
     status, said = await restore(stack)
     assert status == 0, said
     after = await content(stack)
-    logs = {key for key in before if key.startswith(Keys().log_prefix)}
+    logs = {key for key in before if key.startswith(Shards().only.log_prefix)}
     assert len(logs) == 7
     for key in logs:
         assert after[key] == before[key]
-    for key in [key for key in before if key.startswith(Keys().channel_prefix)]:
+    for key in [key for key in before if key.startswith(Shards().only.channel_prefix)]:
         assert {**after[key], "r": ""} == {**before[key], "r": ""}
     was = [entry for entry in before[KEYS.events][1] if entry[1]["k"] != "mirrored"]
     fields = [(name, {**entry, "x": entry.get("x", "")}) for name, entry in was]

@@ -17,7 +17,7 @@ from common.auth.principal import OPEN, Principal
 from common.auth.tickets import TICKET_SCOPES, Grant
 from common.config.settings import AuthMode, Settings
 from common.model.problems import Problem
-from tests.support.processes.stack import KEYS
+from tests.support.processes.stack import GLOBAL_KEYS
 
 LEEWAY_S = 10.0
 SECRET = "s" * 64
@@ -51,8 +51,8 @@ def make(redis: Redis) -> Make:
     async def authenticator(
         *records: ClientRecord, mode: AuthMode = AuthMode.REQUIRED
     ) -> Authenticator:
-        await DirectoryWriter(redis, KEYS).write(records)
-        directory = Directory(redis, KEYS)
+        await DirectoryWriter(redis, GLOBAL_KEYS).write(records)
+        directory = Directory(redis, GLOBAL_KEYS)
         await directory.refresh()
         return Authenticator(directory, mode, LEEWAY_S)
 
@@ -151,7 +151,7 @@ async def test_a_disabled_client_has_neither_keys_nor_users(make: Make) -> None:
 
 
 async def test_nobody_is_let_in_while_what_was_revoked_is_unknown(redis: Redis) -> None:
-    one = Authenticator(Directory(redis, KEYS), AuthMode.OPEN, LEEWAY_S)
+    one = Authenticator(Directory(redis, GLOBAL_KEYS), AuthMode.OPEN, LEEWAY_S)
     for given in ((None, KEY.text), (f"Bearer {token()}", None)):
         problem = refusal(one.of_headers, *given)
         assert (problem.status, problem.code) == (503, "credentials-unknown")

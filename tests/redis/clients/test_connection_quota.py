@@ -13,7 +13,7 @@ from common.auth.client_records import ClientLimits, ClientRecord
 from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
 from common.model.problem_codes import ProblemCode
-from tests.support.processes.stack import KEYS
+from tests.support.processes.stack import GLOBAL_KEYS
 from tests.support.waiting import until
 from ws_gateway.admission.connection_quota import ROOMS_MAX, Seats
 from ws_gateway.protocol.messages import MessageError
@@ -29,15 +29,17 @@ class Applicant:
 
 
 async def directory(redis: Redis, limits: ClientLimits) -> Directory:
-    await DirectoryWriter(redis, KEYS).write([ClientRecord("shop", "Shop", 1, limits=limits)])
-    found = Directory(redis, KEYS)
+    await DirectoryWriter(redis, GLOBAL_KEYS).write(
+        [ClientRecord("shop", "Shop", 1, limits=limits)]
+    )
+    found = Directory(redis, GLOBAL_KEYS)
     await found.refresh()
     return found
 
 
 async def seats_of(redis: Redis, gateway: str, limits: ClientLimits) -> Seats:
     settings = Settings(client_max_connections=2, max_rooms=7)
-    counts = ConnectionCounts(redis, KEYS)
+    counts = ConnectionCounts(redis, GLOBAL_KEYS)
     return Seats(counts, await directory(redis, limits), settings, gateway)
 
 

@@ -7,10 +7,10 @@ import pytest
 from redis.exceptions import RedisError
 
 from common.redis.scripts import Script
-from tests.support.stores.job_queue import KEYS, Queue
+from tests.support.stores.job_queue import GLOBAL_KEYS, Queue
 
 ISSUE, REDEEM = Script("ticket_issue"), Script("ticket_redeem")
-PREFIX = KEYS.tickets_prefix
+PREFIX = GLOBAL_KEYS.tickets_prefix
 
 
 async def issue(
@@ -24,7 +24,7 @@ async def issue(
     client = owner.partition("/")[0]
     found: list[int] = await ISSUE(
         queue.redis,
-        [KEYS.ticket(name), PREFIX + client, PREFIX + owner],
+        [GLOBAL_KEYS.ticket(name), PREFIX + client, PREFIX + owner],
         [name, f"{owner}\nsealed {name}", ttl_ms, most, own],
     )
     return found
@@ -32,7 +32,7 @@ async def issue(
 
 async def redeem(queue: Queue, *names: str) -> list[bytes | None]:
     found: list[bytes | None] = await REDEEM(
-        queue.redis, [KEYS.ticket(name) for name in names], [PREFIX, *names]
+        queue.redis, [GLOBAL_KEYS.ticket(name) for name in names], [PREFIX, *names]
     )
     return found
 
@@ -83,8 +83,8 @@ async def test_what_somebody_wrote_there_by_hand_breaks_no_ticket_of_others(
     await issue(queue, "a")
     await issue(queue, "b", "bank/bob")
     await queue.redis.set(PREFIX + set_of, "rubbish")
-    await queue.redis.rpush(KEYS.ticket("list"), "rubbish")
-    await queue.redis.set(KEYS.ticket("text"), "rubbish")
+    await queue.redis.rpush(GLOBAL_KEYS.ticket("list"), "rubbish")
+    await queue.redis.set(GLOBAL_KEYS.ticket("text"), "rubbish")
     found: list[Any] = await redeem(queue, "list", "text", "a", "b")
     assert found == [None, b"rubbish", b"shop/ann\nsealed a", b"bank/bob\nsealed b"]
     with pytest.raises(RedisError):

@@ -12,7 +12,7 @@ from common.events.event import EventKind
 from common.events.receipts import Receipts
 from common.redis.scripts import Script
 from tests.redis.events.test_group_reader import read
-from tests.support.stores.job_queue import KEYS, Queue, notification
+from tests.support.stores.job_queue import KEYS, SHARDS, Queue, notification
 from worker.event_trimmer import EventTrimmer
 
 TRIM_KEYS = [KEYS.events, KEYS.dropped, KEYS.event_clients]
@@ -130,7 +130,7 @@ async def test_entries_are_counted_by_client_and_forgotten_with_the_stream(queue
     await reader.read()
     await queue.send(*(notification() for _ in range(3)), events_max="")
     settings = Settings(_env_file=None, event_readers="history")
-    receipts = Receipts(queue.redis, KEYS, settings, "g")
+    receipts = Receipts(queue.redis, SHARDS, settings, "g")
     await receipts.record(EventKind.READ, "1", ["a", "b"], client="other")
     counts = await queue.redis.hgetall(KEYS.event_clients)
     assert counts == {b"default": b"3", b"other": b"2"}

@@ -9,7 +9,7 @@ from common.config.settings import Settings
 from common.events.event import EventKind
 from common.events.receipts import Receipts
 from common.model.problems import Problem
-from tests.support.stores.job_queue import KEYS, Queue
+from tests.support.stores.job_queue import KEYS, SHARDS, Queue
 
 
 @pytest.mark.parametrize("kind", [EventKind.DELIVERED, EventKind.READ])
@@ -21,7 +21,9 @@ async def test_receipts_are_written_together_and_what_was_read_leaves_the_unread
     settings = Settings(_env_file=None)
     listening = queue.redis.pubsub()
     await listening.subscribe(KEYS.pub("default/user:1"))
-    await Receipts(queue.redis, KEYS, settings, "g").record(kind, "1", ["a", "b"], connection="g-7")
+    await Receipts(queue.redis, SHARDS, settings, "g").record(
+        kind, "1", ["a", "b"], connection="g-7"
+    )
     events = await queue.events()
     assert [event[b"k"] for event in events] == [kind.encode()] * 2
     assert b'"id":"b","userId":"1","at":"20' in events[1][b"p"]
@@ -38,7 +40,7 @@ async def test_receipts_are_written_together_and_what_was_read_leaves_the_unread
 
 @pytest.mark.parametrize("kind", [EventKind.DELIVERED, EventKind.READ])
 async def test_a_repeated_receipt_is_no_new_event(queue: Queue, kind: EventKind) -> None:
-    receipts = Receipts(queue.redis, KEYS, Settings(_env_file=None), "g")
+    receipts = Receipts(queue.redis, SHARDS, Settings(_env_file=None), "g")
     listening = queue.redis.pubsub()
     await listening.subscribe(KEYS.pub("default/user:1"))
     for ids in (["a", "b"], ["b", "a"], ["b", "c"], ["a", "b", "c"]):
@@ -58,7 +60,7 @@ async def test_receipts_are_refused_while_half_of_the_event_stream_waits_for_rea
     queue: Queue,
 ) -> None:
     bounded = Settings(_env_file=None, event_readers="history", events_bound=200)
-    receipts = Receipts(queue.redis, KEYS, bounded, "g")
+    receipts = Receipts(queue.redis, SHARDS, bounded, "g")
     await receipts.record(EventKind.DELIVERED, "1", [f"n{k}" for k in range(100)])
     with pytest.raises(Problem) as refused:
         await receipts.record(EventKind.READ, "1", ["n1"])
@@ -68,5 +70,5 @@ async def test_receipts_are_refused_while_half_of_the_event_stream_waits_for_rea
     # A repeat writes nothing, so there is nothing to refuse.
     await receipts.record(EventKind.DELIVERED, "1", ["n1"])
     # Without readers the stream is trimmed, and never full.
-    unbounded = Receipts(queue.redis, KEYS, Settings(_env_file=None, events_bound=200), "g")
+    unbounded = Receipts(queue.redis, SHARDS, Settings(_env_file=None, events_bound=200), "g")
     await unbounded.record(EventKind.READ, "1", ["n1"])

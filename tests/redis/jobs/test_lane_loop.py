@@ -14,7 +14,7 @@ from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
 from common.jobs.planning import plan_batch
 from common.model.channels import Lane
-from tests.support.stores.job_queue import KEYS, Queue, notification
+from tests.support.stores.job_queue import GLOBAL_KEYS, KEYS, Queue, notification
 from tests.support.stores.valkey import Valkey
 from tests.support.waiting import until
 from worker.lane_loop import LaneLoop
@@ -25,7 +25,7 @@ class Tally(Usage):
     """Usage that can be read at once."""
 
     def __init__(self, redis: Redis) -> None:
-        super().__init__(redis, KEYS)
+        super().__init__(redis, GLOBAL_KEYS)
         self.counted: dict[tuple[str, Outcome], int] = {}
 
     def add_all(self, counts: Any, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from common.accounting.usage import Outcome, Usage
 from common.config.settings import Settings
 from common.model.channels import PARTITIONS, Lane
 from common.telemetry.outage import Outage
-from tests.support.stores.job_queue import KEYS, Queue, notification, request
+from tests.support.stores.job_queue import GLOBAL_KEYS, KEYS, Queue, notification, request
 from worker import leases
 from worker.leases import RETURNS_UNTIL_DEAD, Holders
 
@@ -168,7 +168,9 @@ async def test_an_audit_leaves_what_is_ready_or_held_alone(queue: Queue) -> None
 
 def worker(queue: Queue, usage: Usage | None = None) -> Holders:
     """The leases of a worker process."""
-    return Holders(queue.redis, KEYS, Settings(_env_file=None), usage or Usage(queue.redis, KEYS))
+    return Holders(
+        queue.redis, KEYS, Settings(_env_file=None), usage or Usage(queue.redis, GLOBAL_KEYS)
+    )
 
 
 async def test_every_life_has_a_name_of_its_own_and_a_lease_before_its_first_turn(
@@ -209,7 +211,7 @@ async def test_a_client_is_charged_for_its_condemned_job(queue: Queue) -> None:
         def add(self, client: str, outcome: Outcome, count: int = 1) -> None:
             charged.append((client, outcome))
 
-    one = worker(queue, Listening(queue.redis, KEYS))
+    one = worker(queue, Listening(queue.redis, GLOBAL_KEYS))
     poison = notification()._replace(client="shop")
     (lane, partition, text) = poison.jobs[0]
     text = text.replace(b'"id"', b'"client":"shop","id"')

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from common.model.channels import Lane, partition_of
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from tests.support.clients.socket_client import Client
 from tests.support.processes.stack import Stack
 from tests.support.waiting import until
 
-KEYS = Keys()
+KEYS = Shards().only
 RUBBISH = [
     b"",
     b"{",

@@ -8,7 +8,7 @@ from common.model.ids import made_at_ms, new_id
 from common.model.job import Job, decode_job
 from history.queries.inbox import InboxPlace
 from server.notifications.waiting_jobs import QueuedJobs, place_of
-from tests.support.processes.stack import KEYS
+from tests.support.processes.stack import KEYS, SHARDS
 
 
 def _job(created_ms: int, an_id: str, client: str = DEFAULT_CLIENT) -> bytes:
@@ -24,7 +24,7 @@ async def _found(jobs: QueuedJobs, before: InboxPlace | None, limit: int) -> lis
 
 
 async def test_a_page_begins_behind_the_place_whatever_the_length(redis: Redis) -> None:
-    jobs = QueuedJobs(redis, KEYS, DEFAULT_CLIENT)
+    jobs = QueuedJobs(redis, SHARDS, DEFAULT_CLIENT)
     key = KEYS.jobs(Lane.HIGH, 7)
     for number in range(100):
         await redis.lpush(key, _job(1_000 + number // 2, f"n{number:03}"))
@@ -37,7 +37,7 @@ async def test_a_page_begins_behind_the_place_whatever_the_length(redis: Redis) 
 
 
 async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:
-    jobs = QueuedJobs(redis, KEYS, DEFAULT_CLIENT)
+    jobs = QueuedJobs(redis, SHARDS, DEFAULT_CLIENT)
     key = KEYS.jobs(Lane.LOW, 3)
     for text in (_job(1, "a"), b"rubbish", _job(2, "b"), b"", _job(3, "c"), b"{}"):
         await redis.lpush(key, text)
@@ -48,7 +48,7 @@ async def test_what_is_no_job_is_passed_over(redis: Redis) -> None:
 
 
 async def test_a_job_is_found_whose_time_and_id_lie_a_little_apart(redis: Redis) -> None:
-    jobs = QueuedJobs(redis, KEYS, DEFAULT_CLIENT)
+    jobs = QueuedJobs(redis, SHARDS, DEFAULT_CLIENT)
     key = KEYS.jobs(Lane.HIGH, 5)
     ids = {}
     for number, apart in enumerate((-300, -1, 0, 1, 20)):
@@ -64,7 +64,7 @@ async def test_a_job_is_found_whose_time_and_id_lie_a_little_apart(redis: Redis)
 
 
 async def test_what_another_client_sent_is_passed_over_and_ends_no_page_early(redis: Redis) -> None:
-    mine, theirs = QueuedJobs(redis, KEYS, "a"), QueuedJobs(redis, KEYS, "b")
+    mine, theirs = QueuedJobs(redis, SHARDS, "a"), QueuedJobs(redis, SHARDS, "b")
     key = KEYS.jobs(Lane.HIGH, 7)
     for number in range(100):
         client = "a" if number % 10 == 0 else "b"

@@ -14,7 +14,7 @@ from common.auth.api_keys import new_key
 from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made, make_client
 from tests.support.processes.process import LOOPBACK
-from tests.support.processes.stack import KEYS
+from tests.support.processes.stack import GLOBAL_KEYS
 from tests.support.waiting import until
 
 ROOM = {"type": "room", "userId": 1, "target": "1", "message": "hi"}
@@ -307,10 +307,12 @@ async def test_one_client_sees_nothing_of_another(api: Api, shop: Made, bank: Ma
 async def test_a_change_that_redis_missed_comes_from_the_database(
     api: Api, auth_stack: AuthStack, shop: Made
 ) -> None:
-    auth_stack.valkey.command("DEL", KEYS.clients, KEYS.clients_order, KEYS.clients_head)
+    auth_stack.valkey.command(
+        "DEL", GLOBAL_KEYS.clients, GLOBAL_KEYS.clients_order, GLOBAL_KEYS.clients_head
+    )
 
     def back() -> bool:
-        return bool(auth_stack.valkey.command("HEXISTS", KEYS.clients, shop.id))
+        return bool(auth_stack.valkey.command("HEXISTS", GLOBAL_KEYS.clients, shop.id))
 
     await until(back)
     assert await accepts(auth_stack, 1, shop.key)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from common.config.settings import Settings
 from common.model.ids import new_id
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from deploy.processes import PROCESSES
 from tests.support.processes.process import (
     LOOPBACK,
@@ -42,7 +42,9 @@ from tests.support.waiting import WAIT_TIMEOUT_S
 if TYPE_CHECKING:
     from tests.support.credentials import Made
 
-KEYS: Final = Keys()
+SHARDS: Final = Shards()
+KEYS: Final = SHARDS.only
+GLOBAL_KEYS: Final = SHARDS.global_keys
 _KINDS: Final = {process.name: process for process in PROCESSES}
 stacks: "list[Stack]" = []
 """Every stack that runs, for the logs of a failed test."""

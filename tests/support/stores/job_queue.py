@@ -12,12 +12,14 @@ from common.jobs.acceptance import Acceptance
 from common.jobs.planning import plan_one
 from common.model.channels import PARTITIONS
 from common.model.publication import Position, Publication, parse_publication
-from common.redis.keys import Keys
 from common.redis.scripts import Script
+from common.redis.shards import Shards
 from worker.publish_arguments import RUN_CHARACTERS
 from worker.publish_batch import BatchBuilder, entry_at_once
 
-KEYS = Keys()
+SHARDS = Shards()
+KEYS = SHARDS.only
+GLOBAL_KEYS = SHARDS.global_keys
 LANE = "high"
 Job = tuple[str, int, bytes]
 Reader = TypeVar("Reader", bound=EventReader)

@@ -18,7 +18,7 @@ from common.auth.principal import OPEN, Principal
 from common.config.settings import Settings
 from common.events.event import EventKind
 from common.model.publication import Position
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from tests.support.waiting import WAIT_TIMEOUT_S
 from tests.unit.ws_gateway.played_redis import PlayedRedis
 from ws_gateway.admission.admission import Admission
@@ -36,7 +36,9 @@ from ws_gateway.transport.clock import Clock
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.web_socket import WebSocket
 
-KEYS = Keys()
+SHARDS = Shards()
+KEYS = SHARDS.only
+GLOBAL_KEYS = SHARDS.global_keys
 C = TypeVar("C", bound=Connection)
 
 
@@ -117,11 +119,11 @@ class GatewayAtWork:
         self.hub.subscription = played
         self.sent = SentIds(nothing, KEYS, self.hub.channels)
         self.catch_up = CatchUp(played, lambda *_: None, self.sent.note_read)
-        directory = Directory(nothing, KEYS)
+        directory = Directory(nothing, GLOBAL_KEYS)
         self.admission = Admission(
             Authenticator(directory, self.settings.auth_mode, self.settings.token_leeway_s),
-            Seats(ConnectionCounts(nothing, KEYS), directory, self.settings, "gw"),
-            TicketDesk(nothing, KEYS),
+            Seats(ConnectionCounts(nothing, GLOBAL_KEYS), directory, self.settings, "gw"),
+            TicketDesk(nothing, GLOBAL_KEYS),
             self.settings,
         )
         receipts: Any = self.receipts

@@ -10,11 +10,12 @@ from redis.asyncio import Redis
 from common.accounting import usage
 from common.accounting.usage import Outcome, Usage, day_of, last_days, read_usage
 from common.redis.client import connect
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from tests.support.stores.valkey import Valkey
 
 MIDNIGHT = 1_763_769_600.0  # 2025-11-22
-KEYS = Keys()
+KEYS = Shards().only
+GLOBAL_KEYS = Shards().global_keys
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_days_are_those_of_utc_newest_first() -> None:
 
 
 async def test_counts_of_two_processes_add_up_by_day(redis: Redis, clock: Any) -> None:
-    both = [Usage(redis, KEYS) for _ in range(2)]
+    both = [Usage(redis, GLOBAL_KEYS) for _ in range(2)]
     for one in both:
         one.add("shop", Outcome.ACCEPTED, 2)
         one.add_all({"shop": 3, "bank": 4}, Outcome.PUBLISHED)
@@ -62,29 +63,29 @@ async def test_counts_of_two_processes_add_up_by_day(redis: Redis, clock: Any) -
     clock.now = MIDNIGHT
     both[0].add("shop", Outcome.FAILED)
     await both[0].write()
-    found = await read_usage(redis, KEYS, "shop", last_days(2, MIDNIGHT))
+    found = await read_usage(redis, GLOBAL_KEYS, "shop", last_days(2, MIDNIGHT))
     assert found == {
         "2025-11-22": {"accepted": 0, "published": 0, "delivered": 0, "failed": 1},
         "2025-11-21": {"accepted": 4, "published": 6, "delivered": 0, "failed": 0},
     }
-    key = KEYS.usage("shop", "2025-11-21")
+    key = GLOBAL_KEYS.usage("shop", "2025-11-21")
     assert 0 < await redis.ttl(key) <= usage.KEPT_DAYS * 86_400
-    assert not await redis.exists(KEYS.usage("default", "2025-11-21"))
+    assert not await redis.exists(GLOBAL_KEYS.usage("default", "2025-11-21"))
 
 
 async def test_sources_are_asked_before_each_write(redis: Redis, clock: Any) -> None:
     waiting = [3, 4]
-    counts = Usage(redis, KEYS, lambda: [("shop", Outcome.ACCEPTED, waiting.pop())])
+    counts = Usage(redis, GLOBAL_KEYS, lambda: [("shop", Outcome.ACCEPTED, waiting.pop())])
     await counts.write()
     await counts.write()
-    found = await read_usage(redis, KEYS, "shop", ["2025-11-21"])
+    found = await read_usage(redis, GLOBAL_KEYS, "shop", ["2025-11-21"])
     assert found["2025-11-21"][Outcome.ACCEPTED] == 7
     assert not waiting
 
 
 async def test_what_redis_does_not_take_is_kept_for_its_day(redis: Redis, clock: Any) -> None:
     nobody = connect("redis://127.0.0.1:1/0", timeout_s=1)
-    one = Usage(nobody, KEYS)
+    one = Usage(nobody, GLOBAL_KEYS)
     one.add("shop", Outcome.ACCEPTED)
     await one.write()
     clock.now = MIDNIGHT
@@ -93,7 +94,7 @@ async def test_what_redis_does_not_take_is_kept_for_its_day(redis: Redis, clock:
     one._redis = redis
     await one.write()
     await one.write()
-    found = await read_usage(redis, KEYS, "shop", last_days(2, MIDNIGHT))
+    found = await read_usage(redis, GLOBAL_KEYS, "shop", last_days(2, MIDNIGHT))
     assert [counts[Outcome.ACCEPTED] for counts in found.values()] == [1, 1]
     await nobody.aclose()
 
@@ -107,7 +108,7 @@ async def test_metrics_name_so_many_clients_and_add_up_the_others(
         labels = {"client": client, "outcome": "published"}
         return REGISTRY.get_sample_value("roomcast_client_notifications_total", labels) or 0
 
-    one = Usage(redis, KEYS)
+    one = Usage(redis, GLOBAL_KEYS)
     for _ in range(2):
         for client in ("m1", "m2", "m3", "m4"):
             one.add(client, Outcome.PUBLISHED)
@@ -119,13 +120,15 @@ async def test_what_waits_is_bounded(
     redis: Redis, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "COUNTS_MAX", 2)
-    one = Usage(redis, KEYS)
+    one = Usage(redis, GLOBAL_KEYS)
     for _ in range(2):
         for client in ("a", "b", "c"):
             one.add(client, Outcome.ACCEPTED)
     await one.write()
     found = [
-        (await read_usage(redis, KEYS, client, ["2025-11-21"]))["2025-11-21"][Outcome.ACCEPTED]
+        (await read_usage(redis, GLOBAL_KEYS, client, ["2025-11-21"]))["2025-11-21"][
+            Outcome.ACCEPTED
+        ]
         for client in ("a", "b", "c")
     ]
     assert found == [2, 2, 0]

@@ -13,7 +13,7 @@ from common.jobs.accept_script import (
     read_decision,
     read_decisions,
 )
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 
 SCRIPTS = Path(__file__).parents[4] / "common" / "redis" / "lua" / "queue"
 WITH_VERDICTS = ("accept.lib", "admit", "requeue")
@@ -53,7 +53,7 @@ def test_what_is_no_verdict_is_an_error_and_never_a_verdict(reply: list[bytes]) 
 def test_the_head_of_the_arguments_is_what_the_library_reads(
     room: int | str, last: int | str
 ) -> None:
-    keys = Keys()
+    keys = Shards().only
     script = AcceptScript("requeue", keys, Settings(lane_max_jobs=5, idempotency_ttl_s=60))
     library = (SCRIPTS / "accept.lib.lua").read_text()
     # `local a, b = ARGV[1], tonumber(ARGV[2])`: which name has which argument.

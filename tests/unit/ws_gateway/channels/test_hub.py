@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from common.model.publication import Position, Publication
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from tests.unit.ws_gateway.fakes import FakeConnection, add, unwritten
 from tests.unit.ws_gateway.played_redis import PlayedRedis
 from ws_gateway.channels.channel import Channel, State
 from ws_gateway.channels.hub import LINGER_S, Hub
 from ws_gateway.channels.log_reader import Replay
 
-KEYS = Keys()
+KEYS = Shards().only
 
 
 @pytest.fixture

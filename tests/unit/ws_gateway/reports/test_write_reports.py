@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from common.accounting.usage import Outcome
 from common.config.settings import Settings
 from common.model.publication import Position
-from common.redis.keys import Keys
+from common.redis.shards import Shards
 from ws_gateway.channels.channel import Channel
 from ws_gateway.channels.pending import Pending
 from ws_gateway.channels.run import Run
@@ -32,7 +32,7 @@ def make(receipts: Receipts, **settings: Any) -> WriteReports:
     # Nothing here asks Redis for anything.
     redis: Redis = Redis()
     anything: Any = receipts
-    return WriteReports(redis, Keys(), Settings(**settings), anything, "g1")
+    return WriteReports(redis, Shards(), Settings(**settings), anything, "g1")
 
 
 def pending(offset: int) -> Pending:
