@@ -173,7 +173,7 @@ class CatchUp:
         if joined.items:
             connection.write_joined(channel, joined)
             self._on_replayed(channel, runs)
-            metrics.replayed.inc(sum(run.last - run.first + 1 for run in runs))
+            metrics.replayed.inc(sum(run.length for run in runs))
         connection.behind[channel] = at
         if at == channel.handed:
             connection.catch_up_with(channel)

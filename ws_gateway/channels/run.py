@@ -9,3 +9,8 @@ class Run(NamedTuple):
     epoch: str
     first: int
     last: int
+
+    @property
+    def length(self) -> int:
+        """Number of publications."""
+        return self.last - self.first + 1

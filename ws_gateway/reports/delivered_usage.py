@@ -24,7 +24,7 @@ class DeliveredUsage:
 
     def note_replayed(self, channel: HeardChannel, runs: list[Run]) -> None:
         """Note that one connection got publications from the log."""
-        self._add(client_of(channel.name), sum(run.last - run.first + 1 for run in runs))
+        self._add(client_of(channel.name), sum(run.length for run in runs))
 
     def counted(self) -> Iterator[tuple[str, Outcome, int]]:
         """Return the counts since the last call."""

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
@@ -34,6 +34,7 @@ from ws_gateway.reports.sent_ids import SentIds
 from ws_gateway.sessions.gateway import Gateway
 from ws_gateway.transport.clock import Clock
 from ws_gateway.transport.connection import Connection
+from ws_gateway.transport.first_bytes import Front
 from ws_gateway.transport.web_socket import WebSocket
 
 SHARDS = Shards()
@@ -58,6 +59,17 @@ class PlayedReceipts:
         return not self.away
 
 
+class PlainHttp(asyncio.Protocol):
+    """Stands for aiohttp: says which bytes it was handed, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(b"plain HTTP: " + data)
+        self._transport.close()
+
+
 class Peer:
     """The other end of a connection."""
 
@@ -71,6 +83,25 @@ class Peer:
         """What comes next; empty at the end."""
         async with asyncio.timeout(WAIT_TIMEOUT_S):
             return await asyncio.get_running_loop().sock_recv(self.end, 1 << 20)
+
+    async def all(self) -> bytes:
+        """Everything until the end."""
+        found = b""
+        while data := await self.receive():
+            found += data
+        return found
+
+    async def until(self, end: bytes) -> bytes:
+        """What comes up to an end; what is behind it is read as frames."""
+        found = b""
+        while end not in found:
+            data = await self.receive()
+            assert data, f"the connection ended: {found!r}"
+            found += data
+        head, _, rest = found.partition(end)
+        self._protocol.receive_data(rest)
+        self._frames += [e for e in self._protocol.events_received() if isinstance(e, Frame)]
+        return head + end
 
     async def frame(self) -> Frame:
         """The next frame."""
@@ -160,6 +191,21 @@ class GatewayAtWork:
         finally:
             theirs.close()
             connection.abort()
+            await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def knock(self, fronts: set[Front] | None = None) -> AsyncIterator[Peer]:
+        """Open the gateway's port: nothing has been said yet."""
+        ours, theirs = socket.socketpair()
+        front = Front(
+            self.gateway, set() if fronts is None else fronts, PlainHttp, next(self._numbers)
+        )
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: front, sock=ours)
+        try:
+            yield Peer(theirs)
+        finally:
+            theirs.close()
+            transport.abort()
             await asyncio.sleep(0)
 
     @asynccontextmanager
