@@ -38,7 +38,7 @@ TEND_INTERVAL_S: Final = 300.0
 """Partitions are made and dropped this often."""
 _DAY_S: Final = 86_400
 _DATABASE_ERRORS: Final = (
-    UnicodeError,  # of a host\'s name that is too long to be one
+    UnicodeError,  # of a host's name that is too long to be one
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
