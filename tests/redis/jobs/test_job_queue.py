@@ -137,16 +137,22 @@ async def test_a_redis_that_does_not_answer_has_no_room() -> None:
     await nobody.aclose()
 
 
-async def test_nothing_is_admitted_that_is_not_on_disk_in_time(queue: Queue) -> None:
+@pytest.mark.parametrize("setting", [("appendonly", "no"), ("appendfsync", "no")])
+async def test_nothing_is_admitted_that_is_not_on_disk_in_time(
+    queue: Queue, setting: tuple[str, str]
+) -> None:
+    name, off = setting
     await queue.redis.config_set("appendonly", "yes")
+    before = (await queue.redis.config_get(name))[name]
     durable = jobs(queue, accept_fsync=True, accept_timeout_s=5)
     assert await durable.admit([request(ONE, key="k", answer="id")]) == [OK]
-    await queue.redis.config_set("appendonly", "no")
+    hasty = jobs(queue, accept_fsync=True, accept_timeout_s=0.2)
+    await queue.redis.config_set(name, off)
     try:
         with pytest.raises(NoRoomError):
-            await durable.admit([request(ONE, key="j", answer="id")])
+            await hasty.admit([request(ONE, key="j", answer="id")])
     finally:
-        await queue.redis.config_set("appendonly", "yes")
+        await queue.redis.config_set(name, before)
     # What is repeated after that is no second job.
     verdict = await durable.admit([request(ONE, key="j", answer="other")])
     assert verdict == [Verdict.REPLAY]
