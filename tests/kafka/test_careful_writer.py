@@ -48,6 +48,16 @@ def left_out(topic: str, outcome: str) -> float:
 Make = Callable[..., CarefulWriter]
 
 
+class CountingOutbox(Outbox):
+    """An outbox that counts how often it had to begin anew."""
+
+    reopened = 0
+
+    async def reopen(self) -> None:
+        self.reopened += 1
+        await super().reopen()
+
+
 @pytest.fixture(scope="module")
 def shared_tansu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with Tansu(tmp_path_factory.mktemp("careful")) as broker:
@@ -66,7 +76,7 @@ def topic(shared_tansu: Broker) -> str:
 async def make(shared_tansu: Broker) -> AsyncIterator[Make]:
     """Make a writer."""
     settings = Settings(_env_file=None, kafka_brokers=shared_tansu.brokers)
-    outbox = Outbox(settings)
+    outbox = CountingOutbox(settings)
     outbox.open()
 
     def writer(shorten: careful_writer.Shorten = to_name) -> CarefulWriter:
@@ -88,7 +98,7 @@ async def written(broker: Broker, topic: str, count: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("large", [[0], [9], [3, 4, 5], [*range(4)]])
+@pytest.mark.parametrize("large", [[0], [9], [1, 2, 3, 4, 5, 6]])
 async def test_what_is_refused_alone_has_its_head_in_its_place(
     shared_tansu: Broker, topic: str, make: Make, large: Sequence[int]
 ) -> None:
@@ -98,6 +108,19 @@ async def test_what_is_refused_alone_has_its_head_in_its_place(
     expected = [f"{n} head" if n in large else str(n) for n in range(10)]
     assert await written(shared_tansu, topic, 10) == expected
     assert left_out(topic, "head") == len(large)
+
+
+async def test_one_to_blame_among_many_is_found_at_once(
+    shared_tansu: Broker, topic: str, make: Make
+) -> None:
+    writer = make()
+    batch = [named(str(n), TOO_LARGE if n == 150 else 10) for n in range(200)]
+    await writer.write(topic, batch)
+    assert await written(shared_tansu, topic, 200) == [
+        "150 head" if n == 150 else str(n) for n in range(200)
+    ]
+    assert isinstance(writer._outbox, CountingOutbox)
+    assert writer._outbox.reopened == 1
 
 
 async def test_the_places_are_where_the_messages_are(

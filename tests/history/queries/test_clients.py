@@ -92,7 +92,8 @@ async def test_a_key_ends_at_once_or_after_a_while_and_never_later_than_it_would
     assert ends.keys() == {later, sooner}
     assert ends[later] == pytest.approx(time.time() + 100, abs=20)
     assert ends[sooner] == pytest.approx(soon.timestamp(), abs=0.01)
-    assert {key.id for key in await list_keys(connection, client)} == {now, later, sooner}
+    revoked = {key.id: key.revoked is not None for key in await list_keys(connection, client)}
+    assert revoked == {now: True, later: False, sooner: False}
 
 
 async def test_a_key_of_another_client_cannot_be_ended(connection: Any) -> None:
@@ -162,6 +163,29 @@ async def test_a_change_that_fails_changes_and_notes_nothing(connection: Any) ->
     assert [event.action for event in await list_audit(connection, client, None, 9)] == [
         "client-created"
     ]
+
+
+async def test_one_change_waits_for_another_of_any_client(connection: Any, url: str) -> None:
+    mine, theirs = [await make(connection) for _ in range(2)]
+    done: list[str] = []
+    other = await asyncpg.connect(url)
+
+    async def alter() -> None:
+        async with change(other, OPS, theirs) as edit:
+            await edit.finish()
+            done.append("theirs")
+
+    async with change(connection, OPS, mine) as edit:
+        waiting = asyncio.create_task(alter())
+        await asyncio.sleep(0.2)
+        await edit.finish()
+        done.append("mine")
+    await waiting
+    await other.close()
+    # Or the later version could be seen before the earlier one.
+    assert done == ["mine", "theirs"]
+    versions = [(await record(connection, client)).version for client in (mine, theirs)]
+    assert versions == sorted(versions)
 
 
 async def test_whoever_has_seen_a_version_has_seen_all_below_it(connection: Any, url: str) -> None:

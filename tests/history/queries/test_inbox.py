@@ -196,6 +196,8 @@ async def test_what_was_marked_unread_is_unread_until_it_is_read_again(
     # A receipt that was on its way counts no more.
     early = reader._replace(reads={"d": NOW_MS + 5})
     assert await is_read(connection, early, "d") is False
+    items = await page(connection, early, filters=ALL, before=None, limit=9)
+    assert {item.id: item.read_ms for item in items}["d"] is None
     await mine.receipt("read", "ann", "d", NOW_MS + 20)
     assert await is_read(connection, reader, "d") is True
     assert await unread_count(connection, reader) == 4
