@@ -241,3 +241,15 @@ def test_every_file_of_ours_that_a_page_names_is_there(path: Path) -> None:
         # An installed Roomcast has that folder, a clone does not.
         if name != "roomcast/parts":
             assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
+def test_a_bound_is_in_the_module_that_the_page_names() -> None:
+    text = page("docs/design/bounds.md")
+    named = re.findall(r"((?:`\w+`(?:, )?)+) \(((?:`[\w/]+\.py`(?:, )?)+)\)", text)
+    assert len(named) > 30
+    for constants, modules in named:
+        for module in re.findall(r"`([^`]+)`", modules):
+            source = (ROOT / module).read_text()
+            for constant in re.findall(r"`(\w+)`", constants):
+                if constant.lower() not in Settings.model_fields:
+                    assert re.search(rf"\b{constant}\b", source), f"{module} has no {constant}"
