@@ -27,8 +27,8 @@ Each exception is defined beside what raises it. The whole tree:
     ├── ArchiveError (kafka_bridge.restore.topic_reader)
     ├── RestoreRefusedError (kafka_bridge.restore.command)
     ├── SecretFileError (common.config.secret_files)
-    ├── InUseError (deploy.local.running)
-    └── UnfitPathError (deploy.local.supervision)
+    ├── InUseError (deploy.local.supervision.running_stacks)
+    └── UnfitPathError (deploy.local.supervision.supervisord)
 
 The reference client in `sdk/` has its own: it is used without the rest.
 """

@@ -23,7 +23,7 @@ from common.redis.client import connect, wait_until_reached
 from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.ports import open_ops_port
-from kafka_bridge.brokers import refuse_unusable, wait_for_brokers
+from kafka_bridge.brokers import check_usable, wait_for_brokers
 from kafka_bridge.ingest.consumer import Ingest
 from kafka_bridge.ingest.job_queue import JobQueue
 from kafka_bridge.mirror.mirror import Mirror
@@ -104,7 +104,7 @@ def main() -> None:
     settings = load_service_settings()
     if not settings.kafka_brokers:
         refuse("KAFKA_BROKERS", "it is empty, so there is nothing to bridge to; name host:port,…")
-    refuse_unusable(settings)
+    check_usable(settings)
     start_logs(settings, "bridge")
     if arguments.command:
         sys.exit(restore.main(settings, arguments.since))

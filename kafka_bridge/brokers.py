@@ -121,8 +121,8 @@ def connection(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def refuse_unusable(settings: Settings) -> None:
-    """End the process if librdkafka can make nothing of the settings, whoever answers.
+def check_usable(settings: Settings) -> None:
+    """Check that librdkafka can make something of the settings, whoever answers, or exit.
 
     Raises:
         SystemExit: status 2, after one line on stderr.

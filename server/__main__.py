@@ -28,9 +28,9 @@ from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.cors import add_cors
 from common.web.ports import open_port
-from common.web.tls import refuse_unusable
+from common.web.tls import check_usable
 from server.access.client_limits import Limiter
-from server.access.credentials import Gate
+from server.access.credentials import CredentialCheck
 from server.access.route_access import access_control
 from server.app import ROUTES, lacks_clients, make_app, make_history
 from server.clients.context import Context
@@ -80,7 +80,9 @@ async def serve(settings: Settings) -> None:
             return "redis is nearly full"
         return lacks_clients(settings, directory) if authenticator.required else None
 
-    gate = Gate(authenticator, settings.failed_attempts_per_minute, settings.proxies)
+    credentials = CredentialCheck(
+        authenticator, settings.failed_attempts_per_minute, settings.proxies
+    )
     counting = connect(settings.redis_url, timeout_s=LIMITS_TIMEOUT_S)
     limiter = Limiter(counting, global_keys, directory, settings)
     usage = Usage(counting, global_keys, limiter.accepted)
@@ -91,7 +93,7 @@ async def serve(settings: Settings) -> None:
         intake,
         readiness,
         access_control(
-            access_rules(ROUTES), gate, limiter, registration=settings.client_registration
+            access_rules(ROUTES), credentials, limiter, registration=settings.client_registration
         ),
         Context(
             history.clients if history else None,
@@ -112,7 +114,7 @@ async def serve(settings: Settings) -> None:
     port = await open_port(
         app,
         lambda handler, slices: NotifyFront(
-            heads, intake, gate, limiter, handler, connections, slices
+            heads, intake, credentials, limiter, handler, connections, slices
         ),
         settings,
         settings.port,
@@ -171,7 +173,7 @@ def main() -> None:
                 scopes=arguments.scopes,
             )
         )
-    refuse_unusable(settings)
+    check_usable(settings)
     start_logs(settings, "server")
     run_service("server", settings.server_processes, lambda: serve(settings), log)
 

@@ -82,14 +82,14 @@ def read_by_hand(text: bytes, lane: Lane) -> Acceptance:
         fields["priority"] = msgspec.Raw(msgspec.json.encode(str(lane)))
         body = b""
     if fields and not body:
-        _refuse_repeated(text)
+        _check_repeated(text)
         body = msgspec.json.encode(fields)
     return plan_one(
         body, key=f"{DEFAULT_CLIENT}/id:{an_id}" if an_id else "", notification_id=an_id
     )
 
 
-def _refuse_repeated(text: bytes) -> None:
+def _check_repeated(text: bytes) -> None:
     try:
         repeated = repeated_names(text, within=False)
     except ValueError:

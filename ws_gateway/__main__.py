@@ -27,7 +27,7 @@ from common.redis.client import connect, wait_until_reached
 from common.redis.shards import Shards
 from common.telemetry.readiness import Readiness
 from common.web.ports import open_port
-from common.web.tls import refuse_unusable
+from common.web.tls import check_usable
 from ws_gateway.admission.admission import Admission
 from ws_gateway.admission.connection_quota import Seats
 from ws_gateway.admission.pacer import Pacer
@@ -167,7 +167,7 @@ def main() -> None:
     """Start it."""
     read_arguments()
     settings = load_service_settings()
-    refuse_unusable(settings)
+    check_usable(settings)
     start_logs(settings, "gateway")
     run_service("ws_gateway", settings.gateway_processes, lambda: serve(settings), log)
 

@@ -30,8 +30,9 @@ class FailedAttempts:
         """True if failures are counted at all."""
         return self._most > 0
 
-    def __bool__(self) -> bool:
-        """Return True if any address failed recently."""
+    @property
+    def any_recent(self) -> bool:
+        """True if any address failed within the last minute, or a little longer ago."""
         return bool(self._failed)
 
     def __len__(self) -> int:

@@ -187,7 +187,7 @@ def plan_one(
         raise no_number(body) from None
     except RecursionError:
         raise malformed("it is nested too deep") from None
-    _refuse_repeated(body, [notification], [raw])
+    _check_repeated(body, [notification], [raw])
     if bounds and _may_exceed(body, bounds):
         _keep([(notification, raw)], bounds, [""])
     # Read before the id is made: a search for a job by its id assumes that the id's time is later.
@@ -217,7 +217,7 @@ def plan_batch(
         Problem: as `plan_one`.
     """
     if len(body) > _COUNT_FIRST_BYTES:
-        _refuse_long(body)
+        _check_length(body)
     try:
         notifications = batch_adapter.validate_json(body)
         raws = _batch_decoder.decode(body)
@@ -227,7 +227,7 @@ def plan_batch(
         raise no_number(body) from None
     except RecursionError:
         raise malformed("it is nested too deep") from None
-    _refuse_repeated(body, notifications, raws)
+    _check_repeated(body, notifications, raws)
     places = [f"/{index}" for index in range(len(raws))]
     if bounds and _may_exceed(body, bounds):
         _keep(list(zip(notifications, raws, strict=True)), bounds, places)
@@ -248,8 +248,8 @@ def plan_batch(
     return Acceptance(key, a_print, answer, jobs, refusal, weights, client, fan_out_bytes=size)
 
 
-def _refuse_long(body: bytes) -> None:
-    """Refuse a batch of too many notifications, at a fraction of the cost of validating them.
+def _check_length(body: bytes) -> None:
+    """Check the number of notifications of a batch, at a fraction of the cost of validating them.
 
     Raises:
         Problem: 422.
@@ -277,7 +277,7 @@ def _expired(
     return refuse_fields(errors) if errors else None
 
 
-def _refuse_repeated(
+def _check_repeated(
     body: bytes,
     notifications: Sequence[PrivateNotification | RoomNotification | BroadcastNotification],
     raws: Sequence[_Body],

@@ -22,8 +22,8 @@ def problem_response(problem: Problem) -> web.Response:
     )
 
 
-def refuse_encoded(codings: str) -> None:
-    """Refuse a body with a `Content-Encoding` before it is read: nothing is ever decompressed.
+def check_coding(codings: str) -> None:
+    """Check that a body has no `Content-Encoding` before it is read: nothing is decompressed.
 
     Args:
         codings: value of that field, of all its lines; empty if there is none.
@@ -39,19 +39,19 @@ def refuse_encoded(codings: str) -> None:
         )
 
 
-def refuse_encoding(request: web.Request) -> None:
-    """Refuse a request with a `Content-Encoding`; see `refuse_encoded`.
+def check_encoding(request: web.Request) -> None:
+    """Check that a request has no `Content-Encoding`; see `check_coding`.
 
     Raises:
         Problem: 415.
     """
-    refuse_encoded(",".join(request.headers.getall("Content-Encoding", ())))
+    check_coding(",".join(request.headers.getall("Content-Encoding", ())))
 
 
 @web.middleware
 async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse encoded bodies on every route; see `refuse_encoding`."""
-    refuse_encoding(request)
+    """Refuse encoded bodies on every route; see `check_encoding`."""
+    check_encoding(request)
     return await handler(request)
 
 

@@ -40,8 +40,8 @@ def listen_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def refuse_unusable(settings: Settings) -> None:
-    """Exit if the process could not listen with TLS as the settings say.
+def check_usable(settings: Settings) -> None:
+    """Check that the process can listen with TLS as the settings say, or exit.
 
     Raises:
         SystemExit: status 2, after one line on stderr.

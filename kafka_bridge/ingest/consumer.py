@@ -205,7 +205,7 @@ class Ingest:
                     metrics.ingested.labels("queued" if is_new else "repeated").inc()
             planned = planned[len(verdicts) :]
         await self._resume()
-        await self._bury(rubbish)
+        await self._send_to_dead_letters(rubbish)
         await self._commit(requests)
         self.trouble = None
 
@@ -232,7 +232,7 @@ class Ingest:
             await self._call(lambda: self._consumer.resume(self._consumer.assignment()))
             log.info("requests are taken again")
 
-    async def _bury(self, rubbish: list[tuple[Request, str]]) -> None:
+    async def _send_to_dead_letters(self, rubbish: list[tuple[Request, str]]) -> None:
         if not rubbish:
             return
         letters = [letter(*one) for one in rubbish]
@@ -254,7 +254,7 @@ class Ingest:
                     await asyncio.wait([writing], timeout=_POLL_S)
                     if not writing.done():
                         await self._wait_for_room("kafka: the dead letters can't be written")
-                        await self._refuse_to_stall(max(begun_at, self._careful.progressed_at))
+                        await self._check_progress(max(begun_at, self._careful.progressed_at))
                 writing.result()
             except NotWrittenError as error:
                 log.warning(
@@ -276,8 +276,8 @@ class Ingest:
         await self._resume()
         metrics.ingested.labels("dead").inc(len(rubbish))
 
-    async def _refuse_to_stall(self, since: float) -> None:
-        """Give up on brokers that answer but forgot the producer; librdkafka would wait for ever.
+    async def _check_progress(self, since: float) -> None:
+        """Check that brokers which answer did not forget the producer: librdkafka would wait.
 
         Raises:
             NotWrittenError: that is so.

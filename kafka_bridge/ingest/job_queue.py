@@ -75,13 +75,13 @@ class JobQueue:
             if verdict in _NO_ROOM:
                 # Others filled the lane at this moment.
                 if index == 0:
-                    self._refuse_what_never_fits(acceptances[0], memory.share)
+                    self._check_it_can_fit(acceptances[0], memory.share)
                     raise NoRoomError(_NO_ROOM[verdict].format(detail))
                 return verdicts[:index]
         return verdicts
 
-    def _refuse_what_never_fits(self, acceptance: Acceptance, whole: int) -> None:
-        """Refuse what would wait for ever, and hold all that is behind it.
+    def _check_it_can_fit(self, acceptance: Acceptance, whole: int) -> None:
+        """Check that a request does not wait for ever, and hold all that is behind it.
 
         Raises:
             NeverFitsError: it is so.

@@ -289,12 +289,12 @@ def from_message(value: bytes) -> MirroredEvent:
         text, extra = bytes(found.data), found.extra
     channel = f"{found.client}/{found.subject}" if found.subject else ""
     event = Event(found.streamid, kind, channel, found.writer, text, extra.encode())
-    _refuse_unusable(event)
+    _check_usable(event)
     return MirroredEvent(found.id, event)
 
 
-def _refuse_unusable(event: Event) -> None:
-    """Refuse what looks like an event, and is none that the stream could have had.
+def _check_usable(event: Event) -> None:
+    """Check that the stream could have had what looks like an event.
 
     Raises:
         ValueError: it is so.

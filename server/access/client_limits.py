@@ -17,7 +17,7 @@ from common.jobs.planning import Bounds
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
 from common.redis.keys import GlobalKeys
-from server.access.window_counter import Bank, Permits, TooManyWaitError
+from server.access.window_counter import TooManyWaitError, WindowCounter, WindowReservations
 
 DAY_S: Final = 86_400
 LINES_S: Final = 0.01
@@ -30,12 +30,12 @@ Then = Callable[[Problem | None], None]
 """Called once: with a refusal, or None if it may go on."""
 
 
-class Allowance:
-    """Remaining allowance of one client.
+class LimitCounters:
+    """Counters of what one client may still do.
 
     Args:
         client: its id.
-        bank: where permits are reserved.
+        reservations: where permits are reserved.
         limits: the limits in its record.
         settings: the limits that its record leaves open.
     """
@@ -45,7 +45,13 @@ class Allowance:
         "notifications", "requests",
     )  # fmt: skip
 
-    def __init__(self, client: str, bank: Bank, limits: ClientLimits, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: str,
+        reservations: WindowReservations,
+        limits: ClientLimits,
+        settings: Settings,
+    ) -> None:
         self._settings = settings
         self._lines = ""
         self.lane_max = settings.client_lane_jobs
@@ -53,10 +59,10 @@ class Allowance:
         self._lines_at = float("-inf")
         self.accepted = 0
         """Notifications that were queued since the count was last taken."""
-        self.requests = Permits(bank, f"requests/{client}", 1, 1)
-        self.notifications = Permits(bank, f"notifications/{client}", 1, DAY_S)
-        self._fan_out = Permits(bank, f"fan-out/{client}", 1, 1)
-        """Permits in KiB."""
+        self.requests = WindowCounter(reservations, f"requests/{client}", 1, 1)
+        self.notifications = WindowCounter(reservations, f"notifications/{client}", 1, DAY_S)
+        self._fan_out = WindowCounter(reservations, f"fan-out/{client}", 1, 1)
+        """Its permits are KiB."""
         self.set(limits)
 
     def set(self, limits: ClientLimits) -> None:
@@ -131,50 +137,54 @@ class Limiter:
     def __init__(
         self, redis: Redis, keys: GlobalKeys, directory: Directory, settings: Settings
     ) -> None:
-        self._bank = Bank(redis, keys)
+        self._reservations = WindowReservations(redis, keys)
         self._directory = directory
         self._settings = settings
-        self._allowances: dict[str, Allowance] = {}
+        self._counters: dict[str, LimitCounters] = {}
         directory.listeners.append(self._changed)
 
-    def of(self, principal: Principal) -> Allowance | None:
-        """Return the allowance of the sender's client; None: no limits, as in open mode."""
+    def of(self, principal: Principal) -> LimitCounters | None:
+        """Return the counters of the sender's client; None: no limits, as in open mode."""
         if principal is OPEN:
             return None
-        return self._allowances.get(principal.client) or self._new(principal.client)
+        return self._counters.get(principal.client) or self._new(principal.client)
 
     def accepted(self) -> Iterator[tuple[str, Outcome, int]]:
         """Take the counts of notifications queued for each client since the last call."""
-        for client, allowance in self._allowances.items():
-            count, allowance.accepted = allowance.accepted, 0
+        for client, counters in self._counters.items():
+            count, counters.accepted = counters.accepted, 0
             if count:
                 yield client, Outcome.ACCEPTED, count
 
     async def settle(self) -> None:
         """Wait until no request waits for a permit."""
-        await self._bank.settle()
+        await self._reservations.settle()
 
-    def _new(self, client: str) -> Allowance:
+    def _new(self, client: str) -> LimitCounters:
         record = self._directory.client(client)
         limits = ClientLimits() if record is None else record.limits
-        found = self._allowances[client] = Allowance(client, self._bank, limits, self._settings)
+        found = self._counters[client] = LimitCounters(
+            client, self._reservations, limits, self._settings
+        )
         return found
 
     def _changed(self, record: ClientRecord) -> None:
-        allowance = self._allowances.get(record.id)
-        if allowance is not None and allowance.limits != record.limits:
-            allowance.set(record.limits)
+        counters = self._counters.get(record.id)
+        if counters is not None and counters.limits != record.limits:
+            counters.set(record.limits)
 
 
-def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits], Problem]) -> None:
-    found = permits.take(cost)
+def _spend(
+    counter: WindowCounter, cost: int, then: Then, refusal: Callable[[WindowCounter], Problem]
+) -> None:
+    found = counter.take(cost)
     if found:
         then(None)
     elif found is not None:
-        then(refusal(permits))
+        then(refusal(counter))
     else:
         try:
-            permits.wait(cost, lambda got: then(None if got else refusal(permits)))
+            counter.wait(cost, lambda got: then(None if got else refusal(counter)))
         except TooManyWaitError:
             then(
                 Problem(
@@ -185,30 +195,30 @@ def _spend(permits: Permits, cost: int, then: Then, refusal: Callable[[Permits],
             )
 
 
-def _too_fast(permits: Permits) -> Problem:
+def _too_fast(counter: WindowCounter) -> Problem:
     return Problem(
         ProblemCode.RATE_LIMITED,
-        f"this client may send {permits.limit} requests per second",
-        retry_after_s=permits.reset_s,
-        headers=permits.headers(),
+        f"this client may send {counter.limit} requests per second",
+        retry_after_s=counter.reset_s,
+        headers=counter.headers(),
     )
 
 
-def _too_many(permits: Permits) -> Problem:
+def _too_many(counter: WindowCounter) -> Problem:
     return Problem(
         ProblemCode.QUOTA_EXCEEDED,
-        f"this client may send {permits.limit} notifications per day (UTC), and "
-        f"{permits.left} are left",
-        retry_after_s=permits.reset_s,
-        headers=permits.headers(),
+        f"this client may send {counter.limit} notifications per day (UTC), and "
+        f"{counter.left} are left",
+        retry_after_s=counter.reset_s,
+        headers=counter.headers(),
     )
 
 
-def _too_wide(permits: Permits) -> Problem:
+def _too_wide(counter: WindowCounter) -> Problem:
     return Problem(
         ProblemCode.FAN_OUT_LIMITED,
-        f"this client may have {permits.limit} KiB per second fanned out (message and data, times "
+        f"this client may have {counter.limit} KiB per second fanned out (message and data, times "
         "targets); nothing was queued",
-        retry_after_s=permits.reset_s,
-        headers=permits.headers(),
+        retry_after_s=counter.reset_s,
+        headers=counter.headers(),
     )

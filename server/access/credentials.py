@@ -15,7 +15,7 @@ from common.model.problems import Problem
 from common.web.peer_address import peer_address
 
 
-class Gate:
+class CredentialCheck:
     """Authenticator of requests that refuses addresses with too many failures.
 
     Args:
@@ -51,7 +51,7 @@ class Gate:
             Problem: 429 after too many failures, whatever the credentials are; or as
                 `Authenticator.of_headers`.
         """
-        if self._attempts and transport is not None:
+        if self._attempts.any_recent and transport is not None:
             wait_s = self._attempts.wait_s(
                 peer_address(transport, forwarded_for, self._proxies), time.monotonic()
             )

@@ -16,9 +16,9 @@ from common.auth.principal import Principal
 from common.auth.tickets import TICKET_SCOPES
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem
-from common.web.problem_middleware import refuse_encoding
+from common.web.problem_middleware import check_encoding
 from server.access.client_limits import Limiter
-from server.access.credentials import Gate
+from server.access.credentials import CredentialCheck
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 """Key of the sender in a request that showed credentials."""
@@ -110,13 +110,13 @@ def _forbidden(detail: str) -> Problem:
 
 
 def access_control(
-    rules: AccessRules, gate: Gate, limiter: Limiter, *, registration: bool
+    rules: AccessRules, credentials: CredentialCheck, limiter: Limiter, *, registration: bool
 ) -> Middleware:
     """Make the middleware that authenticates, authorizes and counts requests.
 
     Args:
         rules: of all routes.
-        gate: authenticates senders.
+        credentials: authenticates senders.
         limiter: has the limits of their clients.
         registration: whether everybody may make a client.
     """
@@ -134,7 +134,7 @@ def access_control(
             # There is no such path or method: no secret, but it costs as much as any other.
             is_free = not any(name in request.headers for name in _CREDENTIALS)
         if not is_free:
-            principal = gate.principal(
+            principal = credentials.principal(
                 request.transport,
                 _header(request, "Authorization"),
                 _header(request, "x-api-key"),
@@ -145,15 +145,15 @@ def access_control(
             if access is not None:
                 allow(access, principal, match.get("id"))
             request[PRINCIPAL] = principal
-        refuse_encoding(request)
+        check_encoding(request)
         return await handler(request)
 
     return control
 
 
 async def _count(limiter: Limiter, principal: Principal) -> None:
-    allowance = limiter.of(principal)
-    if allowance is None:
+    counters = limiter.of(principal)
+    if counters is None:
         return
     counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -165,7 +165,7 @@ async def _count(limiter: Limiter, principal: Principal) -> None:
         else:
             counted.set_exception(problem)
 
-    allowance.request(then)
+    counters.request(then)
     await counted
 
 

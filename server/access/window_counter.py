@@ -1,4 +1,4 @@
-"""Permits of a client in a window of time, reserved in Redis and spent from memory.
+"""WindowCounter of a client in a window of time, reserved in Redis and spent from memory.
 
 A process reserves permits in chunks through the `limits` library and spends them without a round
 trip. A window is a stretch of the clock (a second, a UTC day) whose number is in the key, so all
@@ -42,7 +42,7 @@ class TooManyWaitError(RoomcastError):
     """Too many requests already wait for permits in this process."""
 
 
-class Bank:
+class WindowReservations:
     """Store in which permits are reserved.
 
     Args:
@@ -90,7 +90,7 @@ class Bank:
             redis_outage.noticed("limits", error)
         self._away_until = time.monotonic() + AWAY_S
 
-    def start(self, permits: "Permits") -> None:
+    def start(self, permits: "WindowCounter") -> None:
         """Start reserving permits for the waiting requests."""
         task = asyncio.ensure_future(permits.serve())
         self._tasks.add(task)
@@ -102,23 +102,39 @@ class Bank:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class Permits:
-    """Permits of one client for one thing.
+class WindowCounter:
+    """WindowCounter of one client for one thing.
 
     Args:
-        bank: where they are reserved.
+        reservations: where they are reserved.
         name: of the client and the thing, in a key.
         limit: of each window.
         period_s: length of a window; windows begin at multiples of it in Unix time.
     """
 
     __slots__ = (
-        "_asking", "_at_hand", "_bank", "_chunk", "_ends", "_limit_text", "_line", "_looked",
-        "_name", "_period_s", "_refused", "_unreserved", "_window", "exact", "limit", "taken_at",
+        "_asking",
+        "_at_hand",
+        "_chunk",
+        "_ends",
+        "_limit_text",
+        "_line",
+        "_looked",
+        "_name",
+        "_period_s",
+        "_refused",
+        "_reservations",
+        "_unreserved",
+        "_window",
+        "exact",
+        "limit",
+        "taken_at",
     )  # fmt: skip
 
-    def __init__(self, bank: Bank, name: str, limit: int, period_s: int) -> None:
-        self._bank = bank
+    def __init__(
+        self, reservations: WindowReservations, name: str, limit: int, period_s: int
+    ) -> None:
+        self._reservations = reservations
         self._name = name
         self._period_s = period_s
         self._line: deque[tuple[int, Callable[[bool], None]]] = deque()
@@ -167,13 +183,13 @@ class Permits:
         Raises:
             TooManyWaitError: too many wait.
         """
-        if self._bank.waiting >= WAITING_MAX:
+        if self._reservations.waiting >= WAITING_MAX:
             raise TooManyWaitError
-        self._bank.waiting += 1
+        self._reservations.waiting += 1
         self._line.append((cost, then))
         if not self._asking:
             self._asking = True
-            self._bank.start(self)
+            self._reservations.start(self)
 
     def give_back(self, cost: int, window: int) -> None:
         """Give back permits that were spent in a window for something that did not happen."""
@@ -187,7 +203,7 @@ class Permits:
 
     @property
     def left(self) -> int:
-        """Permits that are left, as far as this process knows."""
+        """WindowCounter that are left, as far as this process knows."""
         return self._at_hand + self._unreserved
 
     def headers(self) -> dict[str, str]:
@@ -221,7 +237,7 @@ class Permits:
         if now >= self._ends:
             self._begin(now)
         window = self._window
-        reserved = await self._bank.reserved(self._key, self._period_s)
+        reserved = await self._reservations.reserved(self._key, self._period_s)
         if window == self._window:
             self._unreserved = max(0, self.limit - reserved)
             self._looked = now
@@ -240,7 +256,7 @@ class Permits:
                 else:
                     self._answer(found=found)
         except REDIS_ERRORS as error:
-            self._bank.failed(error)
+            self._reservations.failed(error)
         except Exception:
             # After any error, the waiting requests are answered: they are let pass below.
             log.exception("requests could not be counted against their client's limits")
@@ -272,11 +288,11 @@ class Permits:
             return True
         if missing >= self._refused or cost > self.limit:
             return False
-        return True if self._bank.away else None
+        return True if self._reservations.away else None
 
     def _answer(self, *, found: bool) -> None:
         _, then = self._line.popleft()
-        self._bank.waiting -= 1
+        self._reservations.waiting -= 1
         try:
             then(found)
         except Exception:
@@ -287,7 +303,7 @@ class Permits:
         # Near the limit, chunks get smaller, so that little stays unspent.
         amount = max(missing, min(self._chunk, self._refused // 2))
         window = self._window
-        got = await self._bank.reserve(self._key, self.limit, self._period_s, amount)
+        got = await self._reservations.reserve(self._key, self.limit, self._period_s, amount)
         if window != self._window:
             return
         if got:

@@ -97,7 +97,7 @@ async def _add_key(request: web.Request, context: Context) -> web.Response:
     expires = None if body.expiresAt is None else _to_come(body.expiresAt)
     await context.client(principal.client)
     async with context.clients.change(actor_of(request), principal.client) as change:
-        await _refuse_number(change)
+        await _check_number(change)
         key = await change.add_key(body.name, sorted(set(body.scopes)), expires)
     return _new_key(key.id, key.text)
 
@@ -114,7 +114,7 @@ async def _rotate_key(request: web.Request, context: Context) -> web.Response:
         allow_to_give(principal, scopes)
         overlap_s = body.overlapS or 0
         if overlap_s:
-            await _refuse_number(change)
+            await _check_number(change)
         key = await change.add_key(old.name, scopes, old.expires)
         await change.end_key(old.id, overlap_s)
     return _new_key(key.id, key.text)
@@ -140,7 +140,7 @@ def _to_come(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-async def _refuse_number(change: ClientEdit) -> None:
+async def _check_number(change: ClientEdit) -> None:
     # Within the change, which holds the lock: two requests that add a key at once take turns.
     if await change.count_keys() >= KEYS_MAX:
         raise Problem(ProblemCode.TOO_MANY_KEYS, f"a client has at most {KEYS_MAX} keys")

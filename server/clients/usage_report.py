@@ -64,11 +64,11 @@ class UsageReport:
         Raises:
             Problem: 503; Redis does not answer.
         """
-        client, allowance = principal.client, self._limiter.of(principal)
+        client, counters = principal.client, self._limiter.of(principal)
         try:
             days = await read_usage(self._redis, self._keys, client, last_days(DAYS, time.time()))
             connections = (await self._connections.read())[client]
-            left = await allowance.notifications.look() if allowance else 0
+            left = await counters.notifications.look() if counters else 0
         except REDIS_ERRORS:
             raise away(ProblemCode.REDIS_AWAY, "Redis does not answer; repeat") from None
         return UsageNow(
@@ -83,7 +83,5 @@ class UsageReport:
                 for day, counts in days.items()
             ],
             connections=connections,
-            quota=OwnClientQuota(
-                limit=allowance.notifications.limit if allowance else 0, left=left
-            ),
+            quota=OwnClientQuota(limit=counters.notifications.limit if counters else 0, left=left),
         )

@@ -159,7 +159,7 @@ class Inbox:
             read = await queries.is_read(connection, reader, notification)
             if read is None:
                 rooms = await queries.rooms_of(connection, self._client, user)
-        if read is None and notification not in await self._late(user, rooms, marks):
+        if read is None and notification not in await self._unwritten(user, rooms, marks):
             return False
         if not read and (read is False or notification not in marks.reads):
             await self._receipts.record(EventKind.READ, user, [notification], client=self._client)
@@ -187,7 +187,7 @@ class Inbox:
             last_read_ms = await queries.last_read_ms(connection, reader, notification)
             rooms = await queries.rooms_of(connection, self._client, user)
         if created_ms is None:
-            created_ms = (await self._late(user, rooms, marks)).get(notification)
+            created_ms = (await self._unwritten(user, rooms, marks)).get(notification)
         if created_ms is None:
             return False
         # Receipts have the times of other clocks; this must be later than all of them.
@@ -222,10 +222,12 @@ class Inbox:
                 count = await queries.unread_count(connection, reader)
             rooms = await queries.rooms_of(connection, self._client, user)
         ids = {place.id: None for place in unread}
-        late = [an_id for an_id in await self._late(user, rooms, marks) if an_id not in ids]
+        unwritten = [
+            an_id for an_id in await self._unwritten(user, rooms, marks) if an_id not in ids
+        ]
         async with self._database.connection() as connection:
-            known = await queries.read_among(connection, reader, late) | set(marks.reads)
-        seen = [an_id for an_id in late if an_id not in known]
+            known = await queries.read_among(connection, reader, unwritten) | set(marks.reads)
+        seen = [an_id for an_id in unwritten if an_id not in known]
         everything = [*seen, *ids]
         for first in range(0, len(everything), IDS_MAX):
             await self._receipts.record(
@@ -304,7 +306,7 @@ class Inbox:
         except REDIS_ERRORS:
             return None
 
-    async def _late(self, user: str, rooms: dict[str, int], marks: Marks) -> dict[str, int]:
+    async def _unwritten(self, user: str, rooms: dict[str, int], marks: Marks) -> dict[str, int]:
         """Find notifications that only the channels' logs have; return when each was created."""
         channels = _channels(user, rooms)
         found = await self.cache.positions(channels)

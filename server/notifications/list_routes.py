@@ -25,7 +25,7 @@ from history.queries.notifications import (
 )
 from server.access.route_access import Access
 from server.notifications.context import SentNotifications
-from server.notifications.unwritten_events import LateEvents
+from server.notifications.unwritten_events import UnwrittenEvents
 from server.notifications.waiting_jobs import QueuedJobs, place_of
 from server.web.answers import JsonModel, NextCursor, Time, json_answer
 from server.web.guard import OF_STORES
@@ -101,8 +101,8 @@ async def _list(request: web.Request, context: SentNotifications) -> web.Respons
         jobs = QueuedJobs(context.redis, context.shards, context.client)
         sources.append(await _queued(jobs, filters, before, limit))
     if filters.status in (None, "published", "expired"):
-        late = LateEvents(context.redis, context.shards, context.client)
-        sources.append(await _late(late, filters, before))
+        events = UnwrittenEvents(context.redis, context.shards, context.client)
+        sources.append(await _unwritten(events, filters, before))
     async with context.database.snapshot() as connection:
         if filters.status in (None, "published", "expired"):
             sources.append(await _published(connection, context.client, filters, before, limit))
@@ -216,10 +216,12 @@ def _add_targets(item: SentItem, job: Job) -> None:
     item.target_count += len(more)
 
 
-async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | None) -> _Source:
+async def _unwritten(
+    events: UnwrittenEvents, filters: SentFilters, before: InboxPlace | None
+) -> _Source:
     """Read the published and expired notifications that the database lacks yet."""
-    found: dict[InboxPlace, _Late] = {}
-    async for event in late.unwritten(EventKind.PUBLISHED, EventKind.EXPIRED):
+    found: dict[InboxPlace, _UnwrittenNotification] = {}
+    async for event in events.unwritten(EventKind.PUBLISHED, EventKind.EXPIRED):
         try:
             kind, target = kind_and_target(event.channel.partition("/")[2])
             published = event.kind == EventKind.PUBLISHED
@@ -230,7 +232,7 @@ async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | Non
             continue
         if before is not None and place >= before:
             continue
-        one = found.setdefault(place, _Late(kind, said.user_id, said.priority))
+        one = found.setdefault(place, _UnwrittenNotification(kind, said.user_id, said.priority))
         one.matches |= _matches(filters, kind, target, said, place.created_ms) and (
             filters.status in (None, event.kind)
         )
@@ -242,7 +244,7 @@ async def _late(late: LateEvents, filters: SentFilters, before: InboxPlace | Non
 
 
 @dataclass(slots=True)
-class _Late:
+class _UnwrittenNotification:
     """One notification, as far as its events are known."""
 
     kind: str

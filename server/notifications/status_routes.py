@@ -32,7 +32,7 @@ from history.queries.notification_status import (
 from server.access.route_access import Access
 from server.notifications.context import SentNotifications
 from server.notifications.list_routes import Status
-from server.notifications.unwritten_events import LateEvents, Positions
+from server.notifications.unwritten_events import Positions, UnwrittenEvents
 from server.notifications.waiting_jobs import QueuedJobs
 from server.web.answers import JsonModel, NextCursor, Time, json_answer
 from server.web.guard import OF_STORES
@@ -148,9 +148,9 @@ class _Origin(NamedTuple):
 async def _story(request: web.Request, context: SentNotifications) -> web.Response:
     notification = _NOTIFICATION.of(request)
     kind, after, limit = _RECEIPTS.of(request), CURSOR.of(request), limit_of(request)
-    late = LateEvents(context.redis, context.shards, context.client)
+    events = UnwrittenEvents(context.redis, context.shards, context.client)
     # Read before the database is: events written meanwhile are then looked for in both.
-    written = await late.positions()
+    written = await events.positions()
     # Waiting jobs are read first: one that is published meanwhile is then found there as well.
     waiting = await QueuedJobs(context.redis, context.shards, context.client).find(notification)
     async with context.database.snapshot() as connection:
@@ -178,8 +178,8 @@ async def _story(request: web.Request, context: SentNotifications) -> web.Respon
     dead = [StoryDeadItem(reason=one.reason, at=format_time(one.at_ms)) for one in letters]
     head = _head(published, waiting)
     if not channels and not dead:
-        head_of_late, channels, dead = await _late(late, written, notification)
-        head = head or head_of_late
+        unwritten_head, channels, dead = await _unwritten(events, written, notification)
+        head = head or unwritten_head
     if not channels and not dead and not waiting:
         raise Problem(ProblemCode.NOTIFICATION_NOT_FOUND, "no such notification is known")
     origin = head or _Origin()
@@ -269,8 +269,8 @@ def _expired_channel(channel: str, at: str, worker: str) -> StoryExpired:
     )
 
 
-async def _late(
-    late: LateEvents, written: Positions, notification: str
+async def _unwritten(
+    events: UnwrittenEvents, written: Positions, notification: str
 ) -> tuple[_Origin | None, list[StoryPublished | StoryExpired], list[StoryDeadItem]]:
     """Read head, channels and dead letters from events that the database lacks yet."""
     made = made_at_ms(notification)
@@ -279,7 +279,7 @@ async def _late(
     channels: list[StoryPublished | StoryExpired] = []
     dead: list[StoryDeadItem] = []
     text = notification.encode()
-    async for event in late.mentioning(text, since_ms=since_ms, after=written):
+    async for event in events.mentioning(text, since_ms=since_ms, after=written):
         at = format_time(event.at_ms)
         channel = event.channel.partition("/")[2]
         try:
@@ -298,12 +298,12 @@ async def _late(
                             mirrors=[],
                         )
                     )
-                    head = _late_head(frame.type, frame)
+                    head = _unwritten_head(frame.type, frame)
             elif event.kind == EventKind.EXPIRED:
                 one = decode_expired(event.text)
                 if one.id == notification:
                     channels.append(_expired_channel(channel, at, event.writer))
-                    head = head or _late_head(kind_and_target(channel)[0], one)
+                    head = head or _unwritten_head(kind_and_target(channel)[0], one)
             elif event.kind == EventKind.DEAD and decode_dead(event.text).id == notification:
                 dead.append(StoryDeadItem(reason=event.extra.decode(errors="replace"), at=at))
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -312,7 +312,7 @@ async def _late(
     return head, channels, dead
 
 
-def _late_head(kind: str, said: Published | Expired) -> _Origin:
+def _unwritten_head(kind: str, said: Published | Expired) -> _Origin:
     return _Origin(
         kind,
         said.user_id or None,

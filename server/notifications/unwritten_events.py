@@ -23,7 +23,7 @@ Positions = Mapping[str, str | None]
 """Id of an event by shard; None: before all of them."""
 
 
-class LateEvents:
+class UnwrittenEvents:
     """Unwritten events of one client. Every method raises RedisError when Redis is away.
 
     While the writer is further behind than `EVENTS_SCANNED_MAX` events of a shard, the events

@@ -18,8 +18,8 @@ from common.model.problems import Problem, closing_answer
 from common.process.periodic import every
 from common.web.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
 from common.web.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
-from server.access.client_limits import Allowance, Limiter
-from server.access.credentials import Gate
+from server.access.client_limits import LimitCounters, Limiter
+from server.access.credentials import CredentialCheck
 from server.access.route_access import Access, allow
 from server.notify.handler import ACCEPTED_HEADERS, Intake, Reply, refused
 from server.notify.head_cache import Head, HeadReader, may_be_plain
@@ -36,7 +36,7 @@ class NotifyFront(asyncio.Protocol):
     Args:
         heads: reads the heads of requests.
         intake: answers the request.
-        gate: authenticates the sender.
+        credentials: authenticates the sender.
         limiter: has the limits of its client.
         aiohttp_handler: makes the protocol that takes over.
         connections: contains this connection while it is served here.
@@ -47,7 +47,7 @@ class NotifyFront(asyncio.Protocol):
         self,
         heads: HeadReader,
         intake: Intake,
-        gate: Gate,
+        credentials: CredentialCheck,
         limiter: Limiter,
         aiohttp_handler: Callable[[], asyncio.Protocol],
         connections: set["NotifyFront"],
@@ -55,7 +55,7 @@ class NotifyFront(asyncio.Protocol):
     ) -> None:
         self._heads = heads
         self._intake = intake
-        self._gate = gate
+        self._credentials = credentials
         self._limiter = limiter
         self._aiohttp_handler = aiohttp_handler
         self._connections = connections
@@ -204,11 +204,11 @@ class NotifyFront(asyncio.Protocol):
             self._reply(refused(problem))
             return True
 
-        allowance = self._limiter.of(principal)
-        if allowance is None or allowance.requests.take(1):
+        counters = self._limiter.of(principal)
+        if counters is None or counters.requests.take(1):
             self._answer(body, head, principal)
         else:
-            self._answer_if_allowed(allowance, body, head, principal)
+            self._answer_if_allowed(counters, body, head, principal)
         return True
 
     def _answer(self, body: bytes, head: Head, principal: Principal) -> None:
@@ -220,7 +220,7 @@ class NotifyFront(asyncio.Protocol):
         )
 
     def _answer_if_allowed(
-        self, allowance: Allowance, body: bytes, head: Head, principal: Principal
+        self, counters: LimitCounters, body: bytes, head: Head, principal: Principal
     ) -> None:
         def counted(problem: Problem | None) -> None:
             if problem is None:
@@ -228,14 +228,14 @@ class NotifyFront(asyncio.Protocol):
             else:
                 self._reply(refused(problem))
 
-        allowance.request(counted)
+        counters.request(counted)
 
     def _who(self, head: Head) -> Principal:
         """Authenticate the sender; the same credentials as before on this connection are cached."""
         shown, now = (head.authorization, head.api_key), time.monotonic()
         if self._asks is not None and now < self._asked_until and shown == self._shown:
             return self._asks
-        principal = self._gate.principal(
+        principal = self._credentials.principal(
             self._transport, head.authorization, head.api_key, head.forwarded_for
         )
         self._refusal = None

@@ -14,7 +14,7 @@ from common.jobs.planning import is_batch, plan_batch, plan_one
 from common.model.problem_codes import ProblemCode
 from common.model.problems import FieldError, Problem
 from common.redis.client import says_full
-from server.access.client_limits import Allowance, Limiter
+from server.access.client_limits import LimitCounters, Limiter
 from server.notify.accept_batcher import (
     Acceptor,
     OutcomeUnknownError,
@@ -23,7 +23,7 @@ from server.notify.accept_batcher import (
     Submitted,
 )
 from server.notify.redis_watch import RedisWatch
-from server.web.bodies import BODY_MAX_BYTES, refuse_type, too_large
+from server.web.bodies import BODY_MAX_BYTES, check_type, too_large
 
 IDEMPOTENCY_KEY_MAX: Final = 255
 RETRY_AFTER_S: Final = 1
@@ -45,7 +45,7 @@ ACCEPTED_HEADERS: Final = {"Content-Type": "application/json"}
 """Headers of every reply with status 202, besides its `lines`; this very object."""
 
 
-def _refuse_key(key: str) -> None:
+def _check_key(key: str) -> None:
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
         raise Problem(
             ProblemCode.INVALID_IDEMPOTENCY_KEY,
@@ -90,11 +90,11 @@ class Intake:
     ) -> None:
         """Answer one request by calling `done` once, now or when Redis has answered."""
         client = principal.client
-        allowance = self._limiter.of(principal)
+        counters = self._limiter.of(principal)
         try:
             key = _scoped_key(idempotency_key, client)
             if content_type != "application/json":
-                refuse_type(content_type)
+                check_type(content_type)
             if len(body) > BODY_MAX_BYTES:
                 raise too_large()
             batch = is_batch(body)
@@ -103,7 +103,7 @@ class Intake:
                 body,
                 key=key,
                 client=client,
-                bounds=allowance.bounds if allowance else None,
+                bounds=counters.bounds if counters else None,
                 refuse_expired=True,
             )
             if acceptance.refusal is not None and not key:
@@ -134,43 +134,43 @@ class Intake:
             self._keys_in_flight.add(key)
         count = acceptance.answer.count(",") + 1 if batch else 1
         size = acceptance.fan_out_bytes
-        if allowance is None or allowance.may_notify(count, size):
-            self._submit(acceptance, allowance, count, done, batch=batch)
+        if counters is None or counters.may_notify(count, size):
+            self._submit(acceptance, counters, count, done, batch=batch)
             return
 
         def counted(problem: Problem | None) -> None:
             if problem is None:
-                self._submit(acceptance, allowance, count, done, batch=batch)
+                self._submit(acceptance, counters, count, done, batch=batch)
             else:
                 self._keys_in_flight.discard(key)
                 done(refused(problem))
 
-        allowance.notify(count, size, counted)
+        counters.notify(count, size, counted)
 
     def _submit(
         self,
         acceptance: Acceptance,
-        allowance: Allowance | None,
+        counters: LimitCounters | None,
         count: int,
         done: Callable[[Reply], None],
         *,
         batch: bool,
     ) -> None:
-        window = allowance.notifications.window if allowance else 0
+        window = counters.notifications.window if counters else 0
 
         def outcome_came(outcome: Submitted | OverloadedError) -> None:
             self._keys_in_flight.discard(acceptance.key)
             lines = ""
-            if allowance is not None:
+            if counters is not None:
                 if outcome is ACCEPTED:
-                    allowance.accepted += count
+                    counters.accepted += count
                 elif not isinstance(outcome, OutcomeUnknownError):
-                    allowance.notifications.give_back(count, window)
-                lines = allowance.header_lines()
+                    counters.notifications.give_back(count, window)
+                lines = counters.header_lines()
             done(_reply(acceptance, outcome, lines, batch=batch))
 
-        if allowance is not None:
-            acceptance = acceptance._replace(lane_max=allowance.lane_max)
+        if counters is not None:
+            acceptance = acceptance._replace(lane_max=counters.lane_max)
         try:
             self._acceptor.submit(acceptance, outcome_came)
         except OverloadedError:
@@ -180,7 +180,7 @@ class Intake:
 def _scoped_key(idempotency_key: str | None, client: str) -> str:
     if idempotency_key is None:
         return ""
-    _refuse_key(idempotency_key)
+    _check_key(idempotency_key)
     return f"{client}/key:{idempotency_key}"
 
 

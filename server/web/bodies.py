@@ -42,7 +42,7 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     Raises:
         Problem: 400, 408, 415, or 422 with a pointer to every bad field.
     """
-    refuse_type(request.headers.get("Content-Type", ""))
+    check_type(request.headers.get("Content-Type", ""))
     body = await read_body(request)
     try:
         found = model.model_validate_json(body)
@@ -63,8 +63,8 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
 BODY_MAX_BYTES: Final = 1024 * 1024
 
 
-def refuse_type(content_type: str) -> None:
-    """Refuse a body that is not JSON.
+def check_type(content_type: str) -> None:
+    """Check that a body is JSON, by its type.
 
     Raises:
         Problem: 415.

@@ -18,7 +18,7 @@ from tests.support.clients.socket_client import Client
 from tests.support.processes.stack import Stack
 from tests.support.waiting import WAIT_TIMEOUT_S
 from ws_gateway.protocol.event_ids import longest_id
-from ws_gateway.protocol.event_stream_format import refuse_large
+from ws_gateway.protocol.event_stream_format import check_size
 
 
 class Listener:
@@ -205,7 +205,7 @@ def test_a_request_that_brings_an_id_is_no_larger_than_one_without() -> None:
         for an_id in (None, "x" * 100, "x" * 1_000):
             extra = 0 if an_id is None else len(f"Last-Event-ID: {an_id}\r\n")
             try:
-                refuse_large(head_bytes + extra, an_id, 100)
+                check_size(head_bytes + extra, an_id, 100)
                 outcomes.add("taken")
             except Problem:
                 outcomes.add("refused")

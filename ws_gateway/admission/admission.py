@@ -70,7 +70,7 @@ class Admission:
         Raises:
             MessageError: it is not accepted, or one is needed; or the address failed too often.
         """
-        if self.failed and self.failed.wait_s(address, time.monotonic()):
+        if self.failed.any_recent and self.failed.wait_s(address, time.monotonic()):
             raise MessageError(ProblemCode.UNAUTHORIZED, TOO_MANY_FAILURES)
         try:
             return self._authenticator.of_socket(token)
@@ -138,8 +138,8 @@ class Admission:
         principal = connection.principal
         if principal.user not in (None, message.user):
             raise MessageError(ProblemCode.FORBIDDEN, "the token is another user's")
-        refuse_rooms(principal, message.rooms)
-        self.refuse_number(principal, len(message.rooms))
+        check_rooms(principal, message.rooms)
+        self.check_number(principal, len(message.rooms))
         self._seats.take(connection)
 
     def leave(self, connection: Applicant) -> None:
@@ -150,8 +150,8 @@ class Admission:
         """Maximum number of rooms per connection."""
         return self._seats.rooms(principal)
 
-    def refuse_number(self, principal: Principal, rooms: int) -> None:
-        """Refuse so many rooms where they are too many.
+    def check_number(self, principal: Principal, rooms: int) -> None:
+        """Check that a connection may have so many rooms.
 
         Raises:
             MessageError: they are.
@@ -161,8 +161,8 @@ class Admission:
             raise MessageError(ProblemCode.TOO_MANY_ROOMS, f"at most {most} rooms per connection")
 
 
-def refuse_rooms(principal: Principal, rooms: Iterable[str]) -> None:
-    """Refuse rooms that a token does not name.
+def check_rooms(principal: Principal, rooms: Iterable[str]) -> None:
+    """Check that a token names these rooms, if it names any.
 
     Raises:
         MessageError: one is not allowed.

@@ -53,8 +53,8 @@ class Seats:
             return max(ROOMS_MAX, self._settings.max_rooms)
         return self._limits(principal).rooms_per_connection or self._settings.max_rooms
 
-    def refuse(self, connection: Applicant) -> None:
-        """Refuse a connection whose client has as many as it may have.
+    def check(self, connection: Applicant) -> None:
+        """Check that the client of a connection may have one more.
 
         Raises:
             MessageError: `too-many-connections`.
@@ -74,7 +74,7 @@ class Seats:
         Raises:
             MessageError: there is none.
         """
-        self.refuse(connection)
+        self.check(connection)
         principal = connection.principal
         if principal is not None and principal is not OPEN and not connection.seat:
             connection.seat = principal.client

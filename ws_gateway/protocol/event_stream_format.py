@@ -98,8 +98,8 @@ def read_stream_request(query: str, last_event_id: str | None) -> StreamRequest:
     return StreamRequest(user, rooms, channels, positions, *tickets)
 
 
-def refuse_large(head_bytes: int, last_event_id: str | None, channels: int) -> None:
-    """Refuse a request that would be too large a head once it comes back with an event id.
+def check_size(head_bytes: int, last_event_id: str | None, channels: int) -> None:
+    """Check that the head of a request is small enough to come back with an event id.
 
     Args:
         head_bytes: of the request.

@@ -81,7 +81,7 @@ def answer_upgrade(read: RequestHead) -> Answer:
         return Answer(refusal(ProblemCode.NOT_FOUND, "WebSocket is at /"), accepted=False)
     try:
         token, ticket = token_of(read), _ticket_of(read.query)
-        refuse_two(token, ticket)
+        check_single(token, ticket)
     except ValueError as error:
         return unauthorized(str(error))
     accept = generate_accept_token(read.fields[b"sec-websocket-key"])
@@ -139,8 +139,8 @@ def token_of(head: RequestHead) -> str | None:
     return found[0].decode("ascii", "replace") if found else None
 
 
-def refuse_two(token: str | None, ticket: str | None) -> None:
-    """Refuse a token and a ticket at once: what lies between may have looked at the other one.
+def check_single(token: str | None, ticket: str | None) -> None:
+    """Check that no token is beside a ticket: a proxy may have looked at the other one.
 
     Raises:
         ValueError: both are there.

@@ -136,7 +136,7 @@ def _fields(text: str) -> dict[str, Any]:
         raise MessageError(ProblemCode.MALFORMED, "a message is a JSON object")
     # A colon follows each name. Few messages have more of them, so few are read again.
     if text.count(":") > _count_names(value):
-        _refuse_repeated(text)
+        _check_repeated(text)
     # Go, Java and C# write what they leave out as null.
     return {name: one for name, one in value.items() if one is not None}
 
@@ -156,8 +156,8 @@ def _count_names(value: dict[str, Any]) -> int:
     return len(value) + sum(_count_names(one) for one in value.values() if isinstance(one, dict))
 
 
-def _refuse_repeated(text: str) -> None:
-    """Refuse a name that an object has twice: readers differ in which value they take.
+def _check_repeated(text: str) -> None:
+    """Check that no object has a name twice: readers differ in which value they take.
 
     Raises:
         MessageError: there is one.

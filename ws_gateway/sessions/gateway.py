@@ -7,7 +7,7 @@ from common.auth.principal import Principal
 from common.config.settings import Settings
 from common.model.problem_codes import ProblemCode
 from common.web.slices import Slices
-from ws_gateway.admission.admission import Admission, refuse_rooms
+from ws_gateway.admission.admission import Admission, check_rooms
 from ws_gateway.admission.pacer import Pacer
 from ws_gateway.channels.catch_up import CatchUp
 from ws_gateway.channels.hub import Hub
@@ -175,7 +175,7 @@ class Gateway:
         principal = self.admission.principal_of(message.token, connection.address)
         if before is None or (principal.client, principal.user) != (before.client, connection.user):
             raise MessageError(ProblemCode.FORBIDDEN, "the token is another user's")
-        refuse_rooms(principal, connection.rooms)
+        check_rooms(principal, connection.rooms)
         connection.principal = principal
         assert principal.expires_s is not None
         connection.send(refreshed_text(principal.expires_s))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from common.model.channels import room_channel, scoped
 from common.model.problem_codes import ProblemCode
-from ws_gateway.admission.admission import Admission, refuse_rooms
+from ws_gateway.admission.admission import Admission, check_rooms
 from ws_gateway.channels.channel import Channel
 from ws_gateway.protocol.messages import Join, Leave, MessageError, joined_text, left_text
 from ws_gateway.sessions.channel_membership import ChannelMembership
@@ -32,8 +32,8 @@ class JoinedRooms:
         new = [room for room in message.rooms if room not in connection.rooms]
         principal = connection.principal
         assert principal is not None
-        self._admission.refuse_number(principal, len(connection.rooms) + len(new))
-        refuse_rooms(principal, new)
+        self._admission.check_number(principal, len(connection.rooms) + len(new))
+        check_rooms(principal, new)
         membership = self._membership
 
         def ready(channels: list[Channel]) -> None:

@@ -14,22 +14,22 @@ from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem, closing_answer
 from common.web.cors import answer_lines, is_one_origin
 from common.web.peer_address import peer_address
-from common.web.problem_middleware import refuse_encoded
+from common.web.problem_middleware import check_coding
 from common.web.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
 from ws_gateway import metrics
 from ws_gateway.protocol.close_codes import CloseCode
 from ws_gateway.protocol.event_stream_format import (
     EVENTS_PATH,
     StreamRequest,
+    check_size,
     read_stream_request,
-    refuse_large,
 )
 from ws_gateway.protocol.handshake import (
     Answer,
     answer_upgrade,
+    check_single,
     is_upgrade,
     refusal,
-    refuse_two,
     token_of,
     unauthorized,
 )
@@ -120,7 +120,7 @@ class Front(asyncio.Protocol):
             return
         if (upgrade or events) and b"content-encoding" in request.fields:
             try:
-                refuse_encoded(request.field(b"content-encoding") or "")
+                check_coding(request.field(b"content-encoding") or "")
             except Problem as problem:
                 self.refuse(problem)
                 return
@@ -189,7 +189,7 @@ class Front(asyncio.Protocol):
         last_event_id = request.field(b"last-event-id")
         try:
             asked = read_stream_request(request.query, last_event_id)
-            refuse_large(end, last_event_id, len(asked.channels))
+            check_size(end, last_event_id, len(asked.channels))
         except ValueError as error:
             self.refuse(Problem(ProblemCode.BAD_REQUEST, str(error)))
             return
@@ -199,7 +199,7 @@ class Front(asyncio.Protocol):
         try:
             self._check_origin(request.field(b"origin"))
             token = token_of(request)
-            refuse_two(token, asked.ticket)
+            check_single(token, asked.ticket)
             if asked.ticket is not None:
                 self._redeem(asked.ticket, lambda found: self._stream_by_ticket(asked, found))
                 return

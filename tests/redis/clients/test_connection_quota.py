@@ -56,7 +56,7 @@ async def running(*all_seats: Seats) -> AsyncIterator[None]:
 
 def is_full(seats: Seats) -> bool:
     try:
-        seats.refuse(Applicant())
+        seats.check(Applicant())
     except MessageError as error:
         return error.code is ProblemCode.TOO_MANY_CONNECTIONS
     return False

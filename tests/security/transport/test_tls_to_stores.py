@@ -20,7 +20,7 @@ from tests.support.certificates import make_certificate
 from tests.support.clients.sender import post
 from tests.support.clients.socket_client import Client
 from tests.support.processes.process import LOOPBACK, Process, free_port
-from tests.support.processes.severed_cable import Gate
+from tests.support.processes.severed_cable import SeverableCable
 from tests.support.processes.stack import Stack
 from tests.support.stores.postgres import session_postgres
 from tests.support.stores.valkey import Valkey
@@ -39,7 +39,7 @@ MESSAGE = {"type": "private", "userId": 2, "target": 1, "message": "hello"}
 async def test_redis_is_reached_through_tls_and_found_again(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path / "redis")
     valkey = Valkey(tmp_path)
-    with Gate(certificate.server_context) as gate:
+    with SeverableCable(certificate.server_context) as gate:
         settings: Any = {
             "REDIS_CLIENT": f"rediss://{LOOPBACK}:{gate.before(valkey.port)}/0",
             "REDIS_CA_FILE": str(certificate.ca_file),
@@ -66,7 +66,7 @@ async def test_a_redis_that_is_not_the_one_is_not_talked_to(tmp_path: Path, faul
     trusted = make_certificate(tmp_path / "other") if fault != "another name" else certificate
     valkey = Valkey(tmp_path)
     with (
-        Gate(certificate.server_context) as gate,
+        SeverableCable(certificate.server_context) as gate,
         Stack(tmp_path, valkey=valkey, servers=0, workers=0, gateways=0) as stack,
     ):
         settings = {
@@ -95,7 +95,7 @@ async def test_a_login_that_is_refused_leaves_no_connection_behind(tmp_path: Pat
         await until(lambda: valkey.command("INFO", "clients")["connected_clients"] == 1)
 
 
-class PostgresGate(Gate):
+class SeverablePostgresCable(SeverableCable):
     """A gate that ends TLS as PostgreSQL does: it is asked for in clear, and begun then."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
@@ -117,7 +117,7 @@ async def test_postgresql_is_reached_through_tls(tmp_path: Path) -> None:
     other = make_certificate(tmp_path / "other")
     server = session_postgres(free_port())
     plain = server.make_database()
-    with PostgresGate(certificate.server_context) as gate:
+    with SeverablePostgresCable(certificate.server_context) as gate:
         port = gate.before(server.port)
         url = f"{plain.replace(f':{server.port}/', f':{port}/')}?sslmode=verify-full&sslrootcert="
         await migrate(f"{url}{certificate.ca_file}")

@@ -1,6 +1,6 @@
 """A port in front of another whose connections a test can cut.
 
-with Gate() as gate, Tansu(tmp_path, gate) as broker:
+with SeverableCable() as gate, Tansu(tmp_path, gate) as broker:
     gate.cut()
     gate.open()
 """
@@ -14,7 +14,7 @@ from typing import Any, Self
 from tests.support.processes.process import LOOPBACK, free_port
 
 
-class Gate:
+class SeverableCable:
     """Passes bytes on both ways, in a thread of its own; a context manager.
 
     Args:
@@ -27,12 +27,12 @@ class Gate:
         self._to: int | None = None
         self._is_open = True
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cable", daemon=True)
         self._ends: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     def before(self, port: int) -> int:
-        """Stand before a port; returns the gate's own."""
+        """Stand before a port; returns the cable's own."""
         self._to = port
         return self.port
 

@@ -4,8 +4,8 @@
         ...
         records = await asyncio.to_thread(broker.consume, "roomcast.events", 10)
 
-Tansu keeps everything in memory; Apache Kafka keeps it on disk, and can be killed. Behind a `Gate`
-a broker's connections can be cut.
+Tansu keeps everything in memory; Apache Kafka keeps it on disk, and can be killed. Behind a
+`SeverableCable` a broker's connections can be cut.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from deploy.local.stores.kafka import kafka_command
 from tests.support.processes.process import LOOPBACK, ROOT, Process, free_port
-from tests.support.processes.severed_cable import Gate
+from tests.support.processes.severed_cable import SeverableCable
 from tests.support.skips import need_programs
 
 EVENTS: Final = "roomcast.events"
@@ -276,7 +276,7 @@ class Tansu(Broker):
         gate: through which everybody shall come.
     """
 
-    def __init__(self, folder: Path, gate: Gate | None = None) -> None:
+    def __init__(self, folder: Path, gate: SeverableCable | None = None) -> None:
         port = free_port()
         advertised = gate.before(port) if gate else port
         argv = [*kafka_command(port, advertised, host=LOOPBACK)]

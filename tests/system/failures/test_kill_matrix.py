@@ -32,7 +32,7 @@ from tests.support.clients.api import Api
 from tests.support.clients.socket_client import Client
 from tests.support.credentials import AuthStack, make_client
 from tests.support.flow import Flow, Tally
-from tests.support.processes.severed_cable import Gate
+from tests.support.processes.severed_cable import SeverableCable
 from tests.support.processes.stack import KEYS, Stack
 from tests.support.processes.whole_stack import Whole, entry_order, pending, position, whole_stack
 from tests.support.stores.kafka import ApacheKafka, Record, Tansu, needs_apache_kafka
@@ -76,14 +76,14 @@ def _table() -> str:
 
 
 @pytest.fixture(scope="module")
-def gate() -> Iterator[Gate]:
+def gate() -> Iterator[SeverableCable]:
     """Between Kafka and everybody."""
-    with Gate() as gate:
+    with SeverableCable() as gate:
         yield gate
 
 
 @pytest.fixture(scope="module")
-def chaos(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Whole]:
+def chaos(tmp_path_factory: pytest.TempPathFactory, gate: SeverableCable) -> Iterator[Whole]:
     """One stack for nearly all rows; each row leaves every part running."""
     folder = tmp_path_factory.mktemp("chaos")
     with whole_stack(folder, Tansu(folder, gate), LEASE_S=str(LEASE_S)) as stack:
@@ -98,7 +98,7 @@ def chaos(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Whol
 
 
 @pytest.fixture
-async def stack(chaos: Whole, gate: Gate) -> AsyncIterator[Whole]:
+async def stack(chaos: Whole, gate: SeverableCable) -> AsyncIterator[Whole]:
     yield chaos
     # So that one failed row does not fail the next.
     gate.open()
@@ -499,7 +499,7 @@ async def test_kafka_stalls(stack: Whole) -> None:
     row("Kafka (Tansu) stalled (SIGSTOP) until the bridge notices", times, tally)
 
 
-async def test_connections_to_kafka_are_cut(stack: Whole, gate: Gate) -> None:
+async def test_connections_to_kafka_are_cut(stack: Whole, gate: SeverableCable) -> None:
     flow, times = Flow(stack), 6
     clients = await clients_of(flow)
     async with flow:

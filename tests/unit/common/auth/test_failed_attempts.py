@@ -12,7 +12,7 @@ def test_an_address_waits_from_its_last_allowed_failure_until_its_minute_is_over
     assert attempts.wait_s("a", 110.0) == WINDOW_S - 10
     assert attempts.wait_s("b", 110.0) == 0
     assert attempts.wait_s("a", 100.0 + WINDOW_S) == 0
-    assert not attempts
+    assert not attempts.any_recent
     attempts.note("a", 200.0)
     assert attempts.wait_s("a", 200.0) == 0
 
@@ -39,4 +39,4 @@ def test_0_counts_nothing() -> None:
     attempts = FailedAttempts(0)
     attempts.note("a", 1.0)
     assert attempts.wait_s("a", 1.0) == 0
-    assert not attempts
+    assert not attempts.any_recent

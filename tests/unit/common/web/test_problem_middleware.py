@@ -8,9 +8,9 @@ from aiohttp import web
 from common.model.problem_codes import ProblemCode
 from common.model.problems import PROBLEM_TYPE, Problem
 from common.web.problem_middleware import (
+    check_coding,
     problem_response,
     problems,
-    refuse_encoded,
     refuse_encodings,
 )
 from tests.support.clients.http_wire import Reply, Wire, request
@@ -86,13 +86,13 @@ async def test_what_is_not_refused_goes_through(port: int) -> None:
 
 @pytest.mark.parametrize("codings", ["", "identity", " Identity ", "identity, IDENTITY", ","])
 def test_a_body_as_it_is_may_come(codings: str) -> None:
-    refuse_encoded(codings)
+    check_coding(codings)
 
 
 @pytest.mark.parametrize("codings", ["gzip", "identity, gzip", "gzip,", "none", "x-identity"])
 def test_no_other_coding_may(codings: str) -> None:
     with pytest.raises(Problem) as refused:
-        refuse_encoded(codings)
+        check_coding(codings)
     assert refused.value.status == 415
 
 

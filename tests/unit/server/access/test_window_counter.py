@@ -1,4 +1,4 @@
-"""Permits that are reserved in chunks and spent from memory."""
+"""WindowCounter that are reserved in chunks and spent from memory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,11 +8,11 @@ import pytest
 from common.auth.client_records import ClientLimits
 from common.config.settings import Settings
 from server.access import window_counter
-from server.access.client_limits import LINES_S, Allowance
-from server.access.window_counter import Bank, Permits, TooManyWaitError
+from server.access.client_limits import LINES_S, LimitCounters
+from server.access.window_counter import TooManyWaitError, WindowCounter, WindowReservations
 
 
-class MemoryBank(Bank):
+class MemoryBank(WindowReservations):
     """Counts in memory what `limits` counts in Redis; answers after a turn of the loop."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ async def bank() -> AsyncIterator[MemoryBank]:
     assert bank.waiting == 0
 
 
-async def spend(one: Permits, cost: int = 1) -> bool:
+async def spend(one: WindowCounter, cost: int = 1) -> bool:
     found = one.take(cost)
     if found is not None:
         return found
@@ -74,7 +74,7 @@ async def spend(one: Permits, cost: int = 1) -> bool:
 async def test_a_chunk_is_asked_for_once_and_spent_without_asking(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    one = Permits(bank, "x", 1_000, 1)
+    one = WindowCounter(bank, "x", 1_000, 1)
     assert [await spend(one) for _ in range(50)] == [True] * 50
     assert bank.calls == 1
     assert one.left == 950
@@ -85,7 +85,7 @@ async def test_a_chunk_is_asked_for_once_and_spent_without_asking(
 async def test_two_processes_never_spend_more_than_the_limit_and_nearly_all_of_it(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    both = [Permits(bank, "x", 1_000, 1) for _ in range(2)]
+    both = [WindowCounter(bank, "x", 1_000, 1) for _ in range(2)]
     spent = await asyncio.gather(*(spend(both[n % 2]) for n in range(2_000)))
     assert sum(spent) == 1_000
     assert [one.left for one in both] == [0, 0]
@@ -97,7 +97,7 @@ async def test_two_processes_never_spend_more_than_the_limit_and_nearly_all_of_i
 async def test_what_was_reserved_for_a_window_is_not_spent_in_the_next(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    one = Permits(bank, "x", 100, 1)
+    one = WindowCounter(bank, "x", 100, 1)
     assert await spend(one)
     assert one.left == 99
     clock.now += 1
@@ -110,7 +110,7 @@ async def test_what_was_reserved_for_a_window_is_not_spent_in_the_next(
 async def test_a_reservation_that_comes_after_its_window_is_dropped(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    one = Permits(bank, "x", 1, 1)
+    one = WindowCounter(bank, "x", 1, 1)
     first = asyncio.ensure_future(spend(one))
     while not bank.calls:
         await asyncio.sleep(0)
@@ -123,7 +123,7 @@ async def test_a_reservation_that_comes_after_its_window_is_dropped(
 async def test_a_refused_batch_takes_nothing_from_smaller_ones(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    one = Permits(bank, "x", 10, 86_400)
+    one = WindowCounter(bank, "x", 10, 86_400)
     assert await spend(one, 6)
     assert not await spend(one, 11)
     assert not await spend(one, 5)
@@ -135,7 +135,7 @@ async def test_a_refused_batch_takes_nothing_from_smaller_ones(
 async def test_what_is_given_back_can_be_spent_in_the_same_window_only(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    one = Permits(bank, "x", 1, 1)
+    one = WindowCounter(bank, "x", 1, 1)
     assert await spend(one)
     one.give_back(1, one.window)
     assert one.take(1) is True
@@ -147,7 +147,7 @@ async def test_what_is_given_back_can_be_spent_in_the_same_window_only(
 async def test_a_new_limit_holds_at_once_and_keeps_what_was_spent(
     bank: MemoryBank, clock: Clock
 ) -> None:
-    one = Permits(bank, "x", 3, 1)
+    one = WindowCounter(bank, "x", 3, 1)
     assert [await spend(one) for _ in range(4)] == [True] * 3 + [False]
     one.set_limit(5)
     assert [await spend(one) for _ in range(3)] == [True] * 2 + [False]
@@ -159,7 +159,7 @@ async def test_while_redis_is_away_everything_passes_and_it_is_not_asked_each_ti
     bank: MemoryBank, clock: Clock
 ) -> None:
     bank.error = TimeoutError("away")
-    one = Permits(bank, "x", 2, 1)
+    one = WindowCounter(bank, "x", 2, 1)
     assert all(await asyncio.gather(*(spend(one) for _ in range(10))))
     assert [await spend(one) for _ in range(10)] == [True] * 10
     assert bank.calls == 1
@@ -172,7 +172,7 @@ async def test_those_who_wait_are_bounded(
     bank: MemoryBank, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(window_counter, "WAITING_MAX", 2)
-    one = Permits(bank, "x", 100, 1)
+    one = WindowCounter(bank, "x", 100, 1)
     first = [asyncio.ensure_future(spend(one)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyWaitError):
@@ -181,9 +181,9 @@ async def test_those_who_wait_are_bounded(
     assert await spend(one)
 
 
-def allowance(bank: Bank, requests_per_s: int) -> Allowance:
+def allowance(bank: WindowReservations, requests_per_s: int) -> LimitCounters:
     limits = ClientLimits(requests_per_s=requests_per_s, notifications_per_day=2**40)
-    found = Allowance("shop", bank, limits, Settings())
+    found = LimitCounters("shop", bank, limits, Settings())
     # As with every request, both are asked.
     for permits_of_one in (found.requests, found.notifications):
         permits_of_one.take(0)

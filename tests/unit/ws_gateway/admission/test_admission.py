@@ -6,7 +6,7 @@ from common.auth.principal import OPEN, Principal, Rooms
 from common.auth.tickets import Grant
 from common.model.problem_codes import ProblemCode
 from tests.unit.ws_gateway.gateway_at_work import gateway_at_work
-from ws_gateway.admission.admission import refuse_rooms
+from ws_gateway.admission.admission import check_rooms
 from ws_gateway.protocol.messages import MessageError, Register
 
 
@@ -73,9 +73,9 @@ async def test_rooms_are_bounded_for_a_registration_too() -> None:
 
 def test_rooms_are_those_that_the_token_names() -> None:
     principal = Principal("shop", rooms=Rooms(frozenset({"1"}), ("team-",)))
-    refuse_rooms(principal, ["1", "team-a"])
+    check_rooms(principal, ["1", "team-a"])
     with pytest.raises(MessageError, match="room 2"):
-        refuse_rooms(principal, ["1", "2"])
+        check_rooms(principal, ["1", "2"])
 
 
 async def test_a_ticket_that_is_not_accepted_counts_as_a_failure() -> None:
