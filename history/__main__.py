@@ -12,7 +12,8 @@ import logging
 import sys
 from typing import Final
 
-from common.config.settings import Settings, refuse
+from common.config.loading import refuse
+from common.config.settings import Settings
 from common.errors import REDIS_ERRORS
 from common.events.group_reader import EventReader
 from common.model.channels import HISTORY_GROUP

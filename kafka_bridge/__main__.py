@@ -10,7 +10,8 @@ import asyncio
 import logging
 import sys
 
-from common.config.settings import Settings, refuse
+from common.config.loading import refuse
+from common.config.settings import Settings
 from common.process.garbage_collection import collect_seldom
 from common.process.niceness import yield_to_others
 from common.process.service import (

@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from common.config.settings import Settings, refuse
+from common.config.loading import refuse
+from common.config.settings import Settings
 from common.errors import RoomcastError
 from common.process.backoff import jittered
 from common.telemetry.outage import Outage

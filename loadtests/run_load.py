@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from common.config.settings import load_settings
+from common.config.loading import load_settings
 from loadtests.processes import ROOT, Processes, StartError, answers_ok, raise_open_files
 from loadtests.stack import Cores, roomcast
 

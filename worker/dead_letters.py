@@ -17,7 +17,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.config.settings import Settings, load_settings
+from common.config.loading import load_settings
+from common.config.settings import Settings
 from common.jobs.accept_script import AcceptScript, Verdict, read_decision
 from common.jobs.acceptance import Acceptance
 from common.model.channels import DEFAULT_CLIENT, Lane, channel_of, partition_of, scoped

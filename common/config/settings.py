@@ -1,30 +1,26 @@
-"""All settings of all processes, read from the environment first and from `.env` second.
+"""All settings of all processes, with their defaults, units, bounds and meanings.
 
-The environment is read here and nowhere else. An invalid value is refused at start with the
-setting's name (`load_settings`). The README's table is generated from `Settings`.
+`common.config.loading` reads them. The table of `docs/reference/settings.md` is generated from
+`Settings`.
 """
 
-import os
 import re
-import sys
-from collections.abc import Collection, Iterator
-from difflib import get_close_matches
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from common.config.networks import Network, parse_networks
-from common.config.renamed import RENAMED, WithOldNames, warn_of_old_names
-from common.config.secret_files import SecretFileError, WithSecretFiles
+from common.config.renamed import WithOldNames
+from common.config.secret_files import WithSecretFiles
 from common.config.store_urls import DATABASE_SCHEMES, REDIS_SCHEMES, check_url, with_authority
 from common.model.channels import HISTORY_GROUP, KAFKA_GROUP
 
@@ -39,12 +35,6 @@ _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+")
 SECRETS: Final = ("redis_client", "database_url", "kafka_password")
 """Settings that are secrets or contain one: never shown, and readable from files, too."""
 ENV_FILE: Final = ".env"
-_NEAR: Final = 0.7
-"""Likeness from which on a name in `.env` is taken for a misspelt setting."""
-_MISSPELT: Final = 0.9
-"""The same for a name in the environment: a letter or two differ."""
-COMPOSE_NAMES: Final = frozenset({"IMAGE_TAG"})
-"""Names in `.env` that only compose uses, besides those that begin with `COMPOSE_`."""
 
 
 class ReaderPolicy(StrEnum):
@@ -522,69 +512,3 @@ def _default_policy(name: str, readers: Collection[str]) -> ReaderPolicy:
     """Drop for the Kafka bridge if history reads too: it can mirror again from PostgreSQL."""
     mirrors = name == KAFKA_GROUP and HISTORY_GROUP in readers
     return ReaderPolicy.DROP if mirrors else ReaderPolicy.REFUSE
-
-
-def refuse(name: str, reason: str) -> NoReturn:
-    """Exit because of a setting.
-
-    Raises:
-        SystemExit: status 2, after one line on stderr.
-    """
-    sys.stderr.write(f"setting {name} is refused: {reason}\n")
-    raise SystemExit(2)
-
-
-def find_unknown(in_file: Collection[str], in_environment: Collection[str] = ()) -> Iterator[str]:
-    """Find names that nothing reads; yield a sentence for each, with the nearest setting.
-
-    Args:
-        in_file: names in `.env`, all of which should be settings.
-        in_environment: names in the environment, of which only those count that look like a
-            misspelt setting: it is full of variables of other programs.
-    """
-    settings = {name.upper() for name in Settings.model_fields}
-    known = settings | {f"{name.upper()}_FILE" for name in SECRETS} | COMPOSE_NAMES
-    names = dict.fromkeys(map(str.upper, in_environment), "the environment")
-    names |= dict.fromkeys(map(str.upper, in_file), ENV_FILE)
-    for name, where in names.items():
-        if name in known or name.lower() in RENAMED or name.startswith("COMPOSE_"):
-            continue
-        cutoff = _NEAR if where == ENV_FILE else _MISSPELT
-        near = get_close_matches(name, known, n=1, cutoff=cutoff)
-        if near or where == ENV_FILE:
-            meant = f"; did you mean {near[0]}?" if near else ""
-            yield f"WARNING {where} sets {name}, which is no setting, and is ignored{meant}"
-
-
-def load_settings(*, warn: bool = True) -> Settings:
-    """Read the settings, or exit with the name and the fault of every wrong one.
-
-    Args:
-        warn: whether to write a line on stderr for each name in `.env` that is no setting, and in
-            the environment that looks like a misspelt one, and one for all old names. Replicas
-            leave that to their parent.
-
-    Raises:
-        SystemExit: status 2, after one line on stderr for each setting that was refused.
-    """
-    try:
-        in_file = DotEnvSettingsSource(Settings).env_vars
-        if warn and (old_names := warn_of_old_names([*in_file, *os.environ])):
-            sys.stderr.write(f"{old_names}\n")
-        settings = Settings()
-    except ValidationError as error:
-        for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"])
-            got = "" if name in SECRETS else f" (got {item['input']!r})"
-            reason = item["msg"].removeprefix("Value error, ")
-            sys.stderr.write(f"setting {name.upper()} is refused: {reason}{got}\n")
-        raise SystemExit(2) from None
-    except SecretFileError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
-    except (OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"the settings in .env can't be read: {error}\n")
-        raise SystemExit(2) from None
-    if warn:
-        sys.stderr.writelines(f"{line}\n" for line in find_unknown(in_file, os.environ))
-    return settings

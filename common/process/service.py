@@ -11,7 +11,8 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from common.config.settings import Settings, load_settings
+from common.config.loading import load_settings
+from common.config.settings import Settings
 from common.errors import CannotRunError
 from common.process.periodic import every
 from common.process.replicas import replica_number, run, run_until_stopped

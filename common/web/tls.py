@@ -3,7 +3,8 @@
 import ssl
 from typing import Any, Final
 
-from common.config.settings import Settings, refuse
+from common.config.loading import refuse
+from common.config.settings import Settings
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """A peer that has not finished its handshake by then is dropped."""

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.config.settings import Settings, load_settings
+from common.config.loading import load_settings
+from common.config.settings import Settings
 from common.config.store_urls import without_password
 from common.process.command_line import command_parser
 from deploy.local.client import make_client_command, stores_file, write_stores

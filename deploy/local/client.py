@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from common.config.settings import Settings, load_settings
+from common.config.loading import load_settings
+from common.config.settings import Settings
 from deploy.local.supervision.running_stacks import data_dirs, user_of
 
 PROJECT: Final = Path(__file__).resolve().parents[2]

@@ -6,7 +6,8 @@ import sys
 from pydantic import ValidationError
 
 from common.auth.client_records import Scope
-from common.config.settings import Settings, refuse
+from common.config.loading import refuse
+from common.config.settings import Settings
 from common.config.store_urls import without_password
 from common.redis.client import connect
 from common.redis.shards import Shards

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from common.config.loading import load_settings
 from common.config.renamed import RENAMED, warn_of_old_names
-from common.config.settings import Settings, load_settings
+from common.config.settings import Settings
 
 ROOT = Path(__file__).parents[4]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config.settings import SECRETS, Settings, load_settings
+from common.config.loading import load_settings
+from common.config.settings import SECRETS, Settings
 
 VALUES = {
     "redis_client": "rediss://me:hunter2@redis.example:6379/0",
