@@ -253,3 +253,15 @@ def test_a_bound_is_in_the_module_that_the_page_names() -> None:
             for constant in re.findall(r"`(\w+)`", constants):
                 if constant.lower() not in Settings.model_fields:
                     assert re.search(rf"\b{constant}\b", source), f"{module} has no {constant}"
+
+
+TESTS = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_test_that_a_page_names_is_there(path: Path) -> None:
+    assert set(re.findall(r"`(test_\w+)`", path.read_text())) <= TESTS
