@@ -1,6 +1,5 @@
 """Redeems tickets, gathered per loop turn and taken out of Redis in one round trip."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -9,6 +8,7 @@ from redis.asyncio import Redis
 from common.auth.tickets import Grant, is_ticket, ticket_name, unseal
 from common.errors import REDIS_ERRORS
 from common.model.problem_codes import ProblemCode
+from common.process.rounds import Rounds
 from common.redis.keys import GlobalKeys
 from common.redis.scripts import Script
 from common.telemetry.outage import redis_outage
@@ -41,29 +41,22 @@ class TicketDesk:
         self._redis = redis
         self._keys = keys
         self._script = Script("ticket_redeem")
-        self._waiting: list[tuple[str, Then]] = []
-        self._wanted = asyncio.Event()
+        self._rounds = Rounds[tuple[str, Then]](
+            self._round, round_max=ROUND_MAX, waiting_max=WAITING_MAX
+        )
 
     def redeem(self, ticket: str, then: Then) -> None:
         """Take a ticket."""
         if not is_ticket(ticket):
             then(MessageError(ProblemCode.TICKET_NOT_ACCEPTED, NOT_ACCEPTED))
-        elif len(self._waiting) >= WAITING_MAX:
+        elif self._rounds.is_full:
             then(MessageError(ProblemCode.UNAVAILABLE, "too many tickets wait; come back"))
         else:
-            self._waiting.append((ticket, then))
-            self._wanted.set()
+            self._rounds.add((ticket, then))
 
     async def run(self) -> None:
         """Take what waits, until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            # What else this loop turn brings goes along.
-            await asyncio.sleep(0)
-            while self._waiting:
-                batch, self._waiting = self._waiting[:ROUND_MAX], self._waiting[ROUND_MAX:]
-                await self._round(batch)
+        await self._rounds.run()
 
     async def _round(self, batch: list[tuple[str, Then]]) -> None:
         names = [ticket_name(ticket) for ticket, _ in batch]
@@ -76,8 +69,7 @@ class TicketDesk:
         except REDIS_ERRORS as error:
             redis_outage.noticed("tickets", error)
             # Nor would the others be answered in time.
-            batch += self._waiting
-            self._waiting = []
+            batch += self._rounds.take_all()
             for _, then in batch:
                 then(
                     MessageError(ProblemCode.UNAVAILABLE, "tickets can't be checked now; come back")

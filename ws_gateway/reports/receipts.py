@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError
 from common.errors import REDIS_ERRORS
 from common.events.event import EventKind
 from common.events.receipts import FILLING, Receipts
+from common.process.rounds import Rounds
 from common.telemetry.outage import redis_outage
 
 log = logging.getLogger("roomcast.gateway")
@@ -34,8 +35,7 @@ class ReceiptWriter:
     def __init__(self, redis: Redis, receipts: Receipts) -> None:
         self._redis = redis
         self._receipts = receipts
-        self._waiting: list[_Waiting] = []
-        self._wanted = asyncio.Event()
+        self._rounds = Rounds[_Waiting](self._round, round_max=ROUND_MAX, waiting_max=WAITING_MAX)
 
     async def write(
         self,
@@ -50,26 +50,18 @@ class ReceiptWriter:
         Returns:
             Whether they are written, now or before; if not, they may be, and should be repeated.
         """
-        if len(self._waiting) >= WAITING_MAX:
+        if self._rounds.is_full:
             return False
         words = self._receipts.command(
             kind, user, notifications, connection=connection, client=client
         )
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((words, done))
-        self._wanted.set()
+        self._rounds.add((words, done))
         return await done
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            # What else this loop turn brings goes along.
-            await asyncio.sleep(0)
-            while self._waiting:
-                batch, self._waiting = self._waiting[:ROUND_MAX], self._waiting[ROUND_MAX:]
-                await self._round(batch)
+        await self._rounds.run()
 
     async def _round(self, batch: list[_Waiting]) -> None:
         try:
