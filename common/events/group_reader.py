@@ -133,7 +133,7 @@ class EventReader:
         """True if the last `read` stopped at a bound, so that more entries are likely."""
 
     async def read(self) -> list[Event]:
-        """Wait for entries.
+        """Wait for entries, but not at a beginning.
 
         Returns:
             The next ones in order; none if none came, or if another replica leads.
@@ -144,10 +144,12 @@ class EventReader:
         if not await self._has_lease():
             return []
         try:
-            if self._begins:
+            begins = self._begins
+            if begins:
                 self._begins = False
                 self._position = await self._begin()
-            events = await self._next()
+            # Whoever begins is told at once that all is well, though there may be no entry.
+            events = await self._next(block=not begins)
             if not events and await acknowledged(self._redis, self._stream, self._group) is None:
                 # A read does not notice that the group or the stream is gone.
                 self._begins = True
@@ -245,7 +247,7 @@ class EventReader:
                 raise
         return _BEGINNING
 
-    async def _next(self) -> list[Event]:
+    async def _next(self, *, block: bool) -> list[Event]:
         if self._link is None or self._link.lost.done():
             self._link = await Link.connect(self._url, f"reader-{self._group}")
         timeout_s = self._block_s + _REPLY_TIMEOUT_S
@@ -253,7 +255,7 @@ class EventReader:
         found: list[Event] = []
         left, position = self._count, self._position
         bytes_left = BYTES_MAX
-        wait: tuple[Word, ...] = ("BLOCK", int(self._block_s * 1000))
+        wait: tuple[Word, ...] = ("BLOCK", int(self._block_s * 1000)) if block else ()
         while left > 0 and bytes_left > 0:
             wanted = min(left, self._at_once, READ_AT_ONCE)
             reply = await self._link.call(

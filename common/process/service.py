@@ -17,7 +17,12 @@ from common.errors import CannotRunError
 from common.process.periodic import every
 from common.process.replicas import replica_number, run, run_until_stopped
 from common.telemetry.logs import set_up_logs
-from common.telemetry.readiness import PROBE_INTERVAL_S, PROBE_TIMEOUT_S, Readiness
+from common.telemetry.readiness import (
+    PROBE_INTERVAL_S,
+    PROBE_TIMEOUT_S,
+    STARTING_INTERVAL_S,
+    Readiness,
+)
 
 
 def load_service_settings() -> Settings:
@@ -102,4 +107,7 @@ async def keep_probing(readiness: Readiness, connected: Sequence[asyncio.Event])
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             for event in connected:
                 await event.wait()
+    while readiness.is_starting:
+        await readiness.check()
+        await asyncio.sleep(STARTING_INTERVAL_S)
     await every(PROBE_INTERVAL_S, readiness.check)

@@ -14,6 +14,8 @@ from common.telemetry.metrics import collect_replicas, export_build, is_summed
 log = logging.getLogger("roomcast.readiness")
 
 PROBE_INTERVAL_S: Final = 1.0
+STARTING_INTERVAL_S: Final = 0.1
+"""Between the probes of a process that has just started, so that it is sent work at once."""
 PROBE_TIMEOUT_S: Final = 2.0
 STALE_AFTER_S: Final = 5.0
 
@@ -51,6 +53,11 @@ class Readiness:
         self._draining = True
         outage.leave()
 
+    @property
+    def is_starting(self) -> bool:
+        """True if the process has just started and was never ready."""
+        return not (self._was_ready or time.monotonic() - self._began > outage.START_S)
+
     async def check(self) -> None:
         """Probe once."""
         try:
@@ -73,11 +80,7 @@ class Readiness:
             self._was_ready, self._warned = True, False
             return
         # At a start, at a stop, and while a store is away, this is expected.
-        expected = (
-            self._draining
-            or outage.is_any_recent()
-            or not (self._was_ready or time.monotonic() - self._began > outage.START_S)
-        )
+        expected = self._draining or outage.is_any_recent() or self.is_starting
         if reason != self._reason or not (expected or self._warned):
             level = logging.INFO if expected else logging.WARNING
             log.log(level, "not ready", extra={"reason": reason})

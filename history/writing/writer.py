@@ -120,6 +120,8 @@ class Writer:
         await self._batches.put((events, read_events(events, self._sights)))
 
     async def _write(self) -> None:
+        # Else it would be ready only after the first wait for events.
+        await self._look_after()
         async with asyncio.TaskGroup() as group:
             while True:
                 if self._batches.empty():

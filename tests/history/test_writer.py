@@ -1,5 +1,6 @@
 """`history/writing/writer.py` as a process, on a real stream and a real database."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,17 @@ from typing import Any
 
 import pytest
 
+from common.events.group_reader import EventReader
+from common.redis.client import connect
+from history.writing import writer
+from history.writing.partitions import Partitions
+from history.writing.store import Store
 from tests.conftest import MakeStack
 from tests.history.stream import add, count, fetch, frame, published, unread
 from tests.support.clients.sender import post
 from tests.support.clients.socket_client import Client
 from tests.support.processes.stack import KEYS, Stack
+from tests.support.stores.valkey import Valkey
 from tests.support.waiting import until
 
 AT = "2026-11-21T04:00:00.123Z"
@@ -237,3 +244,24 @@ def peak_kb(pid: int) -> int:
     """Most memory that a process had."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+async def test_it_is_ready_though_no_event_comes(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHECK_INTERVAL_S", 600)
+    valkey, partitions = Valkey(tmp_path), Partitions(30)
+    valkey.start()
+    redis, store = connect(valkey.url, timeout_s=60), Store(stack.database_url, partitions)
+    reader = EventReader(redis, valkey.url, KEYS, "history", batch=10, block_s=50)
+    ours = writer.Writer(reader, store, partitions, delay_s=0.05)
+    running = asyncio.create_task(ours.run())
+    try:
+        await until(lambda: not any(ours.trouble.values()))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        store.drop_connections()
+        await reader.close()
+        await redis.aclose()
+        valkey.stop()

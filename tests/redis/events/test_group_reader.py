@@ -40,6 +40,16 @@ async def test_every_event_is_read_in_order_from_the_very_first(queue: Queue) ->
     assert found[0].at_ms > 1_700_000_000_000
 
 
+async def test_only_a_beginning_does_not_wait_for_entries(queue: Queue) -> None:
+    one = EventReader(queue.redis, queue.url, KEYS, "history", batch=10, block_s=4)
+    async with asyncio.timeout(3):
+        assert await one.read() == []
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await one.read()
+    await one.close()
+
+
 async def test_one_of_two_replicas_reads(queue: Queue) -> None:
     first, second = queue.reader(), queue.reader()
     await first.read()

@@ -32,6 +32,8 @@ _LIBRARIES: Final = (
     "aiohttp.web", "alembic.command", "asyncpg", "confluent_kafka", "cryptography.fernet",
     "hiredis", "httptools", "jwt", "limits.aio.storage", "msgspec", "pydantic_settings",
     "redis.asyncio", "sqlalchemy.ext.asyncio", "uuid_utils", "uvloop", "wsproto",
+    # What prometheus_client needs, and what `limits` looks for.
+    "http.server", "wsgiref.simple_server", "pythonjsonlogger.json", "valkey.asyncio",
 )  # fmt: skip
 
 
@@ -95,7 +97,12 @@ class ForkServer:
         atexit.register(self._end)
 
     def start(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        errors: Path | None = None,
     ) -> Forked:
         """Start a module, as `python -m` does.
 
@@ -104,9 +111,14 @@ class ForkServer:
             folder: to run in.
             environment: all of it.
             log: what its output is appended to.
+            errors: what its standard error is appended to; the same unless given.
         """
         pid: int = self.ask(
-            start=list(arguments), folder=str(folder), environment=dict(environment), log=str(log)
+            start=list(arguments),
+            folder=str(folder),
+            environment=dict(environment),
+            log=str(log),
+            errors=str(errors or log),
         )
         return Forked(self, pid)
 
@@ -155,11 +167,11 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     nothing = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for number, target in ((nothing, 0), (log, 1), (log, 2)):
+    to = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    log, errors = (os.open(request[name], to, 0o644) for name in ("log", "errors"))
+    for target, number in enumerate((nothing, log, errors)):
         os.dup2(number, target)
-    os.close(nothing)
-    os.close(log)
+        os.close(number)
     sys.path[0] = request["folder"]
     sys.argv = [module, *arguments]
     if "COVERAGE_PROCESS_CONFIG" in os.environ:

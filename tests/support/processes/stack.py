@@ -16,8 +16,8 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from common.config.settings import Settings
 from common.model.ids import new_id
 from common.redis.shards import Shards
 from deploy.processes import PROCESSES
+from tests.support.processes.fork_server import fork_server
 from tests.support.processes.process import (
     LOOPBACK,
     ROOT,
@@ -117,17 +118,13 @@ class Stack:
 
     def run(self, kind: str, *arguments: str) -> str:
         """Run a process's command line with the stack's settings, and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", _KINDS[kind].module, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_TIMEOUT_S,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            done = fork_server().start(
+                [_KINDS[kind].module, *arguments], self.folder, self.environment, output, errors
+            )
+            assert done.wait(WAIT_TIMEOUT_S) == 0, errors.read_text()
+            return output.read_text().strip()
 
     def add(self, kind: str, **settings: str) -> str:
         """Add one more process of a kind (`server`, `history`, …), with settings of its own.

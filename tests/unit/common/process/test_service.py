@@ -12,6 +12,7 @@ import pytest
 
 from common.process import service
 from common.process.service import keep_probing
+from common.telemetry import outage
 from common.telemetry.readiness import Readiness
 
 ROOT = Path(__file__).parents[4]
@@ -194,4 +195,51 @@ async def test_a_process_that_never_connects_is_probed_after_a_while(
     async with asyncio.timeout(10):
         while not probe.count:
             await asyncio.sleep(0.01)
+    running.cancel()
+
+
+async def test_a_process_that_starts_is_probed_more_often_until_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "PROBE_INTERVAL_S", 60)
+    count, reason = 0, "starting"
+
+    async def probe() -> str | None:
+        nonlocal count
+        count += 1
+        return reason or None
+
+    readiness = Readiness(probe)
+    running = asyncio.create_task(keep_probing(readiness, []))
+    async with asyncio.timeout(10):
+        while count < 3:
+            await asyncio.sleep(0.01)
+        reason = ""
+        while not readiness.status()[0]:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    seen = count
+    await asyncio.sleep(0.3)
+    assert count == seen
+    running.cancel()
+
+
+async def test_a_process_that_does_not_get_ready_is_soon_probed_as_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "PROBE_INTERVAL_S", 60)
+    monkeypatch.setattr(outage, "START_S", 0)
+    count = 0
+
+    async def probe() -> str | None:
+        nonlocal count
+        count += 1
+        return "away"
+
+    running = asyncio.create_task(keep_probing(Readiness(probe), []))
+    async with asyncio.timeout(10):
+        while not count:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    assert count == 1
     running.cancel()
