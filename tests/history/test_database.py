@@ -42,7 +42,7 @@ async def test_who_waits_too_long_for_a_connection_is_told_that_it_is_away(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "POOL_MAX", 1)
-    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT_S", 1.0)
     one = Database(url)
     async with one.connection():
         with pytest.raises(DatabaseAwayError):
@@ -90,7 +90,7 @@ async def test_a_database_without_tables_is_away_until_the_writer_made_them() ->
 async def test_a_statement_that_takes_too_long_is_given_up_on_both_sides(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_S", 1.0)
     one = Database(url)
     with pytest.raises(DatabaseAwayError):
         await ask(one, "SELECT pg_sleep(60)")

@@ -168,11 +168,12 @@ async def test_a_database_that_does_not_answer_is_given_up(
     store: Store, connection: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.check()
-    monkeypatch.setattr(store_module, "ANSWER_TIMEOUT_S", 0.3)
     async with connection.transaction():
         await connection.execute("LOCK TABLE publications")
-        with pytest.raises(TimeoutError):
-            await store.write(published(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(store_module, "ANSWER_TIMEOUT_S", 0.3)
+            with pytest.raises(TimeoutError):
+                await store.write(published(1))
     assert await store.write(published(1)) == ({"publications": 1}, {})
 
 

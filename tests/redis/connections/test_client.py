@@ -82,14 +82,14 @@ async def test_a_server_that_starts_late_is_waited_for(tmp_path: Path) -> None:
 async def test_a_reply_that_is_late_is_given_up_and_the_command_not_repeated(
     server: Valkey,
 ) -> None:
-    client: Any = connect(server.url, timeout_s=0.2)
+    client: Any = connect(server.url, timeout_s=1)
     await client.delete("sent")
     server.freeze()
     try:
         began = time.monotonic()
         with pytest.raises(RedisTimeoutError):
             await client.rpush("sent", "x")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
     finally:
         server.thaw()
     # It was executed nevertheless: a retry would have sent it twice.

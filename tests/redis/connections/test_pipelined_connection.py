@@ -20,7 +20,7 @@ TIMEOUT_S = 20.0
 LOGIN_S = 1.0
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_login(monkeypatch: pytest.MonkeyPatch) -> None:
     """An overdue reply is noticed no sooner than one to the login would have been."""
     monkeypatch.setattr(pipelined_connection, "CONNECT_TIMEOUT_S", LOGIN_S)
@@ -73,6 +73,7 @@ async def test_a_script_that_redis_does_not_know_is_loaded_and_run_once(
     assert await redis.get("count") == b"2"
 
 
+@pytest.mark.usefixtures("short_login")
 async def test_a_reply_that_is_overdue_ends_the_connection(server: Valkey, redis: Any) -> None:
     link = await Link.connect(server.url, "test")
     server.freeze()
@@ -88,13 +89,16 @@ async def test_a_reply_that_is_overdue_ends_the_connection(server: Valkey, redis
     assert await redis.lrange("list", 0, -1) in ([b"1", b"2"], [b"1"], [])
 
 
-async def test_a_reader_that_pauses_by_itself_finds_no_reply_overdue(link: Link) -> None:
+@pytest.mark.usefixtures("short_login")
+async def test_a_reader_that_pauses_by_itself_finds_no_reply_overdue(server: Valkey) -> None:
+    link = await Link.connect(server.url, "test")
     link.pause()
     waits = link.send(["PING"], 0.05)
     await asyncio.sleep(LOGIN_S + 0.2)
     assert not link.lost.done()
     link.go_on()
     assert await outcomes([waits]) == [b"PONG"]
+    link.close()
 
 
 async def test_a_server_that_is_killed_fails_what_is_unanswered_and_all_that_follows(

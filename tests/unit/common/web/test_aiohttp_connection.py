@@ -176,7 +176,7 @@ async def test_a_defect_is_answered_with_500_and_no_word_of_it(
 async def test_who_never_sends_a_head_is_cut_off(
     wire: Wire, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aiohttp_connection, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(aiohttp_connection, "HEAD_TIMEOUT_S", 0.7)
     port = await serve(web.Application())
     async with Wire(port) as silent, Wire(port) as slow:
         await slow.send(b"GET / HT")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from common.web import slices as module
 from common.web.slices import SLICES_PER_TURN, TURN_S, Slices
 
 
@@ -14,7 +15,9 @@ async def turn() -> None:
 
 
 @pytest.fixture
-async def slices() -> Slices:
+async def slices(monkeypatch: pytest.MonkeyPatch) -> Slices:
+    """Slices whose turns are not ended by time, as a busy machine would do."""
+    monkeypatch.setattr(module, "TURN_S", 60.0)
     return Slices(asyncio.get_running_loop())
 
 
@@ -40,7 +43,10 @@ async def test_a_turn_has_so_many_slices(slices: Slices) -> None:
     assert counts == [SLICES_PER_TURN, 2 * SLICES_PER_TURN, all_of_them, all_of_them]
 
 
-async def test_slow_work_has_a_turn_to_itself(slices: Slices) -> None:
+async def test_slow_work_has_a_turn_to_itself(
+    slices: Slices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TURN_S", TURN_S)
     done: list[str] = []
 
     def slow() -> None:
