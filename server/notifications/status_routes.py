@@ -286,6 +286,7 @@ async def _unwritten(
             if event.kind == EventKind.PUBLISHED:
                 frame = decode_published(event.text)
                 if frame.id == notification:
+                    head = _unwritten_head(frame.type, frame)
                     channels.append(
                         StoryPublished(
                             channel=channel,
@@ -298,12 +299,12 @@ async def _unwritten(
                             mirrors=[],
                         )
                     )
-                    head = _unwritten_head(frame.type, frame)
             elif event.kind == EventKind.EXPIRED:
                 one = decode_expired(event.text)
                 if one.id == notification:
+                    own = _unwritten_head(kind_and_target(channel)[0], one)
                     channels.append(_expired_channel(channel, at, event.writer))
-                    head = head or _unwritten_head(kind_and_target(channel)[0], one)
+                    head = head or own
             elif event.kind == EventKind.DEAD and decode_dead(event.text).id == notification:
                 dead.append(StoryDeadItem(reason=event.extra.decode(errors="replace"), at=at))
         except (msgspec.MsgspecError, ValueError, RecursionError):
