@@ -146,8 +146,8 @@ def make_topics(settings: Settings, *topics: str) -> None:
     try:
         there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     except KafkaException:
-        # It says only that nobody answered in time. Why, a wrong password for instance, is told,
-        # and logged, when somebody asks.
+        # It says only that nobody answered in time. The cause, such as a wrong password, is
+        # reported and logged by the next poll.
         admin.poll(0)
         causes = [error for error in heard if error.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001 - public
         if causes:

@@ -148,7 +148,7 @@ class EventReader:
             if begins:
                 self._begins = False
                 self._position = await self._begin()
-            # Whoever begins is told at once that all is well, though there may be no entry.
+            # A first read returns at once, so that the caller knows that all is well.
             events = await self._next(block=not begins)
             if not events and await acknowledged(self._redis, self._stream, self._group) is None:
                 # A read does not notice that the group or the stream is gone.

@@ -24,7 +24,7 @@ def moment(text: str) -> datetime:
     """Read a time of an event.
 
     Raises:
-        msgspec.ValidationError: it is none, or has no zone.
+        msgspec.ValidationError: it is not a time, or has no zone.
     """
     return msgspec.convert(text, _Moment)
 

@@ -14,7 +14,7 @@ from common.redis.scripts import Argument, Script
 
 
 class UnknownVerdictError(RoomcastError):
-    """A script returned what is no verdict: it is not of this release, or it has a bug."""
+    """A script returned something else than a verdict: it is of another release, or has a bug."""
 
 
 class Verdict(StrEnum):

@@ -123,5 +123,5 @@ class ChunkedBody:
     def _read_trailer(self, line: bytes) -> None:
         self._trailer += len(line)
         if b"\n" in line or b"\0" in line or self._trailer > _TRAILER_MAX_BYTES:
-            raise BodyError("a trailer that is none, or too long")
+            raise BodyError("a trailer that is malformed or too long")
         self.is_complete = not line

@@ -21,6 +21,6 @@ def decode_mirror_entries(text: str | bytes | msgspec.Raw) -> list[MirrorEntry]:
     """Read a list of entries.
 
     Raises:
-        msgspec.MsgspecError: it is none.
+        msgspec.MsgspecError: it is not such a list.
     """
     return _decoder.decode(text)

@@ -48,11 +48,11 @@ OF_THE_TOPIC: Final = frozenset(
         KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
     }
 )
-"""Codes that say that no message would be taken."""
+"""Codes of brokers that would accept no message at all."""
 TRIES: Final = 3
 """Attempts at a message alone before an unclassified error code is blamed on the message."""
 FORGIVEN: Final = 100
-"""After so many suspects in a row that were taken there is none any more."""
+"""Accepted suspects in a row after which no message is a suspect any more."""
 _TRY_PAUSE_S: Final = 1.0
 _ISOLATED_SHARE: Final = 4
 """A message of at least this part of a refused piece is what made it too large, most likely."""

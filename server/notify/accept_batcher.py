@@ -92,7 +92,7 @@ def _outcome_of(verdict: list[bytes]) -> Decision | OutcomeUnknownError:
     try:
         return read_decision(verdict)
     except UnknownVerdictError as error:
-        log.exception("redis answered an acceptance with what is no verdict")
+        log.exception("redis answered an acceptance with something unknown")
         return OutcomeUnknownError(str(error))
 
 

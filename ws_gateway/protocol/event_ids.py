@@ -94,8 +94,8 @@ class EventIds:
 def read_event_id(text: str, channels: Collection[str]) -> dict[str, Position]:
     """Read where a stream was in those of the channels that its id knows of.
 
-    Of an id that is none of ours, or that left a channel out for want of room, the channels are at
-    `LOST`. Channels that the stream did not have are missing.
+    If the id is not one of ours, or had no room for a channel, the channels are at `LOST`. Channels
+    that the stream did not have are missing.
     """
     try:
         positions, is_complete = _read(text)

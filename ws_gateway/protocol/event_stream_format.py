@@ -74,7 +74,7 @@ def read_stream_request(query: str, last_event_id: str | None) -> StreamRequest:
     """Read the query of an event stream.
 
     Whatever the last event id is, the stream is opened: a browser gives up for good when it is
-    refused. Of an id that is none of ours, no channel is recovered.
+    refused. An id that is not one of ours recovers no channel.
 
     Raises:
         ValueError: the query is not understood; the text says why.

@@ -1,4 +1,4 @@
-"""Everything that is told which publications were written to sockets."""
+"""Reports of what was written to sockets, to everything that counts it."""
 
 from collections.abc import Callable
 
