@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from common.auth.authenticator import UNIDENTIFIED
+from tests.security.limits.limiting import one_more
 from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made, token_of
 from tests.support.waiting import until
@@ -195,16 +196,18 @@ async def test_pages_of_strange_origins_may_not_connect(
     with pytest.raises(InvalidStatus) as refused:
         await opening(auth_stack, origin="https://evil.example", additional_headers=headers)
     assert refused.value.response.status_code == 403
-    name = auth_stack.add("gateway", ALLOWED_ORIGINS="https://a.example, https://b.example")
-    await asyncio.to_thread(auth_stack.start, name)
-    url = auth_stack.url(name).replace("http", "ws")
-    for origin, good in (("https://b.example", True), ("https://c.example", False)):
-        try:
-            async with connect(url, origin=Origin(origin), compression=None, proxy=None) as socket:
-                answer = await ask(socket, userId="ann", token=headers["Authorization"][7:])
-                assert (answer["type"] == "registered") is good
-        except InvalidStatus:
-            assert not good
+    listed = "https://a.example, https://b.example"
+    async with one_more(auth_stack, "gateway", ALLOWED_ORIGINS=listed) as name:
+        url = auth_stack.url(name).replace("http", "ws")
+        for origin, good in (("https://b.example", True), ("https://c.example", False)):
+            try:
+                async with connect(
+                    url, origin=Origin(origin), compression=None, proxy=None
+                ) as socket:
+                    answer = await ask(socket, userId="ann", token=headers["Authorization"][7:])
+                    assert (answer["type"] == "registered") is good
+            except InvalidStatus:
+                assert not good
 
 
 async def test_metrics_beside_the_sockets_are_for_operators(
