@@ -43,6 +43,11 @@ GLOBAL_KEYS = SHARDS.global_keys
 C = TypeVar("C", bound=Connection)
 
 
+def pub(label: str) -> bytes:
+    """Name of a channel in pub/sub."""
+    return KEYS.pub(f"default/{label}").encode()
+
+
 class PlayedReceipts:
     """Keeps the receipts that it is given, unless Redis is `away`."""
 

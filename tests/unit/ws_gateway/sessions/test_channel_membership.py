@@ -2,7 +2,7 @@
 
 from common.auth.principal import OPEN, Principal
 from common.model.publication import Position
-from tests.unit.ws_gateway.gateway_at_work import GatewayAtWork, gateway_at_work
+from tests.unit.ws_gateway.gateway_at_work import GatewayAtWork, gateway_at_work, pub
 from ws_gateway.channels.channel import Channel
 from ws_gateway.sessions.channel_membership import ChannelMembership, channel_names
 from ws_gateway.transport.web_socket import WebSocket
@@ -23,7 +23,7 @@ def test_a_user_hears_channels_of_its_own_client_application() -> None:
 async def test_a_connection_waits_while_a_channel_is_opened() -> None:
     async with gateway_at_work() as work, work.connect(WebSocket) as (connection, _):
         got: list[list[Channel]] = []
-        work.redis.held_names = {work.hub._pub(Channel(ROOM[0], "room:1"))}
+        work.redis.held_names = {pub("room:1")}
         membership(work).open(connection, ROOM, got.append)
         assert connection.busy
         assert got == []

@@ -4,7 +4,7 @@ import asyncio
 
 from common.model.publication import Position, Publication
 from tests.support.waiting import until
-from tests.unit.ws_gateway.gateway_at_work import gateway_at_work
+from tests.unit.ws_gateway.gateway_at_work import gateway_at_work, pub
 from ws_gateway.channels.log_reader import Replay
 from ws_gateway.transport.web_socket import WebSocket
 
@@ -55,7 +55,7 @@ async def test_nothing_is_read_for_one_that_missed_nothing() -> None:
 
 async def test_one_that_is_gone_before_its_channels_are_open_is_not_let_in() -> None:
     async with gateway_at_work() as work, work.connect(WebSocket) as (connection, peer):
-        work.redis.held_names = {work.hub._prefix.encode() + b"default/user:ann"}
+        work.redis.held_names = {pub("user:ann")}
         peer.send({"userId": "ann"})
         await until(lambda: connection.busy)
         connection.abort()

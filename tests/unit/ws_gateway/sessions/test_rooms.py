@@ -3,7 +3,7 @@
 from common.auth.principal import Principal
 from common.auth.principal import Rooms as AllowedRooms
 from tests.support.waiting import until
-from tests.unit.ws_gateway.gateway_at_work import gateway_at_work
+from tests.unit.ws_gateway.gateway_at_work import gateway_at_work, pub
 from ws_gateway.transport.web_socket import WebSocket
 
 
@@ -60,7 +60,7 @@ async def test_a_token_that_names_rooms_allows_no_others() -> None:
 
 async def test_a_room_that_opens_after_the_connection_is_gone_has_no_member() -> None:
     async with gateway_at_work() as work, work.registered("ann") as (connection, peer):
-        work.redis.held_names = {work.hub._prefix.encode() + b"default/room:1"}
+        work.redis.held_names = {pub("room:1")}
         peer.send({"action": "join", "room": "1"})
         await until(lambda: connection.busy)
         connection.abort()

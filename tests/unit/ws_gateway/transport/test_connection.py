@@ -59,6 +59,25 @@ async def test_one_that_does_not_read_is_left_behind_and_then_caught_up_from_the
         assert (await peer.frame()).data == b"[1]"
 
 
+async def test_one_that_is_behind_hears_a_channel_from_its_log_only() -> None:
+    async with (
+        gateway_at_work() as work,
+        work.registered("ann", "1") as (ann, peer),
+        work.registered("bob", "1") as (_, bob),
+    ):
+        ann.fall_behind(work.hub.channels["default/room:1"], Position("e", 0))
+        work.publish("room:1", b"[1]")
+        work.publish("user:ann", b"[0]")
+        assert (await bob.frame()).data == b"[1]"
+        assert (await peer.frame()).data == b"[0]"
+        log = [Publication("e", 1, 1, None, b"[1]")]
+        work.redis.replays.append(Replay(Position("e", 1), True, log))
+        work.catch_up.begin(ann)
+        assert (await peer.frame()).data == b"[1]"
+        work.publish("room:1", b"[2]")
+        assert (await peer.frame()).data == b"[2]"
+
+
 async def test_one_that_missed_more_than_the_log_has_is_told() -> None:
     async with gateway_at_work(**SMALL_BUFFERS) as work, work.registered("ann", "1") as (ann, peer):
         count = await _leave_behind(work)

@@ -6,7 +6,8 @@ import json
 import pytest
 from websockets.frames import Opcode
 
-from tests.unit.ws_gateway.gateway_at_work import gateway_at_work
+from tests.support.waiting import until
+from tests.unit.ws_gateway.gateway_at_work import gateway_at_work, pub
 from ws_gateway.transport.web_socket import SLICE_FRAMES, WebSocket
 
 
@@ -68,6 +69,17 @@ async def test_an_action_that_waits_holds_up_what_comes_behind_it() -> None:
             peer.end.recv(1)
         connection.resume()
         assert await peer.next() == {"type": "pong"}
+
+
+async def test_what_came_in_the_same_read_waits_for_the_action_before_it() -> None:
+    async with gateway_at_work() as work, work.registered() as (connection, peer):
+        work.redis.held_names = {pub("room:1")}
+        peer.send({"action": "join", "room": "1"})
+        peer.send({"action": "ping"})
+        await until(lambda: connection.busy)
+        await asyncio.sleep(0.02)
+        work.redis.released.set()
+        assert [(await peer.next())["type"] for _ in range(2)] == ["joined", "pong"]
 
 
 async def test_a_burst_of_frames_is_read_in_slices_and_in_order() -> None:
