@@ -27,10 +27,10 @@ Each exception is defined beside what raises it. The whole tree:
     ├── ArchiveError (kafka_bridge.restore.topic_reader)
     ├── RestoreRefusedError (kafka_bridge.restore.command)
     ├── SecretFileError (common.config.secret_files)
-    ├── InUseError (deploy.local.supervision.running_stacks)
     └── UnfitPathError (deploy.local.supervision.supervisord)
 
-The reference client in `sdk/` has its own: it is used without the rest.
+The reference client in `sdk/` has its own, and so has what `make clean` imports
+(`deploy.local.supervision.running_stacks`): they are used without the rest.
 """
 
 from typing import Final

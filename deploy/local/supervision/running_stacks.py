@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from common.errors import RoomcastError
-
 _SKIPPED: Final = frozenset({".venv", ".git", "node_modules"})
 
 
-class InUseError(RoomcastError):
-    """Another process holds the lock; the text says which one."""
+class InUseError(Exception):
+    """Another process holds the lock; the text says which one.
+
+    Not of the tree in `common.errors`, which imports redis-py.
+    """
 
 
 @contextmanager
