@@ -1,6 +1,7 @@
 """Pages that list things of the code list those that are there, and all of them."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,15 @@ TESTS = {
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_test_that_a_page_names_is_there(path: Path) -> None:
     assert set(re.findall(r"`(test_\w+)`", path.read_text())) <= TESTS
+
+
+def in_nav(entries: list[Any]) -> Iterator[str]:
+    for entry in entries:
+        for item in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from in_nav(item) if isinstance(item, list) else [item]
+
+
+def test_the_site_s_navigation_has_every_page_once() -> None:
+    navigation = tomllib.loads(page("zensical.toml"))["project"]["nav"]
+    there = (path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md"))
+    assert sorted(in_nav(navigation)) == sorted(map(str, there))

@@ -6,9 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,12 +23,6 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
     )
-
-
-def in_nav(entries: list[Any]) -> Iterator[str]:
-    for entry in entries:
-        for item in entry.values() if isinstance(entry, dict) else [entry]:
-            yield from in_nav(item) if isinstance(item, list) else [item]
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +42,6 @@ def site(copy: Path) -> Path:
 
 def pages() -> list[Path]:
     return [path.relative_to(ROOT / "docs") for path in sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def test_the_navigation_has_every_page_once() -> None:
-    assert sorted(in_nav(CONFIG["nav"])) == sorted(map(str, pages()))
 
 
 def test_every_page_is_on_the_site_and_found_by_search(site: Path) -> None:
