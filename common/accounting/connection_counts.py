@@ -48,7 +48,7 @@ class ConnectionCounts:
         """Write how many connections of each client a gateway has.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
+            redis.exceptions.RedisError, OSError: Redis does not answer.
         """
         report = _Report(time.time(), dict(clients))
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -60,7 +60,7 @@ class ConnectionCounts:
         """Remove a gateway that is stopping.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
+            redis.exceptions.RedisError, OSError: Redis does not answer.
         """
         await self._redis.hdel(self._key, gateway)
 
@@ -71,7 +71,7 @@ class ConnectionCounts:
             but: leave this gateway out.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
+            redis.exceptions.RedisError, OSError: Redis does not answer.
         """
         now = time.time()
         total: Counter[str] = Counter()

@@ -152,7 +152,7 @@ async def read_usage(
     """Read a client's counts by day; a day without any has zeros.
 
     Raises:
-        redis.exceptions.RedisError, OSError, TimeoutError: Redis does not answer.
+        redis.exceptions.RedisError, OSError: Redis does not answer.
     """
     days = list(days)
     anyhow: Any = redis

@@ -95,7 +95,7 @@ class Directory:
         """Ask Redis for what changed.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
+            redis.exceptions.RedisError, OSError: it does not answer.
         """
         began = time.monotonic()
         more = True
@@ -153,7 +153,7 @@ class DirectoryWriter:
         """Write records, except where Redis has a newer one.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: the outcome is unknown; repeat.
+            redis.exceptions.RedisError, OSError: the outcome is unknown; repeat.
         """
         for first in range(0, len(records), _RECORDS_AT_ONCE):
             args: list[Argument] = [_new_generation()]

@@ -71,7 +71,7 @@ class WindowReservations:
         """Reserve permits, all or none.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: the outcome is unknown.
+            redis.exceptions.RedisError, OSError: the outcome is unknown.
         """
         # Twice the period, so that the window never slides: its end is in the key.
         return await self._storage.acquire_sliding_window_entry(key, limit, 2 * period_s, amount)
@@ -80,7 +80,7 @@ class WindowReservations:
         """Read the number of permits that all processes have reserved.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
+            redis.exceptions.RedisError, OSError: it does not answer.
         """
         return (await self._storage.get_sliding_window(key, 2 * period_s))[2]
 
@@ -231,7 +231,7 @@ class WindowCounter:
         """Ask Redis how many are left.
 
         Raises:
-            redis.exceptions.RedisError, OSError, TimeoutError: it does not answer.
+            redis.exceptions.RedisError, OSError: it does not answer.
         """
         now = time.time()
         if now >= self._ends:
