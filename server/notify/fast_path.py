@@ -16,6 +16,7 @@ from typing import Final, cast
 from common.auth.principal import Principal
 from common.model.problems import Problem, closing_answer
 from common.process.periodic import every
+from common.web.hand_over import hand_over
 from common.web.request_head import END, HEAD_MAX_BYTES, HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, late_head
 from common.web.slices import SLICE_BYTES, SLICE_REQUESTS, UNREAD_MAX_BYTES, Slices
 from server.access.client_limits import LimitCounters, Limiter
@@ -263,16 +264,9 @@ class NotifyFront(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        handler = self._aiohttp_handler()
         self._connections.discard(self)
         unread, self._unread = self._unread[self._at :], b""
-        if self._deaf:
-            transport.resume_reading()
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        handler.data_received(unread)
-        if self._eof and not handler.eof_received():
-            transport.close()
+        hand_over(transport, self._aiohttp_handler(), unread, ended=self._eof)
 
 
 async def close_overdue(connections: set[NotifyFront]) -> None:

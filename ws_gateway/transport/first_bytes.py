@@ -13,6 +13,7 @@ from common.auth.tickets import Grant
 from common.model.problem_codes import ProblemCode
 from common.model.problems import Problem, closing_answer
 from common.web.cors import answer_lines, is_one_origin
+from common.web.hand_over import hand_over
 from common.web.peer_address import peer_address
 from common.web.problem_middleware import check_coding
 from common.web.request_head import END, HEAD_MAX_BYTES, RequestHead, check_beginning, read_head
@@ -338,14 +339,7 @@ class Front(asyncio.Protocol):
         self._fronts.discard(self)
         self._transport = None
         self._head = b""
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        if not transport.is_reading():
-            transport.resume_reading()
-        if rest:
-            protocol.data_received(rest)
-        if self._eof and not protocol.eof_received():
-            transport.close()
+        hand_over(transport, protocol, rest, ended=self._eof)
 
 
 def _asks_for_events(request: RequestHead) -> bool:
