@@ -84,7 +84,7 @@ async def work(settings: Settings) -> None:
             for task in late:
                 task.cancel()
             if late:
-                log.info("not all was settled; it will come again")
+                log.info("stopped before all events were acknowledged; they are sent again")
 
     async def close_producers() -> None:
         await asyncio.gather(events_out.close(1.0), dead_out.close(1.0))

@@ -35,12 +35,12 @@ class Publisher:
 
         Raises:
             LinkLostError: the connection is gone.
-            redis.exceptions.RedisError: the server tells no run id.
+            redis.exceptions.RedisError: INFO has no run id.
         """
         info = await link.call("INFO", "server", timeout_s=timeout_s)
         found = re.search(rb"run_id:([0-9a-f]+)", info)
         if found is None:
-            raise RedisError("the server tells no run id")
+            raise RedisError("INFO has no run_id")
         self._run = found[1].decode()[:RUN_CHARACTERS]
 
     def arguments(self) -> list[Argument]:

@@ -239,7 +239,7 @@ class EventReader:
                 "the event stream was deleted; what was in it unread is lost",
                 extra={"group": self._group, "read_to": self._position.decode()},
             )
-        log.info("the group is made from the start", extra={"group": self._group})
+        log.info("the consumer group is made from the start", extra={"group": self._group})
         try:
             await self._make_group(self._redis, [self._stream], [self._group])
         except ResponseError as error:

@@ -56,7 +56,7 @@ _NO_PARSER: Final[Any] = _NoParser()
 
 
 class _BodyStream(StreamReader):
-    """A body whose first read tells the client to send it (RFC 9110, section 10.1.1)."""
+    """A body whose first read tells the peer to send it (RFC 9110, section 10.1.1)."""
 
     __slots__ = ("_ask_for_it",)
 
@@ -105,7 +105,7 @@ class PlainHttp(web.RequestHandler):
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._answering = False
         self._must_continue = False
-        """True if the client waits for `100 Continue` before it sends its body."""
+        """True if the peer waits for `100 Continue` before it sends its body."""
         self._is_last = False
         """True if no further request is read."""
         self._lingered = -1
@@ -199,8 +199,8 @@ class PlainHttp(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer a request that its handler failed on, and close."""
         if self.transport is None and isinstance(exc, ConnectionError):
-            log.debug("a client left before its answer", extra={"reason": str(exc)})
-            raise ConnectionError("the client left") from exc
+            log.debug("a peer left before its answer", extra={"reason": str(exc)})
+            raise ConnectionError("the peer left") from exc
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             super().handle_error(request, status, exc, message)
             problem = Problem(

@@ -1,4 +1,4 @@
-"""Client address of a connection, also behind trusted proxies.
+"""Address of a connection's peer, also behind trusted proxies.
 
 Anybody can write `X-Forwarded-For`. Every proxy adds, on the right, the address that it saw itself:
 so we read entries from the right, for as long as the proxies that wrote them are trusted.
@@ -18,7 +18,7 @@ def peer_address(
     forwarded_for: str | None = None,
     trusted: Sequence[Network] = (),
 ) -> str:
-    """Return the address of the client as text; empty if the connection has none.
+    """Return the address of the peer as text; empty if the connection has none.
 
     Everything that counts by address gets the address here.
 

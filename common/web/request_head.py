@@ -155,7 +155,7 @@ def read_head(data: bytes) -> RequestHead:
     if len(data) > HEAD_MAX_BYTES:
         raise too_large_head()
     if data.startswith(b"\r\n"):
-        # Old clients may send one after a body (RFC 9112, section 2.2).
+        # Old programs may send one after a body (RFC 9112, section 2.2).
         data = data[2:]
     start = data[: data.find(b"\r\n")]
     if b" \r\n" in data or b"\t\r\n" in data:

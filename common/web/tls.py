@@ -1,4 +1,4 @@
-"""TLS on the ports for clients: options for listening with and without it."""
+"""TLS on the ports of server and gateway: options for listening with and without it."""
 
 import ssl
 from typing import Any, Final

@@ -17,8 +17,8 @@ from deploy.processes import PROCESSES, Process
 
 LOOPBACK: Final = "127.0.0.1"
 
-# Time that a part may take to end beyond the time that it gives its clients: a worker waits for the
-# reply to its last publication, and for its lease.
+# Time that a part may take to end, beyond the time that it gives its connections: a worker waits
+# for the reply to its last publication, and for its lease.
 _STOP_GRACE_S: Final = 15
 
 # On a developer's machine nobody wants to wait ten seconds for Ctrl-C.

@@ -288,7 +288,7 @@ class _Scope(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Some of an inbox, newest first, and from where on to ask for more; None: there is no more."""
+    """A page of an inbox, newest first, and the place of the next one; None: it is the last."""
 
     places: list[InboxPlace]
     following: InboxPlace | None
@@ -503,7 +503,7 @@ async def _archived_page(
     )
     spots = [(row["created_at"], row["notification"]) for row in rows]
     following = _place(spots[limit - 1]) if len(spots) > limit else None
-    # What is in the inbox no more leaves the page short.
+    # Items that left the inbox meanwhile make the page shorter.
     items = await _items(connection, reader, scope, spots[:limit])
     return [
         item._replace(archived=True) for item in items if not unread or item.read_ms is None
@@ -594,7 +594,7 @@ async def unread_count(connection: Any, reader: Reader) -> int:
 
 
 async def settle(connection: Any, reader: Reader) -> bool:
-    """Look an inbox through once, so that nobody has to again.
+    """Go through an inbox once, so that later reads need not.
 
     Returns:
         Whether that was any use; not if too much is unread there, or it was tried a while ago.

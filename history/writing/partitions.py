@@ -42,7 +42,7 @@ def partition_named(name: str) -> Partition | None:
 
 
 def split_by_day(rows: Rows, first: date, last: date) -> tuple[Rows, Rows, set[Partition]]:
-    """Part rows by whether they are of days that are kept; what has no days is kept.
+    """Separate the rows of days that are kept; tables without days keep all rows.
 
     Returns:
         Rows from the first to the last day, all other rows, and the partitions of the former.
@@ -94,7 +94,7 @@ class Partitions:
         return (today() - min(days)).days + 1 if days else 0
 
     async def read(self, connection: Any) -> None:
-        """Ask what there is."""
+        """Read which partitions the database has."""
         found = await connection.fetch(
             "SELECT child.relname FROM pg_inherits"
             " JOIN pg_class child ON child.oid = inhrelid"
@@ -107,7 +107,7 @@ class Partitions:
         self._known = {partition for partition in named if partition is not None}
 
     async def make(self, connection: Any, wanted: Iterable[Partition]) -> None:
-        """Make those of the wanted ones that are not known to be there."""
+        """Make the partitions that are wanted and not known to exist."""
         for partition in sorted(set(wanted) - self._known):
             table, day = partition
             # A query that runs for long must not make all others wait behind this one's lock.

@@ -140,7 +140,10 @@ class Ingest:
         )
 
     def _assigned(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        log.info("partitions", extra={"assigned": [each.partition for each in partitions]})
+        log.info(
+            "partitions of the topic of requests were assigned",
+            extra={"assigned": [each.partition for each in partitions]},
+        )
         consumer.assign(partitions)
         if self._paused:
             consumer.pause(partitions)

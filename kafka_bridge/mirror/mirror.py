@@ -240,7 +240,7 @@ class Mirror:
             await self._send_again(carefully=False)
 
     def _say_stalled(self) -> None:
-        # Soon after an outage it is what brokers do that keep nothing on disk.
+        # Brokers that keep nothing on disk behave like this soon after an outage.
         expected = self._stopping or kafka_outage.is_recent
         level = logging.INFO if expected else logging.WARNING
         log.log(level, "kafka answers, but acknowledges nothing; sending again")

@@ -262,7 +262,7 @@ class Outbox:
         size = max(_BATCH_LEAST_BYTES, self._config["batch.size"] // 2)
         if size < self._config["batch.size"]:
             self._config["batch.size"] = size
-            log.info("less is sent together", extra={"bytes": size})
+            log.info("smaller batches are sent from now on", extra={"bytes": size})
             await self.reopen()
 
     async def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:

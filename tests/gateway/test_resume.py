@@ -1,4 +1,4 @@
-"""Clients that come back, clients that are left behind, and what each is told."""
+"""Connections that come back, connections left behind, and what each is told."""
 
 import asyncio
 import json

@@ -106,7 +106,7 @@ class Seats:
         try:
             await self._counts.forget(self._gateway)
         except REDIS_ERRORS as error:
-            log.info("nobody was told of the end", extra={"reason": str(error)})
+            log.info("the quota could not be given back; it expires", extra={"reason": str(error)})
 
     def _limits(self, principal: Principal) -> ClientLimits:
         record = None if principal is OPEN else self._directory.client(principal.client)

@@ -95,7 +95,7 @@ class EventStream(Connection):
         self.write_if_bounded(event(payload, type_of(payload), self._id()))
 
     def ping(self) -> None:
-        """Keep what lies between from closing the connection; nobody answers this."""
+        """Keep proxies from closing an idle connection; nobody answers this."""
         self.seen = self.host.clock.now
         self.write_if_bounded(COMMENT)
 
