@@ -186,16 +186,6 @@ async def test_a_nearly_full_redis_is_503_until_there_is_room(make_stack: MakeSt
         await until(lambda: answered(202), "there is room again")
 
 
-async def test_a_redis_that_evicts_is_refused_at_start(make_stack: MakeStack) -> None:
-    stack = make_stack(servers=0, workers=0, gateways=0)
-    stack.valkey.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    for kind in ("server", "worker"):
-        process = stack.processes[stack.add(kind)]
-        process.start()
-        assert await asyncio.to_thread(process.wait) == 1
-        assert "maxmemory-policy" in process.log_tail()
-
-
 async def test_accepted_with_fsync_survives_a_kill_of_redis(make_stack: MakeStack) -> None:
     """With `everysec` Redis may answer before its file is on disk; ACCEPT_FSYNC waits for it."""
     stack = make_stack(workers=0, ACCEPT_FSYNC="true")
