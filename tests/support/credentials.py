@@ -10,6 +10,8 @@ from tests.support.clients.api import Api
 from tests.support.processes.stack import Stack
 from tests.support.waiting import until
 
+ROOM = {"type": "room", "userId": 1, "target": "1", "message": "hi"}
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -73,3 +75,14 @@ async def token_of(
     answer = await api("POST", "/tokens", json=body, headers=client.bearer)
     assert answer.status == 201, answer
     return str(answer.body["token"])
+
+
+async def accepts(stack: AuthStack, server: int, key: str) -> bool:
+    """Return whether a server takes a notification from a key."""
+    url = f"{stack.http_urls[server]}/notify"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, json=ROOM, headers={"x-api-key": key}) as response,
+    ):
+        assert response.status in (202, 401, 503)
+        return response.status == 202

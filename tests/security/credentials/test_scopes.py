@@ -1,19 +1,14 @@
 """Every route with every set of scopes, and what a key can give away."""
 
-import asyncio
 import json
 from itertools import combinations
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from server.access.route_access import SCOPES, Access
 from server.app import ROUTES
-from server.clients.key_routes import KEYS_MAX
-from server.clients.token_routes import SECRETS_MAX
-from tests.security.limits.limiting import one_more
 from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made
 from tests.support.waiting import until
@@ -136,108 +131,3 @@ async def test_a_client_is_made_with_the_scopes_that_are_asked_for(
         body = {"name": "new", "email": "n@example.com", "scopes": scopes}
         answer = await api("POST", "/clients", json=body, headers=operator.bearer)
         assert answer.status == 422, (scopes, answer)
-
-
-async def test_where_everybody_may_register_a_client_has_all_scopes_or_those_it_asks_for(
-    auth_stack: AuthStack,
-) -> None:
-    async with (
-        one_more(auth_stack, "server", CLIENT_REGISTRATION="true") as name,
-        Api(auth_stack) as api,
-    ):
-        api.root = auth_stack.url(name)
-        for scopes, status in ((None, 200), (["notify"], 403)):
-            body = {"name": "new", "email": "n@example.com", "scopes": scopes}
-            answer = await api("POST", "/clients", json=body)
-            assert answer.status == 201, answer
-            key = Made("", answer.body["apiKey"])
-
-            async def seen(key: Made = key) -> int:
-                return int((await api("GET", "/clients/me/keys", headers=key.bearer)).status)
-
-            await until(lambda seen=seen: _is_not(seen, 401))  # type: ignore[misc]
-            assert await seen() == status
-
-
-async def _is_not(ask: Any, status: int) -> bool:
-    return bool(await ask() != status)
-
-
-def test_the_command_line_makes_a_first_key_with_some_scopes(auth_stack: AuthStack) -> None:
-    key = auth_stack.run(
-        "server", "create-client", "--scopes", "notify,read", "till", "till@example.com"
-    )
-
-    async def look() -> None:
-        async with Api(auth_stack) as api:
-            made = Made("", key)
-
-            async def known() -> bool:
-                return (await api("GET", "/notifications", headers=made.bearer)).status == 200
-
-            await until(known)
-            assert (await api("GET", "/clients/me/keys", headers=made.bearer)).status == 403
-
-    asyncio.run(look())
-    for wrong in (
-        ["--scopes", "write"],
-        ["--scopes", ""],
-        ["--admin", "--scopes", "read"],
-    ):
-        with pytest.raises(AssertionError, match="usage"):
-            auth_stack.run("server", "create-client", *wrong, "till", "till@example.com")
-
-
-async def test_dear_and_broken_token_keys_are_refused_and_the_others_kept_without_more(
-    api: Api, shop: Made
-) -> None:
-    good = json.loads(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key()))
-
-    async def put(*keys: Any) -> Any:
-        body = {"keys": list(keys)}
-        return await api("PUT", "/clients/me/token-keys", json=body, headers=shop.bearer)
-
-    for bad, text in (
-        ({**good, "kid": "k", "n": "f" * 2_731}, "2048 to 4096"),
-        ({**good, "kid": "k", "e": "Aw"}, "65537"),
-        ({**good, "kid": "a\u0000"}, "printable"),
-        ({**good, "kid": "k" * 256}, "255"),
-        ({**good, "kid": 1}, "text"),
-        ({**good}, "text"),
-    ):
-        answer = await put(bad)
-        assert (answer.status, text in answer.body["detail"]) == (422, True), answer
-    assert (await put({**good, "kid": "k"}, {**good, "kid": "k"})).status == 422
-    assert (await put(*[{**good, "kid": f"{n}"} for n in range(11)])).status == 422
-    more = {"x5c": ["\u0000"], "note": "x" * 100_000, "key_ops": ["verify"]}
-    answer = await put({**good, "kid": "k", "use": "sig", "alg": "RS256", **more})
-    assert answer.status == 200, answer
-    (kept,) = (await api("GET", "/clients/me/token-keys", headers=shop.bearer)).body["keys"]
-    assert set(kept) == {"kty", "kid", "use", "alg", "n", "e"}
-
-
-async def test_a_client_has_so_many_keys_and_secrets_however_it_gets_them(
-    api: Api, shop: Made
-) -> None:
-    made = [
-        await api(
-            "POST", "/clients/me/token-secret/rotate", json={"overlapS": 60}, headers=shop.bearer
-        )
-        for _ in range(SECRETS_MAX)
-    ]
-    assert [answer.status for answer in made] == [201] * (SECRETS_MAX - 1) + [409]
-    assert made[-1].body["code"] == "too-many-secrets"
-    last = await api("POST", "/clients/me/token-secret/rotate", json={}, headers=shop.bearer)
-    assert last.status == 201
-    first = (await api("GET", "/clients/me/keys", headers=shop.bearer)).body["keys"][0]["id"]
-    body = {"name": "k", "scopes": ["read"]}
-    added = await asyncio.gather(
-        *(
-            api("POST", "/clients/me/keys", json=body, headers=shop.bearer)
-            for _ in range(KEYS_MAX + 5)
-        )
-    )
-    assert sorted(answer.status for answer in added) == [201] * (KEYS_MAX - 1) + [409] * 6
-    path = f"/clients/me/keys/{first}/rotate"
-    assert (await api("POST", path, json={"overlapS": 5}, headers=shop.bearer)).status == 409
-    assert (await api("POST", path, json={}, headers=shop.bearer)).status == 201

@@ -3,97 +3,22 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from server.clients.ticket_issuer import USER_TICKETS_MAX
-from tests.security.limits.limiting import limit, one_more
-from tests.support.clients.api import Answered, Api
+from tests.security.credentials.ticket_use import BUYERS, WAYS, bought, buy, heard, stream, use
+from tests.security.limits.limiting import one_more
+from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made, make_client, token_of
-from tests.support.processes.stack import Stack
 from tests.support.waiting import until
-
-WAYS = ["stream", "socket"]
-BUYERS = ["token", "key"]
-
-
-async def bought(
-    api: Api, client: Made, user: str = "ann", *, by: str = "token", ttl: int = 60
-) -> str:
-    """A ticket for one of a client's users, who may hear room 1."""
-    if by == "key":
-        body = {"userId": user, "rooms": ["1"], "ttl": ttl}
-        answer = await api("POST", "/tickets", json=body, headers=client.bearer)
-    else:
-        answer = await buy(api, await token_of(api, client, user, ttl))
-    assert answer.status == 201, answer
-    return str(answer.body["ticket"])
-
-
-async def buy(api: Api, token: str, **more: Any) -> Answered:
-    return await api("POST", "/tickets", headers={"Authorization": f"Bearer {token}"}, **more)
-
-
-async def use(url: str, ticket: str, way: str = "stream", user: str = "ann") -> str:
-    """Show a ticket.
-
-    Returns:
-        `registered`, or the code of the problem or the error frame.
-    """
-    if way == "stream":
-        async with stream(url, ticket, userId=user, room="1") as (answer, events):
-            if answer.status == 200:
-                return (await anext(events))[0]
-            assert answer.status in (401, 403, 503), await answer.text()
-            problem: dict[str, Any] = await answer.json(content_type=None)
-            return str(problem["code"])
-    async with connect(f"{url}?ticket={ticket}", compression=None, proxy=None) as socket:
-        with suppress(ConnectionClosed):
-            await socket.send(json.dumps({"userId": user, "room": "1"}))
-        frame = await heard(socket)
-        if frame.get("code") == "ticket-not-accepted":
-            with pytest.raises(ConnectionClosed):
-                await socket.recv()
-            assert socket.close_code == 4507
-        return str(frame["code"] if frame["type"] == "error" else frame["type"])
-
-
-async def heard(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        found: dict[str, Any] = json.loads(await socket.recv())
-    return found
-
-
-@asynccontextmanager
-async def stream(
-    url: str, ticket: str, **query: str
-) -> AsyncIterator[tuple[aiohttp.ClientResponse, AsyncIterator[tuple[str, Any]]]]:
-    """An event stream by a ticket: its answer, and its events, which end with it."""
-
-    async def read(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any]]:
-        while text := await answer.content.readuntil(b"\n\n"):
-            fields = dict(
-                line.split(": ", 1) for line in text.decode().strip().splitlines() if ": " in line
-            )
-            if "data" in fields:
-                yield fields.get("event", "message"), json.loads(fields["data"])
-
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session,
-        session.get(
-            url.replace("ws:", "http:") + "events", params={**query, "ticket": ticket}
-        ) as answer,
-    ):
-        yield answer, read(answer)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -324,40 +249,6 @@ async def test_a_key_that_ends_ends_what_its_tickets_opened(
     assert await is_refused(url, unused)
 
 
-async def test_whose_ticket_it_is_follows_from_what_is_shown(
-    api: Api, auth_stack: AuthStack, shop: Made, bank: Made
-) -> None:
-    token = await token_of(api, shop)
-    own: list[tuple[Any, int]] = [
-        ({}, 201),
-        ({"userId": "ann"}, 201),
-        ({"userId": None, "rooms": None}, 201),
-        ({"userId": "bob"}, 403),
-        ({"rooms": ["2"]}, 422),
-        ({"ttl": 5}, 422),
-        ({"colour": "red"}, 422),
-        ([], 422),
-    ]
-    for body, status in own:
-        answer = await buy(api, token, json=body)
-        assert answer.status == status, (body, answer)
-    # A page's `fetch` with no body at all.
-    assert (await buy(api, token)).status == 201
-    for body in ({}, {"userId": "ann", "ttl": 10**9}):
-        answer = await api("POST", "/tickets", json=body, headers=shop.bearer)
-        assert answer.status == 422, (body, answer)
-    for headers in ({}, {"Authorization": "Bearer x"}, {"x-api-key": "rk_x"}):
-        assert (await api("POST", "/tickets", headers=headers)).status == 401
-    # The same user of another client hears nothing of this one's.
-    ticket = await bought(api, bank)
-    async with stream(auth_stack.ws_urls[0], ticket, userId="ann") as (_, events):
-        await anext(events)
-        hi = {"type": "private", "userId": 1, "target": "ann", "message": "hi"}
-        await api("POST", "/notify", json=hi, headers=shop.bearer)
-        sent = await api("POST", "/notify", json=hi, headers=bank.bearer)
-        assert (await anext(events))[1]["id"] == sent.body["id"]
-
-
 async def test_a_request_that_is_refused_anyway_uses_up_no_ticket(
     api: Api, auth_stack: AuthStack, shop: Made
 ) -> None:
@@ -395,33 +286,6 @@ async def test_a_request_that_is_refused_anyway_uses_up_no_ticket(
                     assert answer.headers["Access-Control-Allow-Origin"] == headers["Origin"]
 
 
-async def test_a_page_of_a_listed_origin_may_buy_and_read_every_refusal(
-    api: Api, auth_stack: AuthStack, shop: Made
-) -> None:
-    origin = "https://a.example"
-    token = await token_of(api, shop)
-    async with (
-        one_more(auth_stack, "server", ALLOWED_ORIGINS=origin) as name,
-        aiohttp.ClientSession() as session,
-    ):
-        url = f"{auth_stack.url(name)}/tickets"
-        asked = {
-            "Origin": origin,
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization",
-        }
-        async with session.options(url, headers=asked) as answer:
-            assert answer.status == 204
-            assert "POST" in answer.headers["Access-Control-Allow-Methods"]
-        for credentials, status in (({"Authorization": f"Bearer {token}"}, 201), ({}, 401)):
-            async with session.post(url, headers={"Origin": origin, **credentials}) as answer:
-                assert answer.status == status
-                assert answer.headers["Access-Control-Allow-Origin"] == origin
-            strange = {"Origin": "https://evil.example", **credentials}
-            async with session.post(url, headers=strange) as answer:
-                assert "Access-Control-Allow-Origin" not in answer.headers
-
-
 async def test_a_user_who_floods_is_refused_and_others_go_on(
     api: Api, auth_stack: AuthStack, shop: Made, bank: Made
 ) -> None:
@@ -449,17 +313,6 @@ async def test_a_user_who_floods_is_refused_and_others_go_on(
                     statuses[client.id].append(answer.status)
         assert statuses[shop.id] == [201, 201, 429, 429]
         assert statuses[bank.id] == [201] * 4
-
-
-async def test_buying_counts_as_a_request_of_the_client(
-    api: Api, auth_stack: AuthStack, shop: Made
-) -> None:
-    token = await token_of(api, shop)
-    await limit(api, auth_stack, shop, requestsPerS=5)
-    answers = await asyncio.gather(*(buy(api, token) for _ in range(30)))
-    refused = [one for one in answers if one.status == 429]
-    assert refused
-    assert {one.body["code"] for one in refused} == {"rate-limited"}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -560,11 +413,3 @@ async def test_a_full_redis_gives_no_ticket_and_takes_those_that_there_are(tmp_p
                 return (await buy(api, token)).status == 201
 
             await until(is_given)
-
-
-async def test_in_open_mode_nobody_needs_a_ticket_and_a_wrong_one_is_wrong(stack: Stack) -> None:
-    async with Api(stack) as api:
-        answer = await api("POST", "/tickets", json={"userId": "ann"})
-        assert (answer.status, answer.body["code"]) == (409, "no-client")
-    for way in WAYS:
-        assert await use(stack.ws_urls[0], "rt_" + "A" * 43, way) == "ticket-not-accepted"
