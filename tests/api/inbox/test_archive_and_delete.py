@@ -105,23 +105,6 @@ async def test_the_writer_repeats_these_changes_and_nothing_else_happens(
         await until(again)
 
 
-async def test_rooms_of_a_user_come_in_pages(api: Api, user: str) -> None:
-    rooms = [f"r{number}" for number in range(5)]
-    for room in reversed(rooms):
-        await api.join(room, user)
-    await api.leave("r3", user)
-    seen: list[str] = []
-    query: dict[str, str] = {}
-    while True:
-        answer = await api("GET", f"/users/{user}/rooms", params={"limit": "2", **query})
-        assert answer.status == 200, answer
-        seen += [one["room"] for one in answer.body["rooms"]]
-        if answer.body["nextCursor"] is None:
-            break
-        query = {"cursor": answer.body["nextCursor"]}
-    assert seen == ["r0", "r1", "r2", "r4"]
-
-
 async def test_of_a_deleted_user_nothing_is_left_and_they_may_come_again(
     make_stack: MakeStack,
 ) -> None:

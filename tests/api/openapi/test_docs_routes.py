@@ -1,3 +1,5 @@
+"""The API document and its page (`server/openapi/docs_routes.py`)."""
+
 import json
 import re
 import urllib.request
@@ -50,20 +52,3 @@ def test_the_document_is_json_and_names_every_answer(stack: Stack) -> None:
     assert {"202", "400", "409", "413", "415", "422", "503"} <= set(
         document["paths"]["/notify"]["post"]["responses"]
     )
-
-
-@pytest.mark.parametrize(
-    ("process", "path", "kind"),
-    [
-        ("server-1", "/healthz", "application/json"),
-        ("server-1", "/readyz", "application/json"),
-        ("server-1", "/metrics", "text/plain"),
-        ("gateway-1", "/healthz", "application/json"),
-        ("gateway-1", "/metrics", "text/plain"),
-        ("worker-1", "/readyz", "application/json"),
-    ],
-)
-def test_every_process_tells_how_it_is(stack: Stack, process: str, path: str, kind: str) -> None:
-    with urllib.request.urlopen(f"{stack.url(process)}{path}", timeout=30) as answer:
-        assert answer.status == 200
-        assert answer.headers["Content-Type"].startswith(kind)
