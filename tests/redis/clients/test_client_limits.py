@@ -69,7 +69,7 @@ async def spent(spend: Callable[[Then], None]) -> Problem | None:
 
 async def codes(spend: Callable[[Then], None], times: int) -> list[ProblemCode | None]:
     problems = [await spent(spend) for _ in range(times)]
-    return [problem and problem.code for problem in problems]
+    return [None if problem is None else problem.code for problem in problems]
 
 
 async def test_without_credentials_there_are_no_limits(limiter: Limiter) -> None:

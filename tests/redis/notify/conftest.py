@@ -19,7 +19,7 @@ SHOP = Principal("shop", ALL_SCOPES)
 A_DAY = 5
 Make = Callable[..., Acceptor]
 SetConfig = Callable[[str, str], Awaitable[Any]]
-_CHANGED = ("maxmemory", "maxmemory-policy", "appendonly", "min-replicas-to-write")
+_CHANGED = ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write")
 
 
 @pytest.fixture

@@ -173,6 +173,16 @@ async def test_with_accept_fsync_an_accepted_job_is_on_disk(
     assert await queue.waiting(3) == [b"one", b"two"]
 
 
+async def test_what_is_not_on_disk_in_time_may_be_queued_or_not(
+    queue: Queue, make: Make, config: SetConfig
+) -> None:
+    await config("appendonly", "yes")
+    await config("appendfsync", "no")
+    (outcome,) = await submitted(make(accept_fsync=True, accept_timeout_s=0.5), request(ONE))
+    assert isinstance(outcome, OutcomeUnknownError)
+    assert "was not on disk in time" in str(outcome)
+
+
 async def test_without_an_append_only_file_its_outcome_is_unknown(
     queue: Queue, make: Make, config: SetConfig
 ) -> None:
