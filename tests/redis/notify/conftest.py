@@ -13,6 +13,7 @@ from server.access.client_limits import Limiter
 from server.notify.accept_batcher import Acceptor
 from server.notify.redis_watch import RedisWatch
 from tests.support.stores.job_queue import GLOBAL_KEYS, KEYS, Queue
+from tests.support.waiting import until
 
 SHOP = Principal("shop", ALL_SCOPES)
 """A sender with few notifications a day."""
@@ -29,6 +30,13 @@ async def config(redis: Any) -> AsyncIterator[SetConfig]:
     yield redis.config_set
     for name, value in before.items():
         await redis.config_set(name, value)
+
+    async def settled() -> bool:
+        found = await redis.info("persistence")
+        return not (found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"])
+
+    # While it writes the first append-only file, it ignores a SIGTERM.
+    await until(settled)
 
 
 @pytest.fixture
