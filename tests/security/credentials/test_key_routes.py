@@ -142,7 +142,7 @@ async def test_no_client_ends_another_s_key(api: Api, shop: Made, bank: Made) ->
     (theirs,) = (await api("GET", "/clients/me/keys", headers=bank.bearer)).body["keys"]
     path = f"/clients/me/keys/{theirs['id']}"
     for method, url in (("DELETE", path), ("POST", f"{path}/rotate")):
-        more = {"json": {}} if method == "POST" else {}
+        more: dict[str, Any] = {"json": {}} if method == "POST" else {}
         answer = await api(method, url, headers=shop.bearer, **more)
         assert (answer.status, answer.body["code"]) == (404, "key-not-found"), answer
     (now,) = (await api("GET", "/clients/me/keys", headers=bank.bearer)).body["keys"]
