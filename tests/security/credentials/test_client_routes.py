@@ -5,6 +5,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from server.clients.client_routes import Limits
 from tests.security.limits.limiting import one_more
 from tests.support.clients.api import Api
 from tests.support.credentials import AuthStack, Made, accepts
@@ -163,3 +164,13 @@ async def test_an_unknown_client_is_not_found(api: Api, auth_stack: AuthStack) -
     operator = {"x-api-key": auth_stack.operator}
     answer = await api("GET", "/clients/nobody", headers=operator)
     assert (answer.status, answer.body["code"]) == (404, "client-not-found")
+
+
+async def test_each_limit_is_kept_under_its_own_name(
+    api: Api, auth_stack: AuthStack, shop: Made
+) -> None:
+    limits = {name: number for number, name in enumerate(Limits.model_fields, 10)}
+    operator = {"x-api-key": auth_stack.operator}
+    path = f"/clients/{shop.id}"
+    answer = await api("PATCH", path, json={"limits": limits}, headers=operator)
+    assert (answer.status, answer.body["limits"]) == (200, limits)
