@@ -85,6 +85,16 @@ async def test_a_read_is_in_the_cached_page_at_once(queue: Queue, cache: InboxCa
     assert read_before.read_ms == 60
 
 
+async def test_what_counts_as_unread_was_not_read_whatever_the_page_says(
+    cache: InboxCache,
+) -> None:
+    read_once = CachedPage([Item("n2", 200, 250, b'{"id":"n2"}')], None)
+    assert await stored(cache, read_once)
+    page = await cache.first_page("ann")
+    assert page is not None
+    assert page.items == [Item("n2", 200, None, b'{"id":"n2"}')]
+
+
 @pytest.mark.parametrize("channel", [OWN, ROOM])
 async def test_a_publication_on_any_of_its_channels_ends_it(
     queue: Queue, cache: InboxCache, channel: str
@@ -169,7 +179,7 @@ async def test_a_change_whose_outcome_is_unknown_ends_by_itself(
         async with cache.change("ann"):
             raise TimeoutError
     assert not await stored(cache)
-    # In a Redis whose clock is past it; nothing else says that it is over.
+    # Nothing but its time says that it is over.
     monkeypatch.setattr(cache_module, "CHANGE_MAX_MS", 0)
     with pytest.raises(TimeoutError):
         async with cache.change("ann"):
