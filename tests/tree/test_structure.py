@@ -12,7 +12,7 @@ STANDS_AT = {
     "class names that are defined twice": 0,
     "docstrings that open with What, Who, Whether or How": 0,
     "places that list the errors of Redis": 0,
-    "modules without a test module of their own": 19,
+    "modules without a test module of their own": 0,
 }
 """Where a figure has not come down to its bar yet. Lower these with the tree; never raise one."""
 

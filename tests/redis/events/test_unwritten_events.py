@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.events.event import Event
-from common.model.channels import DEFAULT_CLIENT, DELIVERY_GROUP, HISTORY_GROUP
+from common.model.channels import DEFAULT_CLIENT, HISTORY_GROUP, KAFKA_GROUP
 from server.notifications import unwritten_events
 from server.notifications.unwritten_events import Positions, UnwrittenEvents
 from tests.support.stores.job_queue import KEYS, SHARDS
@@ -42,7 +42,7 @@ async def test_without_a_writer_nothing_is_written(redis: Redis, events: Unwritt
     assert await events.positions() == NOTHING
     await add(redis, 1, "a")
     assert await events.positions() == NOTHING
-    await read_up_to(redis, DELIVERY_GROUP, "1-0")
+    await read_up_to(redis, KAFKA_GROUP, "1-0")
     assert await events.positions() == NOTHING
     assert await texts(events.unwritten("published")) == ["a"]
 
@@ -55,19 +55,6 @@ async def test_the_newest_come_first_and_what_is_written_is_left_out(
     await read_up_to(redis, HISTORY_GROUP, "2-0")
     assert await events.positions() == {KEYS.shard: "2-0"}
     assert await texts(events.unwritten("published")) == ["4", "3"]
-
-
-@pytest.mark.parametrize(("history", "delivery"), [("10-0", "9-0"), ("9-0", "10-0")])
-async def test_of_writer_and_delivery_the_one_further_behind_counts(
-    redis: Redis, events: UnwrittenEvents, history: str, delivery: str
-) -> None:
-    for number in (9, 10, 11):
-        await add(redis, number, str(number))
-    await read_up_to(redis, HISTORY_GROUP, history)
-    await read_up_to(redis, DELIVERY_GROUP, delivery)
-    # As text, 10-0 would be before 9-0.
-    assert await events.positions() == {KEYS.shard: "9-0"}
-    assert await texts(events.unwritten("published")) == ["11", "10"]
 
 
 async def test_only_the_kinds_that_are_asked_for_are_found(

@@ -178,22 +178,6 @@ async def test_a_client_that_crowds_the_stream_is_refused_and_others_are_not(
     assert (await post(intake)).status == 202
 
 
-async def test_an_e_mail_is_asked_for_only_where_somebody_delivers_it(
-    make: Make, watch: RedisWatch, limiter: Limiter
-) -> None:
-    body = {
-        "type": "private",
-        "userId": 1,
-        "target": 1,
-        "message": "x",
-        "channels": ["socket", "email"],
-    }
-    without = Intake(make(), watch, limiter)
-    assert code(await post(without, body)) == "delivery-off"
-    assert (await post(without, {**body, "channels": ["socket"]})).status == 202
-    assert (await post(Intake(make(), watch, limiter, delivers=True), body)).status == 202
-
-
 async def test_a_full_lane_refuses_and_another_lane_does_not(
     make: Make, watch: RedisWatch, limiter: Limiter
 ) -> None:
