@@ -74,6 +74,7 @@ class Pacer:
         try:
             step()
         except Exception:
+            # One connection's step: the others in line must still have theirs.
             log.exception("a connection could not be registered")
             owner.abort()
         finally:
